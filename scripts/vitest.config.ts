@@ -1,0 +1,29 @@
+// Two projects: `unit` needs neither root nor network; `integration` wants root, RabbitMQ and strongSwan.
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+export default defineConfig({
+  root,
+  test: {
+    projects: [
+      {
+        root,
+        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/property/**/*.test.ts"], testTimeout: 20_000 },
+      },
+      {
+        root,
+        test: {
+          name: "integration",
+          include: ["test/integration/**/*.test.ts"],
+          testTimeout: 90_000,
+          hookTimeout: 90_000,
+          // The machine's namespaces, ports and process table are shared: one file at a time.
+          fileParallelism: false,
+          pool: "forks",
+        },
+      },
+    ],
+  },
+});
