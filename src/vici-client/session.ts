@@ -1,0 +1,333 @@
+// The socket, and one command at a time on it. Never connects again and never repeats a command: client.ts does.
+import { createConnection, type Socket } from "node:net";
+import {
+  MalformedMessageError,
+  ViciClosedError,
+  ViciTimeoutError,
+  ViciUnknownCommandError,
+  ViciUnknownEventError,
+} from "./errors.ts";
+import { emptyFramer, encodeFrame, feed } from "./framing.ts";
+import type { Section, SectionInput } from "./message.ts";
+import { type CharonPacket, type ClientPacket, decodeCharonPacket, encodeClientPacket } from "./packet.ts";
+
+/** A local socket accepts at once or not at all; only a full backlog takes longer. */
+export const DEFAULT_CONNECT_TIMEOUT_MS = 2_000;
+/** Every command of charon that does not wait for a peer answers in milliseconds. */
+export const DEFAULT_COMMAND_TIMEOUT_MS = 10_000;
+
+export type CommandOptions = {
+  /** Counts from the call, so it includes the wait for commands before this one. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+};
+
+/** Something that takes commands: a session, or a client that opens sessions as they are needed. */
+export interface ViciRequester {
+  /** Resolves with charon's answer, whatever it says: `success = no` is judged by commands.ts. */
+  request(command: string, args?: SectionInput, options?: CommandOptions): Promise<Section>;
+  /** As request, with `onEvent` called for each `event` that charon raises until it answers. */
+  stream(
+    command: string,
+    event: string,
+    args: SectionInput,
+    onEvent: (message: Section) => void,
+    options?: CommandOptions,
+  ): Promise<Section>;
+}
+
+export type LinkOptions = { readonly path: string; readonly connectTimeoutMs?: number | undefined };
+
+type LinkEvents = {
+  readonly onPacket: (packet: CharonPacket) => void;
+  /** Once, when no further packet will come. Undefined: charon, or we, ended the connection without an error. */
+  readonly onGone: (reason: Error | undefined) => void;
+};
+
+/** A connected socket that speaks packets. */
+export type Link = {
+  send(packet: ClientPacket): void;
+  /** Ends the link at once; `onGone` is told `reason`. */
+  drop(reason: Error | undefined): void;
+  readonly closed: Promise<void>;
+};
+
+export async function openLink(options: LinkOptions, events: LinkEvents): Promise<Link> {
+  const { path, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = options;
+  const socket = await connect(path, connectTimeoutMs);
+  let framer = emptyFramer;
+  let gone = false;
+
+  const drop = (reason: Error | undefined) => {
+    if (gone) return;
+    gone = true;
+    socket.destroy();
+    events.onGone(reason);
+  };
+  socket.on("data", (chunk: Buffer) => {
+    try {
+      const fed = feed(framer, chunk);
+      framer = fed.framer;
+      for (const frame of fed.frames) {
+        if (gone) return;
+        events.onPacket(decodeCharonPacket(frame));
+      }
+    } catch (error) {
+      drop(error as Error);
+    }
+  });
+  socket.on("error", (error) => drop(error));
+  socket.on("end", () => drop(undefined));
+  const closed = new Promise<void>((resolve) => {
+    socket.on("close", () => {
+      drop(undefined);
+      resolve();
+    });
+  });
+  return { send: (packet) => void socket.write(encodeFrame(encodeClientPacket(packet))), drop, closed };
+}
+
+function connect(path: string, timeoutMs: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection({ path });
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(new ViciTimeoutError(`connecting to ${path}`, timeoutMs, false));
+    }, timeoutMs);
+    // Stays for the life of the socket: an 'error' without a listener would end the process.
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      clearTimeout(timer);
+      reject(new ViciClosedError(path, error.code ?? error.message, false, { cause: error }));
+    });
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      resolve(socket);
+    });
+  });
+}
+
+type Job = {
+  readonly command: string;
+  readonly args: SectionInput;
+  readonly stream: { readonly event: string; readonly onEvent: (message: Section) => void } | undefined;
+  readonly resolve: (answer: Section) => void;
+  readonly reject: (reason: Error) => void;
+  sent: boolean;
+};
+
+type Waiter = { readonly resolve: (packet: CharonPacket) => void; readonly reject: (reason: Error) => void };
+
+export type ViciSessionOptions = LinkOptions & {
+  /** Told once when the session is over, for whatever reason. */
+  readonly onClosed?: ((reason: ViciClosedError) => void) | undefined;
+};
+
+/**
+ * VICI numbers nothing, so an answer belongs to the command before it. A command whose answer we stop waiting for (its
+ * deadline passed, its caller aborted) therefore costs the session: the late answer would be taken for the next one's.
+ * One that still waits in the queue only leaves the queue.
+ */
+export class ViciSession implements ViciRequester {
+  readonly #path: string;
+  readonly #onClosed: ((reason: ViciClosedError) => void) | undefined;
+  readonly #queue: Job[] = [];
+  #link: Link | undefined;
+  #running: Job | undefined;
+  #waiter: Waiter | undefined;
+  #over: ViciClosedError | undefined;
+
+  private constructor(options: ViciSessionOptions) {
+    this.#path = options.path;
+    this.#onClosed = options.onClosed;
+  }
+
+  static async open(options: ViciSessionOptions): Promise<ViciSession> {
+    const session = new ViciSession(options);
+    session.#link = await openLink(options, {
+      onPacket: (packet) => session.#receive(packet),
+      onGone: (reason) => session.#end(reason),
+    });
+    return session;
+  }
+
+  get isOpen(): boolean {
+    return this.#over === undefined;
+  }
+
+  request(command: string, args: SectionInput = {}, options: CommandOptions = {}): Promise<Section> {
+    return this.#enqueue(command, args, undefined, options);
+  }
+
+  stream(
+    command: string,
+    event: string,
+    args: SectionInput,
+    onEvent: (message: Section) => void,
+    options: CommandOptions = {},
+  ): Promise<Section> {
+    return this.#enqueue(command, args, { event, onEvent }, options);
+  }
+
+  /** Rejects whatever still waits and resolves when the socket is gone. */
+  async close(): Promise<void> {
+    this.#link?.drop(undefined);
+    await this.#link?.closed;
+  }
+
+  #enqueue(command: string, args: SectionInput, stream: Job["stream"], options: CommandOptions): Promise<Section> {
+    const { timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS, signal } = options;
+    return new Promise<Section>((resolve, reject) => {
+      if (this.#over !== undefined) {
+        reject(new ViciClosedError(this.#path, "the session is over", false, { cause: this.#over }));
+        return;
+      }
+      if (signal?.aborted === true) {
+        reject(abortReason(signal));
+        return;
+      }
+      const job: Job = {
+        command,
+        args,
+        stream,
+        sent: false,
+        resolve: (answer) => {
+          release();
+          resolve(answer);
+        },
+        reject: (reason) => {
+          release();
+          reject(reason);
+        },
+      };
+      const onAbort = () => this.#abandon(job, abortReason(signal));
+      const timer = setTimeout(() => this.#abandon(job, new ViciTimeoutError(command, timeoutMs, job.sent)), timeoutMs);
+      const release = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", onAbort);
+      };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#queue.push(job);
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    if (this.#running !== undefined || this.#over !== undefined) return;
+    const job = this.#queue.shift();
+    if (job === undefined) return;
+    this.#running = job;
+    this.#run(job).then(
+      (answer) => this.#finish(job, () => job.resolve(answer)),
+      (error: unknown) => this.#finish(job, () => job.reject(error as Error)),
+    );
+  }
+
+  #finish(job: Job, settle: () => void): void {
+    if (this.#running === job) this.#running = undefined;
+    settle();
+    this.#next();
+  }
+
+  async #run(job: Job): Promise<Section> {
+    if (job.stream === undefined) return this.#command(job);
+    const { event } = job.stream;
+    const registered = await this.#exchange({ kind: "eventRegister", name: event }, "eventConfirm", "eventUnknown");
+    if (registered.kind === "eventUnknown") throw new ViciUnknownEventError(event);
+    try {
+      return await this.#command(job);
+    } finally {
+      // Also after a refusal: charon would go on raising the event at every other client's command.
+      if (this.#over === undefined) {
+        await this.#exchange({ kind: "eventUnregister", name: event }, "eventConfirm", "eventUnknown");
+      }
+    }
+  }
+
+  async #command(job: Job): Promise<Section> {
+    const answer = await this.#exchange(
+      { kind: "commandRequest", name: job.command, message: job.args },
+      "commandResponse",
+      "commandUnknown",
+      job,
+    );
+    if (answer.kind === "commandUnknown") throw new ViciUnknownCommandError(job.command);
+    return answer.message;
+  }
+
+  async #exchange<Kind extends CharonPacket["kind"]>(
+    packet: ClientPacket,
+    yes: Kind,
+    no: Kind,
+    job?: Job,
+  ): Promise<Extract<CharonPacket, { kind: Kind }>> {
+    const answer = new Promise<CharonPacket>((resolve, reject) => (this.#waiter = { resolve, reject }));
+    try {
+      this.#link?.send(packet);
+    } catch (error) {
+      // Refused by our own encoder: nothing went out and nothing will come back.
+      this.#waiter = undefined;
+      throw error;
+    }
+    if (job !== undefined) job.sent = true;
+    const got = await answer;
+    if (got.kind === yes || got.kind === no) return got as Extract<CharonPacket, { kind: Kind }>;
+    const error = new MalformedMessageError(`charon answered ${packet.kind} ${packet.name} with ${got.kind}`);
+    this.#link?.drop(error);
+    throw error;
+  }
+
+  #receive(packet: CharonPacket): void {
+    if (packet.kind === "event") {
+      const stream = this.#running?.stream;
+      // An event of another name was raised before its unregistration was confirmed.
+      if (stream?.event === packet.name) stream.onEvent(packet.message);
+      return;
+    }
+    const waiter = this.#waiter;
+    if (waiter === undefined) throw new MalformedMessageError(`${packet.kind} that nothing asked for`);
+    this.#waiter = undefined;
+    waiter.resolve(packet);
+  }
+
+  #abandon(job: Job, reason: Error): void {
+    if (this.#running === job) {
+      this.#link?.drop(reason);
+      return;
+    }
+    const at = this.#queue.indexOf(job);
+    if (at >= 0) this.#queue.splice(at, 1);
+    job.reject(reason);
+  }
+
+  #end(reason: Error | undefined): void {
+    const text = reason?.message ?? "the connection was closed";
+    this.#over = new ViciClosedError(this.#path, text, false, { cause: reason });
+    const running = this.#running;
+    this.#running = undefined;
+    this.#waiter = undefined;
+    // What ended the session is the answer of the command in flight; those behind it only learn that it is over.
+    if (running !== undefined) running.reject(this.#verdict(reason, running.sent));
+    for (const job of this.#queue.splice(0))
+      job.reject(new ViciClosedError(this.#path, text, false, { cause: reason }));
+    this.#onClosed?.(this.#over);
+  }
+
+  #verdict(reason: Error | undefined, sent: boolean): Error {
+    const isOurs = reason !== undefined && !isErrno(reason);
+    if (isOurs) return reason;
+    return new ViciClosedError(this.#path, reason?.message ?? "the connection was closed", sent, { cause: reason });
+  }
+}
+
+function isErrno(error: Error): error is NodeJS.ErrnoException {
+  return typeof (error as NodeJS.ErrnoException).syscall === "string";
+}
+
+function abortReason(signal: AbortSignal | undefined): Error {
+  const reason: unknown = signal?.reason;
+  return reason instanceof Error ? reason : new Error(`aborted: ${String(reason)}`, { cause: reason });
+}
+
+export function openViciSession(options: ViciSessionOptions): Promise<ViciSession> {
+  return ViciSession.open(options);
+}
