@@ -1,9 +1,12 @@
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, URL } from "node:url";
 import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const effects = ["net", "child_process", "fs", "fs/promises", "http", "dgram", "tls"].flatMap((name) => [name, `node:${name}`]);
+const effects = ["net", "child_process", "fs", "fs/promises", "http", "dgram", "tls"].flatMap((name) => [
+  name,
+  `node:${name}`,
+]);
 
 // Foreign keys (Neutron, VICI, oslo) are snake_case or kebab-case; they may be written only where the border is.
 const camelCaseNames = [
