@@ -50,13 +50,17 @@ export class ViciClient implements ViciRequester {
   #subscribing: Promise<void> | undefined;
   #cancelRetry: (() => void) | undefined;
   #failures = 0;
-  #isClosed = false;
+  readonly #closing = new AbortController();
 
   constructor(options: ViciClientOptions) {
     this.#options = options;
     this.#timer = options.timer ?? systemTimer;
     this.#random = options.random ?? Math.random;
     if (this.#events.length > 0) this.#subscribe();
+  }
+
+  get #isClosed(): boolean {
+    return this.#closing.signal.aborted;
   }
 
   get #events(): readonly string[] {
@@ -79,7 +83,7 @@ export class ViciClient implements ViciRequester {
 
   /** Resolves when both sockets are gone. Commands in flight are rejected with ViciClosedError. */
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#closing.abort();
     this.#cancelRetry?.();
     await Promise.all([
       this.#opening?.then(
@@ -127,29 +131,32 @@ export class ViciClient implements ViciRequester {
   }
 
   #subscribe(): void {
-    this.#subscribing = this.#trySubscribe().catch((error: unknown) => this.#lost(error as Error));
-  }
-
-  async #trySubscribe(): Promise<void> {
-    const { path, connectTimeoutMs, commandTimeoutMs, onEvent, onConnected } = this.#options;
-    const subscription = await subscribe({
+    const { path, connectTimeoutMs, commandTimeoutMs, onEvent } = this.#options;
+    this.#subscribing = subscribe({
       path,
       connectTimeoutMs,
       registerTimeoutMs: commandTimeoutMs,
       events: this.#events,
+      signal: this.#closing.signal,
       onEvent: (name, message) => onEvent?.(name, message),
       onClosed: (reason) => {
         this.#subscription = undefined;
         this.#lost(reason);
       },
-    });
+    }).then(
+      (subscription) => this.#found(subscription),
+      (error: unknown) => this.#lost(error as Error),
+    );
+  }
+
+  async #found(subscription: Subscription): Promise<void> {
     if (this.#isClosed) {
       await subscription.close();
       return;
     }
     this.#subscription = subscription;
     this.#failures = 0;
-    onConnected?.({ unknownEvents: subscription.unknown });
+    this.#options.onConnected?.({ unknownEvents: subscription.unknown });
   }
 
   #lost(reason: Error): void {

@@ -76,7 +76,7 @@ export async function openLink(options: LinkOptions, events: LinkEvents): Promis
       drop(error as Error);
     }
   });
-  socket.on("error", (error) => drop(error));
+  socket.on("error", (error) => drop(new ViciClosedError(path, error.message, true, { cause: error })));
   socket.on("end", () => drop(undefined));
   const closed = new Promise<void>((resolve) => {
     socket.on("close", () => {
@@ -236,7 +236,7 @@ export class ViciSession implements ViciRequester {
     try {
       return await this.#command(job);
     } finally {
-      // Also after a refusal: charon would go on raising the event at every other client's command.
+      // The README asks for it after the response; after a refusal it is as true.
       if (this.#over === undefined) {
         await this.#exchange({ kind: "eventUnregister", name: event }, "eventConfirm", "eventUnknown");
       }
@@ -301,26 +301,17 @@ export class ViciSession implements ViciRequester {
 
   #end(reason: Error | undefined): void {
     const text = reason?.message ?? "the connection was closed";
-    this.#over = new ViciClosedError(this.#path, text, false, { cause: reason });
+    const closed = (sent: boolean) => new ViciClosedError(this.#path, text, sent, { cause: reason });
+    this.#over = closed(false);
     const running = this.#running;
     this.#running = undefined;
     this.#waiter = undefined;
     // What ended the session is the answer of the command in flight; those behind it only learn that it is over.
-    if (running !== undefined) running.reject(this.#verdict(reason, running.sent));
-    for (const job of this.#queue.splice(0))
-      job.reject(new ViciClosedError(this.#path, text, false, { cause: reason }));
+    const isLoss = reason === undefined || reason instanceof ViciClosedError;
+    if (running !== undefined) running.reject(isLoss ? closed(running.sent) : reason);
+    for (const job of this.#queue.splice(0)) job.reject(closed(false));
     this.#onClosed?.(this.#over);
   }
-
-  #verdict(reason: Error | undefined, sent: boolean): Error {
-    const isOurs = reason !== undefined && !isErrno(reason);
-    if (isOurs) return reason;
-    return new ViciClosedError(this.#path, reason?.message ?? "the connection was closed", sent, { cause: reason });
-  }
-}
-
-function isErrno(error: Error): error is NodeJS.ErrnoException {
-  return typeof (error as NodeJS.ErrnoException).syscall === "string";
 }
 
 function abortReason(signal: AbortSignal | undefined): Error {

@@ -11,6 +11,8 @@ export type SubscriptionOptions = LinkOptions & {
   readonly onEvent: (name: string, message: Section) => void;
   /** Told once, after which no event comes; not told when subscribing itself failed. */
   readonly onClosed?: ((reason: ViciClosedError) => void) | undefined;
+  /** Gives up while subscribing; afterwards there is close(). */
+  readonly signal?: AbortSignal | undefined;
 };
 
 export type Subscription = {
@@ -63,21 +65,24 @@ export async function subscribe(options: SubscriptionOptions): Promise<Subscript
     () => link.drop(new ViciTimeoutError("event registration", registerTimeoutMs, true)),
     registerTimeoutMs,
   );
+  const onAbort = () => link.drop(new Error("subscribing was aborted"));
+  options.signal?.addEventListener("abort", onAbort, { once: true });
   try {
+    options.signal?.throwIfAborted();
     for (const name of events) {
       const answer = await register(name);
       if (answer.kind === "eventConfirm") confirmed.push(name);
       else if (answer.kind === "eventUnknown") unknown.push(name);
       else throw new MalformedMessageError(`charon answered eventRegister ${name} with ${answer.kind}`);
     }
-    if (over !== undefined) throw over as ViciClosedError;
-    isReady = true;
   } catch (error) {
     await shut(link);
     throw error;
   } finally {
     clearTimeout(timer);
+    options.signal?.removeEventListener("abort", onAbort);
   }
+  isReady = true;
   return { confirmed, unknown, close: () => shut(link) };
 }
 
