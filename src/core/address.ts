@@ -1,0 +1,60 @@
+// IP and MAC arithmetic on text. Addresses come out canonical: IPv6 in the form of RFC 5952, CIDRs with host bits masked.
+import ipaddr from "ipaddr.js";
+import type { Cidr, IpFamily } from "./model.ts";
+
+type ParsedCidr = { readonly family: IpFamily; readonly bytes: readonly number[]; readonly prefixLength: number };
+
+export const familyOf = (text: string): IpFamily => (text.includes(":") ? 6 : 4);
+export const addressBits = (family: IpFamily): number => (family === 4 ? 32 : 128);
+export const canonicalAddress = (text: string): string => ipaddr.parse(text).toString();
+export const addressBytes = (text: string): readonly number[] => ipaddr.parse(text).toByteArray();
+export const addressText = (bytes: readonly number[]): string => ipaddr.fromByteArray([...bytes]).toString();
+
+export function parseCidr(cidr: Cidr): ParsedCidr {
+  const [address = "", length = ""] = cidr.split("/");
+  const family = familyOf(address);
+  const prefixLength = length === "" ? addressBits(family) : Number(length);
+  const bytes = withHostBits(addressBytes(address), prefixLength, 0);
+  return { family, bytes, prefixLength };
+}
+
+export function canonicalCidr(cidr: Cidr): Cidr {
+  const { bytes, prefixLength } = parseCidr(cidr);
+  return `${addressText(bytes)}/${prefixLength}`;
+}
+
+/** Are all addresses of `inner` also addresses of `outer`? */
+export function cidrContains(outer: Cidr, inner: Cidr): boolean {
+  const a = parseCidr(outer);
+  const b = parseCidr(inner);
+  if (a.family !== b.family || a.prefixLength > b.prefixLength) return false;
+  const masked = withHostBits(b.bytes, a.prefixLength, 0);
+  return masked.every((byte, index) => byte === a.bytes[index]);
+}
+
+/** The same addresses in as few CIDRs as containment gives: one that lies in another is left out. Sorted. */
+export function withoutContained(cidrs: readonly Cidr[]): readonly Cidr[] {
+  const unique = [...new Set(cidrs)].sort();
+  return unique.filter((one) => !unique.some((other) => other !== one && cidrContains(other, one)));
+}
+
+/** The highest address of a CIDR. */
+export function lastAddress(cidr: Cidr): string {
+  const { bytes, prefixLength } = parseCidr(cidr);
+  return addressText(withHostBits(bytes, prefixLength, 1));
+}
+
+/** fe80:: with the modified EUI-64 of a MAC address (RFC 4291, appendix A). */
+export function linkLocalOf(macAddress: string): string {
+  const [first = 0, ...rest] = macAddress.split(":").map((part) => Number.parseInt(part, 16));
+  const identifier = [first ^ 0x02, ...rest.slice(0, 2), 0xff, 0xfe, ...rest.slice(2)];
+  return addressText([0xfe, 0x80, 0, 0, 0, 0, 0, 0, ...identifier]);
+}
+
+function withHostBits(bytes: readonly number[], prefixLength: number, bit: 0 | 1): readonly number[] {
+  return bytes.map((byte, index) => {
+    const kept = Math.max(0, Math.min(8, prefixLength - index * 8));
+    const mask = (0xff << (8 - kept)) & 0xff;
+    return bit === 0 ? byte & mask : byte | (~mask & 0xff);
+  });
+}

@@ -1,0 +1,310 @@
+// From the network that is to the network that should be, as steps. Pure: nothing here can fail or wait.
+import { familyOf } from "./address.ts";
+import { guardCovers, guardsEqual, guardUnion, type Guard } from "./guard.ts";
+import {
+  DECRYPTED_TABLE,
+  MAIN_TABLE,
+  ROUTE_PROTOCOL,
+  RULE_PREFERENCES,
+  type LinkAddress,
+  type LinkEnd,
+  type NetworkConfig,
+  type NetworkScope,
+  type ObservedLink,
+  type ObservedNetwork,
+  type ObservedRoute,
+  type Route,
+  type Rule,
+  type Sysctl,
+  type Veth,
+} from "./network.ts";
+
+export type LinkChange =
+  | { readonly macAddress: string }
+  | { readonly mtuBytes: number }
+  | { readonly alias: string }
+  | { readonly up: true };
+
+export type NetworkStep =
+  | { readonly kind: "createNamespace"; readonly namespace: string }
+  | { readonly kind: "applyGuard"; readonly namespace: string; readonly guard: Guard }
+  | { readonly kind: "setSysctl"; readonly sysctl: Sysctl }
+  | { readonly kind: "createVeth"; readonly veth: Veth }
+  | { readonly kind: "setLink"; readonly namespace: string; readonly link: string; readonly change: LinkChange }
+  | { readonly kind: "attachToBridge"; readonly namespace: string; readonly link: string; readonly bridge: string }
+  | { readonly kind: "deleteLink"; readonly namespace: string; readonly link: string }
+  | { readonly kind: "addAddress"; readonly address: LinkAddress }
+  | { readonly kind: "removeAddress"; readonly address: LinkAddress }
+  | { readonly kind: "addRoute"; readonly route: Route }
+  | { readonly kind: "removeRoute"; readonly route: ObservedRoute }
+  | { readonly kind: "addRule"; readonly rule: Rule }
+  | { readonly kind: "removeRule"; readonly rule: Rule }
+  | { readonly kind: "deleteNamespace"; readonly namespace: string };
+
+/** Empty when all is as wanted. The guard comes before any link or forwarding; nothing that is not ours is removed. */
+export function planNetwork(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const [guardFirst, guardLast] = planGuard(config, observed);
+  const doomed = doomedLinks(config, observed);
+  const seen = withoutLinks(observed, doomed);
+  // What needs a namespace that others make comes last, so that its absence does not hold up the rest.
+  const isHere = (namespace: string): boolean =>
+    namespace !== config.routerNamespace || observed.routerNamespaceExists;
+  const veths = [...config.veths].sort((a, b) => Number(isHere(b.outer.namespace)) - Number(isHere(a.outer.namespace)));
+  return [
+    ...(observed.namespaceExists ? [] : [{ kind: "createNamespace" as const, namespace: config.namespace }]),
+    ...planLoopback(config, seen),
+    ...guardFirst,
+    ...doomed.map(({ namespace, name }) => ({ kind: "deleteLink" as const, namespace, link: name })),
+    ...planSysctls(config.sysctls.filter(isOfNamespace), seen),
+    ...planAddresses(config, seen, (address) => address.link === "lo"),
+    ...planRules(config, seen),
+    ...veths.flatMap((veth) => planVeth(config, veth, seen)),
+    ...planRoutes(config, seen),
+    ...veths.flatMap((veth) => planAttachment(veth, seen)),
+    ...planLeftovers(config, seen),
+    ...guardLast,
+  ];
+}
+
+/** Everything of a router, the namespace last: while it is there the alias in it says whose it is. */
+export function planNetworkRemoval(scope: NetworkScope, observed: ObservedNetwork): readonly NetworkStep[] {
+  const routes = observed.routes.filter((route) => isOurRoute(scope, route) && route.namespace !== scope.namespace);
+  const isOurs = (link: ObservedLink): boolean => link.isVeth && link.alias === scope.alias;
+  const inner = observed.links.filter((link) => link.namespace === scope.namespace && isOurs(link));
+  const outer = observed.links.filter(
+    (link) =>
+      link.namespace !== scope.namespace &&
+      isOurs(link) &&
+      // Deleting one end deletes the other.
+      !inner.some((end) => end.peer?.namespace === link.namespace && end.peer.name === link.name),
+  );
+  return [
+    ...[...routes].sort(unicastFirst).map((route) => ({ kind: "removeRoute" as const, route })),
+    ...[...inner, ...outer].map(({ namespace, name }) => ({ kind: "deleteLink" as const, namespace, link: name })),
+    ...(observed.namespaceExists ? [{ kind: "deleteNamespace" as const, namespace: scope.namespace }] : []),
+  ];
+}
+
+/** A guard that shrinks does so last, after the routes of what it no longer guards are gone. */
+function planGuard(config: NetworkConfig, observed: ObservedNetwork): [NetworkStep[], NetworkStep[]] {
+  const { namespace, guard: wanted } = config;
+  const held = observed.guard.kind === "applied" && observed.namespaceExists ? observed.guard.guard : undefined;
+  const apply = (guard: Guard): NetworkStep[] => [{ kind: "applyGuard", namespace, guard }];
+  if (held === undefined) return [apply(wanted), []];
+  if (guardsEqual(held, wanted)) return [[], []];
+  if (guardCovers(held, wanted) && !guardCovers(wanted, held)) return [[], apply(wanted)];
+  return guardCovers(wanted, held) ? [apply(wanted), []] : [apply(guardUnion(wanted, held)), apply(wanted)];
+}
+
+const isSame = (a: { namespace: string; name: string }, b: { namespace: string; name: string } | undefined): boolean =>
+  a.namespace === b?.namespace && a.name === b.name;
+const find = (observed: ObservedNetwork, end: LinkEnd): ObservedLink | undefined =>
+  observed.links.find((link) => isSame(link, end));
+
+const isWhole = (veth: Veth, observed: ObservedNetwork): boolean => {
+  const inner = find(observed, veth.inner);
+  return inner?.isVeth === true && isSame(veth.outer, inner.peer) && find(observed, veth.outer)?.isVeth === true;
+};
+
+// The stock agent calls its ends so too. The router is ours by the list, so its leftovers are ours to replace.
+const OUR_NAMES = /^v[gr][0-9a-f-]{12}$/;
+
+/** Links that cannot stay: of a port that is no longer ours, or with a name of ours and another end than ours. */
+function doomedLinks(config: NetworkConfig, observed: ObservedNetwork): readonly ObservedLink[] {
+  const wanted = config.veths.flatMap((veth) => (isWhole(veth, observed) ? [veth.inner, veth.outer] : []));
+  const names = config.veths.flatMap((veth) => [veth.inner, veth.outer]);
+  const doomed = observed.links.filter((link) => {
+    if (wanted.some((end) => isSame(link, end))) return false;
+    if (names.some((end) => isSame(link, end))) return true;
+    const ours = link.alias === config.alias || (link.namespace === config.namespace && OUR_NAMES.test(link.name));
+    return link.isVeth && ours;
+  });
+  // Both ends go with one: naming the second would be a step for nothing.
+  return doomed.filter((link, index) => !doomed.slice(0, index).some((earlier) => isSame(link, earlier.peer)));
+}
+
+function withoutLinks(observed: ObservedNetwork, doomed: readonly ObservedLink[]): ObservedNetwork {
+  const isGone = (namespace: string, name: string | undefined): boolean =>
+    doomed.some((link) => isSame(link, { namespace, name: name ?? "" }) || isSame({ namespace, name: name ?? "" }, link.peer));
+  return {
+    ...observed,
+    links: observed.links.filter((link) => !isGone(link.namespace, link.name)),
+    addresses: observed.addresses.filter((address) => !isGone(address.namespace, address.link)),
+    routes: observed.routes.filter((route) => !isGone(route.namespace, route.link)),
+    sysctls: observed.sysctls.filter((sysctl) => !isGone(sysctl.namespace, linkOfSysctl(sysctl))),
+  };
+}
+
+const LINK_SYSCTL = /^net\/ipv[46]\/conf\/(?!all\/|default\/)([^/]+)\//;
+const linkOfSysctl = (sysctl: Sysctl): string | undefined => LINK_SYSCTL.exec(sysctl.name)?.[1];
+const isOfNamespace = (sysctl: Sysctl): boolean => linkOfSysctl(sysctl) === undefined;
+
+function planSysctls(wanted: readonly Sysctl[], observed: ObservedNetwork): readonly NetworkStep[] {
+  return wanted
+    .filter(
+      (sysctl) =>
+        !observed.sysctls.some(
+          (held) => held.namespace === sysctl.namespace && held.name === sysctl.name && held.value === sysctl.value,
+        ),
+    )
+    .map((sysctl) => ({ kind: "setSysctl", sysctl }));
+}
+
+/** The alias on `lo` says whose the namespace is before there is a veth and after the last one is gone. */
+function planLoopback(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const { namespace, alias } = config;
+  const lo = observed.links.find((link) => isSame(link, { namespace, name: "lo" }));
+  return planLink({ namespace, name: "lo" }, lo, [{ alias }, { up: true }]);
+}
+
+function planLink(
+  end: { readonly namespace: string; readonly name: string },
+  held: ObservedLink | undefined,
+  changes: readonly LinkChange[],
+): readonly NetworkStep[] {
+  return changes
+    .filter((change) => held === undefined || Object.entries(change).some(([key, value]) => valueOf(held, key) !== value))
+    .map((change) => ({ kind: "setLink", namespace: end.namespace, link: end.name, change }));
+}
+
+const valueOf = (link: ObservedLink, key: string): unknown => (link as Readonly<Record<string, unknown>>)[key];
+
+/** Addresses before `up`: with the alias set first, a pair half made by a killed run is known as ours. */
+function planVeth(config: NetworkConfig, veth: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
+  const ends = [veth.inner, veth.outer];
+  const { alias } = config;
+  const whole = isWhole(veth, observed);
+  const held = (end: LinkEnd): ObservedLink | undefined => (whole ? find(observed, end) : undefined);
+  const sysctls = config.sysctls.filter((sysctl) =>
+    ends.some((end) => end.namespace === sysctl.namespace && end.name === linkOfSysctl(sysctl)),
+  );
+  return [
+    ...(whole ? [] : [{ kind: "createVeth" as const, veth }]),
+    ...ends.flatMap((end) => planLink(end, held(end), [{ alias }])),
+    // What a new pair is made with needs no step.
+    ...ends.flatMap((end) => {
+      const { macAddress, mtuBytes } = end;
+      return whole ? planLink(end, held(end), [{ macAddress }, { mtuBytes }]) : [];
+    }),
+    ...planSysctls(sysctls, observed),
+    // The bridge's port goes up when all else is done.
+    ...ends.flatMap((end) => (end === veth.outer && veth.bridge !== undefined ? [] : planLink(end, held(end), [{ up: true }]))),
+    ...planAddresses(config, observed, (address) =>
+      ends.some((end) => end.namespace === address.namespace && end.name === address.link),
+    ),
+  ];
+}
+
+function planAttachment(veth: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
+  const { bridge, outer } = veth;
+  if (bridge === undefined) return [];
+  const held = isWhole(veth, observed) ? find(observed, outer) : undefined;
+  const { namespace, name: link } = outer;
+  const attach: readonly NetworkStep[] =
+    held?.bridge === bridge ? [] : [{ kind: "attachToBridge", namespace, link, bridge }];
+  return [...attach, ...planLink(outer, held, [{ up: true }])];
+}
+
+const isOnLink = (a: LinkAddress, b: LinkAddress): boolean => a.namespace === b.namespace && a.link === b.link;
+const addressesEqual = (a: LinkAddress, b: LinkAddress): boolean =>
+  isOnLink(a, b) && a.address === b.address && a.prefixLength === b.prefixLength;
+
+/** Missing ones first: the kernel flushes the routes of a link that loses its last address. */
+function planAddresses(
+  config: NetworkConfig,
+  observed: ObservedNetwork,
+  selected: (address: LinkAddress) => boolean,
+): readonly NetworkStep[] {
+  const missing = config.addresses
+    .filter(selected)
+    .filter((wanted) => !observed.addresses.some((held) => addressesEqual(held, wanted)));
+  return missing.flatMap((address): readonly NetworkStep[] => {
+    // IPv6 knows an address of a link once, whatever its prefix length.
+    const inTheWay = observed.addresses.filter(
+      (held) => familyOf(held.address) === 6 && isOnLink(held, address) && held.address === address.address,
+    );
+    return [
+      ...inTheWay.map((held) => ({ kind: "removeAddress" as const, address: held })),
+      { kind: "addAddress", address },
+    ];
+  });
+}
+
+const routesEqual = (a: Route, b: Route): boolean =>
+  a.namespace === b.namespace &&
+  a.table === b.table &&
+  a.destination === b.destination &&
+  a.kind === b.kind &&
+  a.via === b.via &&
+  a.link === b.link &&
+  a.metric === b.metric;
+
+/** `unreachable` goes first: from then on nothing takes the router's default route. */
+function planRoutes(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  return config.routes
+    .filter((wanted) => !observed.routes.some((held) => routesEqual(held, wanted)))
+    .map((route) => ({ kind: "addRoute", route }));
+}
+
+const rulesEqual = (a: Rule, b: Rule): boolean =>
+  a.family === b.family &&
+  a.preference === b.preference &&
+  a.table === b.table &&
+  a.destination === b.destination &&
+  a.inputLink === b.inputLink;
+
+function planRules(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const held = observed.namespaceExists ? observed.rules : [];
+  const missing = config.rules.filter((wanted) => !held.some((rule) => rulesEqual(rule, wanted)));
+  // A new namespace has the kernel's own rules, which an observation of nothing cannot show.
+  const kernels = observed.namespaceExists ? [] : config.rules.filter((rule) => rule.preference === 0);
+  return missing.filter((rule) => !kernels.includes(rule)).map((rule) => ({ kind: "addRule", rule }));
+}
+
+/** Ours: in the router's namespace what has our protocol number; in our own what lies on our links or in our table. */
+function isOurRoute(scope: NetworkScope, route: ObservedRoute): boolean {
+  if (route.namespace !== scope.namespace) return route.protocol === ROUTE_PROTOCOL;
+  const onOurLink = scope.veths.some((veth) => veth.inner.name === route.link);
+  const inOurTable = route.table === MAIN_TABLE ? onOurLink : route.table === DECRYPTED_TABLE;
+  return inOurTable || route.protocol === ROUTE_PROTOCOL;
+}
+
+const unicastFirst = (a: Route, b: Route): number =>
+  Number(a.kind === "unreachable") - Number(b.kind === "unreachable");
+
+function planLeftovers(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const routes = observed.routes.filter(
+    (held) => isOurRoute(config, held) && !config.routes.some((wanted) => routesEqual(held, wanted)),
+  );
+  const isOurLink = (address: LinkAddress): boolean =>
+    (address.namespace === config.namespace && address.link === "lo") ||
+    config.veths.some((veth) =>
+      [veth.inner, veth.outer].some((end) => isSame(end, { namespace: address.namespace, name: address.link })),
+    );
+  const addresses = observed.addresses.filter(
+    (held) =>
+      isOurLink(held) &&
+      !config.addresses.some(
+        (wanted) =>
+          addressesEqual(held, wanted) ||
+          // Already removed to make room.
+          (familyOf(held.address) === 6 && isOnLink(held, wanted) && held.address === wanted.address),
+      ),
+  );
+  return [
+    ...[...routes].sort(unicastFirst).map((route) => ({ kind: "removeRoute" as const, route })),
+    ...addresses.map((address) => ({ kind: "removeAddress" as const, address })),
+    ...unwantedRules(config, observed).map((rule) => ({ kind: "removeRule" as const, rule })),
+  ];
+}
+
+function unwantedRules(config: NetworkConfig, observed: ObservedNetwork): readonly Rule[] {
+  const kernels = ([4, 6] as const).map((family): Rule => {
+    return { namespace: config.namespace, family, preference: 0, table: 255, destination: undefined, inputLink: undefined };
+  });
+  const held = observed.namespaceExists ? observed.rules : kernels;
+  return held.filter(
+    (rule) =>
+      RULE_PREFERENCES.includes(rule.preference) && !config.rules.some((wanted) => rulesEqual(rule, wanted)),
+  );
+}

@@ -1,0 +1,371 @@
+// What the network of one router of topology `transit` should be, and what it is, as comparable values.
+// It says nothing about the order in which one becomes the other.
+import {
+  canonicalAddress,
+  canonicalCidr,
+  addressBits,
+  cidrContains,
+  familyOf,
+  lastAddress,
+  linkLocalOf,
+  parseCidr,
+  addressText,
+} from "./address.ts";
+import type { EspBackEnd, Guard } from "./guard.ts";
+import { USERLAND_ESP_LINK } from "./guard.ts";
+import type { RouterId } from "./ids.ts";
+import type { Cidr, DesiredRouter, InterfaceAddress, IpFamily, Plumbing } from "./model.ts";
+import { externalVeth, namespaceName, ownerAlias, transitVeth } from "./names.ts";
+
+/** The agent's own namespace, in fields that hold the name of one. No file in /run/netns can be called so. */
+export const AGENT_NAMESPACE = ".";
+
+/** Marks our routes (rtm_protocol). Free in linux/rtnetlink.h, iproute2's rt_protos and FRR. */
+export const ROUTE_PROTOCOL = 215;
+export const MAIN_TABLE = 254;
+export const LOCAL_TABLE = 255;
+/** Routes to the local subnets for decrypted packets, where a default route of charon's table 220 would win. */
+export const DECRYPTED_TABLE = 221;
+
+// The kernel's own rule has preference 0, charon's (table 220) 220, main's 32766.
+const KERNEL_LOCAL_PREFERENCE = 0;
+const LOOPBACK_PREFERENCE = 50;
+const DECRYPTED_PREFERENCE = 60;
+const MOVED_LOCAL_PREFERENCE = 100;
+export const RULE_PREFERENCES: readonly number[] = [
+  KERNEL_LOCAL_PREFERENCE,
+  LOOPBACK_PREFERENCE,
+  DECRYPTED_PREFERENCE,
+  MOVED_LOCAL_PREFERENCE,
+];
+
+const UNREACHABLE_METRIC = 1_000_000;
+
+export type LinkEnd = {
+  readonly namespace: string;
+  readonly name: string;
+  readonly macAddress: string;
+  readonly mtuBytes: number;
+};
+
+/** `inner` is in the router's VPN namespace, `outer` where it is attached; `bridge` if that is a bridge's port. */
+export type Veth = { readonly inner: LinkEnd; readonly outer: LinkEnd; readonly bridge: string | undefined };
+
+export type LinkAddress = InterfaceAddress & { readonly namespace: string; readonly link: string };
+
+export type Route = {
+  readonly namespace: string;
+  readonly table: number;
+  readonly destination: Cidr;
+  readonly kind: "unicast" | "unreachable";
+  readonly via: string | undefined;
+  readonly link: string | undefined;
+  /** The next hop is on the link although no address of ours says so. */
+  readonly onlink: boolean;
+  readonly metric: number;
+};
+
+export type Rule = {
+  readonly namespace: string;
+  readonly family: IpFamily;
+  readonly preference: number;
+  readonly table: number;
+  readonly destination: Cidr | undefined;
+  readonly inputLink: string | undefined;
+};
+
+/** `name` is the path below /proc/sys: a link's name may hold dots. */
+export type Sysctl = { readonly namespace: string; readonly name: string; readonly value: string };
+
+/** Where to look: enough to observe and to remove a router whose configuration nobody knows any more. */
+export type NetworkScope = {
+  readonly router: RouterId;
+  readonly namespace: string;
+  readonly routerNamespace: string;
+  readonly bridge: string;
+  readonly alias: string;
+  /** Empty when only a removal is wanted. */
+  readonly veths: readonly Veth[];
+  readonly sysctls: readonly Sysctl[];
+};
+
+export type NetworkConfig = NetworkScope & {
+  readonly addresses: readonly LinkAddress[];
+  readonly routes: readonly Route[];
+  readonly rules: readonly Rule[];
+  readonly guard: Guard;
+};
+
+export type ObservedLink = LinkEnd & {
+  readonly isVeth: boolean;
+  readonly up: boolean;
+  readonly alias: string | undefined;
+  readonly bridge: string | undefined;
+  /** The other end of a veth, when it was found in a namespace that we look at. */
+  readonly peer: { readonly namespace: string; readonly name: string } | undefined;
+};
+
+export type ObservedRoute = Route & { readonly protocol: number };
+
+export type ObservedGuard =
+  | { readonly kind: "absent" }
+  /** Somebody else changed the rules, or they were made before we started. */
+  | { readonly kind: "unknown" }
+  | { readonly kind: "applied"; readonly guard: Guard };
+
+/** Links, addresses, routes and rules of the own namespace, and of elsewhere what may be ours. */
+export type ObservedNetwork = {
+  readonly namespaceExists: boolean;
+  readonly routerNamespaceExists: boolean;
+  readonly bridgeExists: boolean;
+  readonly links: readonly ObservedLink[];
+  readonly addresses: readonly LinkAddress[];
+  readonly routes: readonly ObservedRoute[];
+  readonly rules: readonly Rule[];
+  readonly sysctls: readonly Sysctl[];
+  readonly guard: ObservedGuard;
+};
+
+export type Attachment = { readonly bridge: string; readonly routerNamespace: string };
+
+/** What to look at when only the id of a router is known, for instance after its connections left the list. */
+export const networkScope = (router: RouterId, attachment: Attachment, host: string): NetworkScope => ({
+  router,
+  namespace: namespaceName(router),
+  ...attachment,
+  alias: ownerAlias(host),
+  veths: [],
+  sysctls: [],
+});
+
+export function networkConfig(of: {
+  readonly router: DesiredRouter;
+  readonly plumbing: Plumbing;
+  readonly attachment: Attachment;
+  readonly host: string;
+  readonly espBackEnd: EspBackEnd;
+}): NetworkConfig {
+  const { router, plumbing, attachment, espBackEnd } = of;
+  const scope = networkScope(router.id, attachment, of.host);
+  const external = externalPair(scope, plumbing);
+  const transit = transitPair(scope, plumbing);
+  const connections = [...router.connections].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const locals = canonicalCidrs(connections.flatMap((connection) => connection.guarded.localSubnets));
+  const peers = canonicalCidrs(connections.flatMap((connection) => connection.guarded.peerSubnets));
+  const loopbackAddresses = espBackEnd === "userland" ? unique(locals.flatMap(loopbackAddressOf)) : [];
+  const decryptedFrom = espBackEnd === "userland" ? USERLAND_ESP_LINK : external.inner.name;
+  return {
+    ...scope,
+    veths: [external, transit],
+    sysctls: [...namespaceSysctls(scope.namespace), ...linkSysctls(external, transit)],
+    addresses: [
+      ...plumbedAddresses(external, transit, plumbing),
+      ...loopbackAddresses.map((address) => ({
+        namespace: scope.namespace,
+        link: "lo",
+        address,
+        prefixLength: addressBits(familyOf(address)),
+      })),
+    ],
+    routes: [
+      ...defaultRoutes(external.inner, plumbing),
+      ...localRoutes(transit, plumbing, locals, peers),
+      ...peerRoutes(transit, plumbing, peers),
+    ],
+    rules: rules(scope.namespace, loopbackAddresses, decryptedFrom, familiesOfEverything([...locals, ...peers])),
+    guard: {
+      espBackEnd,
+      loopbackAddresses,
+      transitLink: transit.inner.name,
+      pairs: connections.map((connection) => ({
+        localSubnets: canonicalCidrs(connection.guarded.localSubnets),
+        peerSubnets: canonicalCidrs(connection.guarded.peerSubnets),
+        mtuBytes: connection.kind === "usable" ? connection.tunnel.mtuBytes : undefined,
+      })),
+    },
+  };
+}
+
+/**
+ * kernel-libipsec installs a child only if the namespace has an address inside the local selector; a gateway has none.
+ * Any address may be borrowed, even one in use: the rules keep packets for it from being taken as ours. Everything
+ * (/0) has the gateway's own addresses already, or failing that an address that is nobody's.
+ */
+export function loopbackAddressOf(cidr: Cidr): readonly string[] {
+  const { family, bytes, prefixLength } = parseCidr(cidr);
+  if (family === 4) {
+    // 0.0.0.0/8 cannot be assigned. 192.0.0.8 is IPv4's dummy address (RFC 7600).
+    if (bytes[0] !== 0) return [addressText(bytes)];
+    return ["192.0.0.8", "1.0.0.0"].filter((address) => cidrContains(cidr, address)).slice(0, 1);
+  }
+  // Not the first: it is the subnet-router anycast address (RFC 4291, 2.6.1), and some clouds make it the gateway.
+  // The last one of a short prefix is multicast; 100::/64 is the discard prefix (RFC 6666).
+  return prefixLength < 8 ? ["100::1"].filter((address) => cidrContains(cidr, address)) : [lastAddress(cidr)];
+}
+
+// A bridge without a fixed address takes the lowest of its ports' (br_stp_recalculate_bridge_id): fe: is never that.
+function outerMac(portMac: string): string {
+  const rest = portMac.toLowerCase().slice(2);
+  return portMac.toLowerCase().startsWith("fe") ? `f2${rest}` : `fe${rest}`;
+}
+
+function externalPair(scope: NetworkScope, { external }: Plumbing): Veth {
+  const names = externalVeth(external.port);
+  const { mtuBytes } = external;
+  const mac = external.macAddress.toLowerCase();
+  return {
+    inner: { namespace: scope.namespace, name: names.inner, macAddress: mac, mtuBytes },
+    outer: { namespace: AGENT_NAMESPACE, name: names.outer, macAddress: outerMac(mac), mtuBytes },
+    bridge: scope.bridge,
+  };
+}
+
+function transitPair(scope: NetworkScope, { external, transit }: Plumbing): Veth {
+  const names = transitVeth(transit.port);
+  const { mtuBytes } = external;
+  const mac = transit.macAddress.toLowerCase();
+  return {
+    inner: { namespace: scope.namespace, name: names.inner, macAddress: mac, mtuBytes },
+    outer: { namespace: scope.routerNamespace, name: names.outer, macAddress: outerMac(mac), mtuBytes },
+    bridge: undefined,
+  };
+}
+
+function plumbedAddresses(external: Veth, transit: Veth, plumbing: Plumbing): readonly LinkAddress[] {
+  const on = (end: LinkEnd, addresses: readonly InterfaceAddress[]): readonly LinkAddress[] =>
+    [...addresses, { address: linkLocalOf(end.macAddress), prefixLength: 64 }].map(({ address, prefixLength }) => ({
+      namespace: end.namespace,
+      link: end.name,
+      address: canonicalAddress(address),
+      prefixLength,
+    }));
+  const { addresses, gatewayAddress } = plumbing.transit;
+  const sameFamily = addresses.find((one) => familyOf(one.address) === familyOf(gatewayAddress));
+  const prefixLength = sameFamily?.prefixLength ?? addressBits(familyOf(gatewayAddress));
+  return [
+    ...on(external.inner, plumbing.external.addresses),
+    ...on(transit.inner, addresses),
+    ...on(transit.outer, [{ address: gatewayAddress, prefixLength }]),
+  ];
+}
+
+// What the kernel calls no metric: 0 in IPv4, IP6_RT_PRIO_USER in IPv6.
+const usualMetric = (family: IpFamily): number => (family === 4 ? 0 : 1024);
+const everything = (family: IpFamily): Cidr => (family === 4 ? "0.0.0.0/0" : "::/0");
+const familyOfCidr = (cidr: Cidr): IpFamily => familyOf(cidr);
+
+function unicast(end: LinkEnd, destination: Cidr, via: string, more: Partial<Route> = {}): Route {
+  const metric = usualMetric(familyOfCidr(destination));
+  const common = { namespace: end.namespace, link: end.name, table: MAIN_TABLE, onlink: false, metric };
+  return { ...common, destination, kind: "unicast", via: canonicalAddress(via), ...more };
+}
+
+function defaultRoutes(inner: LinkEnd, { external }: Plumbing): readonly Route[] {
+  const onLink = [...external.addresses.map((one) => `${one.address}/${one.prefixLength}`), "fe80::/10"];
+  return external.gateways.map((gateway) =>
+    unicast(inner, everything(familyOf(gateway)), gateway, {
+      onlink: !onLink.some((cidr) => cidrContains(cidr, gateway)),
+    }),
+  );
+}
+
+function localRoutes(transit: Veth, plumbing: Plumbing, locals: readonly Cidr[], peers: readonly Cidr[]): Route[] {
+  const selective = familiesOfEverything([...locals, ...peers]);
+  return locals.flatMap((local) => {
+    const family = familyOfCidr(local);
+    const via = family === 4 ? plumbing.transit.gatewayAddress : linkLocalOf(transit.outer.macAddress);
+    const route = unicast(transit.inner, local, via);
+    const forDecrypted = selective.includes(family) ? [{ ...route, table: DECRYPTED_TABLE }] : [];
+    // In the main table it would be the default route, which is the gateway's own way to its peers.
+    return local === everything(family) ? forDecrypted : [route, ...forDecrypted];
+  });
+}
+
+function peerRoutes(transit: Veth, plumbing: Plumbing, peers: readonly Cidr[]): readonly Route[] {
+  const own4 = plumbing.transit.addresses.find((one) => familyOf(one.address) === 4)?.address;
+  return peers.flatMap((peer) => {
+    const via = familyOfCidr(peer) === 4 ? own4 : linkLocalOf(transit.inner.macAddress);
+    // Better than what others set without a metric in IPv6; in IPv4 0 is the best there is.
+    const metric = familyOfCidr(peer) === 4 ? 0 : 1;
+    const blocked = { kind: "unreachable", via: undefined, link: undefined, metric: UNREACHABLE_METRIC } as const;
+    const { namespace } = transit.outer;
+    const unreachable: Route = { namespace, table: MAIN_TABLE, destination: peer, onlink: false, ...blocked };
+    return via === undefined ? [unreachable] : [unreachable, unicast(transit.outer, peer, via, { metric })];
+  });
+}
+
+/**
+ * The rule for table `local` makes room for rules that forward what is for a borrowed address. The address stays in
+ * table `local`, where the kernel looks when charon names it as a route's source.
+ */
+function rules(
+  namespace: string,
+  loopbackAddresses: readonly string[],
+  decryptedFrom: string,
+  selective: readonly IpFamily[],
+): readonly Rule[] {
+  const anywhere = { namespace, destination: undefined, inputLink: undefined };
+  return ([4, 6] as const).flatMap((family): readonly Rule[] => {
+    const borrowed = loopbackAddresses.filter((address) => familyOf(address) === family);
+    const preference = borrowed.length === 0 ? KERNEL_LOCAL_PREFERENCE : MOVED_LOCAL_PREFERENCE;
+    const decrypted = { preference: DECRYPTED_PREFERENCE, table: DECRYPTED_TABLE, inputLink: decryptedFrom };
+    return [
+      ...borrowed.map((address) => {
+        const destination = `${address}/${addressBits(family)}`;
+        return { ...anywhere, family, preference: LOOPBACK_PREFERENCE, table: MAIN_TABLE, destination };
+      }),
+      ...(selective.includes(family) ? [{ ...anywhere, family, ...decrypted }] : []),
+      { ...anywhere, family, preference, table: LOCAL_TABLE },
+    ];
+  });
+}
+
+function namespaceSysctls(namespace: string): readonly Sysctl[] {
+  const v4 = ["all", "default"].flatMap((scope) => [
+    [`net/ipv4/conf/${scope}/rp_filter`, "0"],
+    [`net/ipv4/conf/${scope}/send_redirects`, "0"],
+  ]);
+  const v6 = ["all", "default"].flatMap((scope) => [
+    [`net/ipv6/conf/${scope}/accept_ra`, "0"],
+    [`net/ipv6/conf/${scope}/accept_dad`, "0"],
+  ]);
+  // promote_secondaries: else removing one address takes the others of its subnet along.
+  const rest = [
+    ["net/ipv4/conf/all/promote_secondaries", "1"],
+    ["net/ipv6/conf/default/addr_gen_mode", "1"],
+    ["net/ipv4/ip_forward", "1"],
+    ["net/ipv6/conf/all/forwarding", "1"],
+  ];
+  return [...v4, ...v6, ...rest].map(([name = "", value = ""]) => ({ namespace, name, value }));
+}
+
+// addr_gen_mode 1: no link-local address but the one we set. accept_dad 0: addresses work at once.
+function linkSysctls(external: Veth, transit: Veth): readonly Sysctl[] {
+  const gateway = (end: LinkEnd): readonly (readonly [string, string])[] => [
+    [`net/ipv4/conf/${end.name}/rp_filter`, "0"],
+    [`net/ipv4/conf/${end.name}/send_redirects`, "0"],
+    ...routed(end),
+  ];
+  const routed = (end: LinkEnd): readonly (readonly [string, string])[] => [
+    [`net/ipv4/conf/${end.name}/forwarding`, "1"],
+    [`net/ipv6/conf/${end.name}/forwarding`, "1"],
+    [`net/ipv6/conf/${end.name}/addr_gen_mode`, "1"],
+    [`net/ipv6/conf/${end.name}/accept_ra`, "0"],
+    [`net/ipv6/conf/${end.name}/accept_dad`, "0"],
+  ];
+  const named = (end: LinkEnd, pairs: readonly (readonly [string, string])[]): readonly Sysctl[] =>
+    pairs.map(([name, value]) => ({ namespace: end.namespace, name, value }));
+  return [
+    ...named(external.inner, gateway(external.inner)),
+    // Packets from a borrowed address would be martians.
+    ...named(transit.inner, [...gateway(transit.inner), [`net/ipv4/conf/${transit.inner.name}/accept_local`, "1"]]),
+    ...named(transit.outer, routed(transit.outer)),
+    // The port of a bridge needs no address of the machine's own.
+    ...named(external.outer, [[`net/ipv6/conf/${external.outer.name}/disable_ipv6`, "1"]]),
+  ];
+}
+
+const familiesOfEverything = (cidrs: readonly Cidr[]): readonly IpFamily[] =>
+  ([4, 6] as const).filter((family) => cidrs.includes(everything(family)));
+const unique = (texts: readonly string[]): readonly string[] => [...new Set(texts)].sort();
+const canonicalCidrs = (cidrs: readonly Cidr[]): readonly Cidr[] => unique(cidrs.map(canonicalCidr));
