@@ -1,0 +1,353 @@
+// The configuration of the agent and of the controller: what may be set, its units, bounds and defaults.
+// The only reader of the environment and of the configuration file. It refuses to know what a value is used for.
+import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { hostname as machineName } from "node:os";
+import path from "node:path";
+import { isMap, LineCounter, parseDocument, type Document } from "yaml";
+import { z } from "zod";
+import { Secret } from "./core/secret.ts";
+
+const wholeNumber = (min: number, max: number) =>
+  z
+    .int({ error: wanted(`a whole number from ${min} to ${max}`) })
+    .min(min)
+    .max(max);
+const number = (min: number, max: number) =>
+  z
+    .number({ error: wanted(`a number from ${min} to ${max}`) })
+    .min(min)
+    .max(max);
+const flag = () => z.boolean({ error: wanted("true or false") });
+const text = () => z.string({ error: wanted("a text") }).min(1);
+const absolutePath = () => text().startsWith("/", { error: "must be an absolute path" });
+/** sun_path of a unix socket holds 107 bytes and a NUL (unix(7)). */
+const socketPath = () =>
+  absolutePath().refine((value) => Buffer.byteLength(value) <= 107, "must not be longer than 107 bytes (unix(7))");
+
+/** The raw value is left out of every message: it may be a secret in the wrong place. */
+function wanted(what: string) {
+  return (issue: { readonly input?: unknown }): string =>
+    issue.input === undefined ? `is missing: wants ${what}` : `wants ${what}`;
+}
+
+/** A secret as it stands in the file; `resolveSecrets` replaces it by its value. */
+const secretReference = z.union(
+  [z.string().min(1), z.strictObject({ file: z.string().min(1) }), z.strictObject({ env: z.string().min(1) })],
+  { error: wanted("a text, {file: PATH} or {env: NAME}") },
+);
+type SecretReference = z.infer<typeof secretReference>;
+
+const bus = {
+  transportUrl: secretReference,
+  exchange: text().default("neutron"),
+  amqp: z
+    .strictObject({
+      durableQueues: flag().default(false),
+      autoDelete: flag().default(false),
+      quorumQueue: flag().default(false),
+      transientQueuesTtlSeconds: wholeNumber(0, 604_800).default(1800),
+    })
+    .prefault({}),
+};
+
+const log = z
+  .strictObject({
+    level: z.enum(["fatal", "error", "warn", "info", "debug", "trace"]).default("info"),
+    pretty: z.enum(["auto", "on", "off"]).default("auto"),
+  })
+  .prefault({});
+
+const http = (defaultPort: number) =>
+  z
+    .strictObject({
+      enabled: flag().default(true),
+      address: text()
+        .refine((value) => isIP(value) !== 0, "must be an IP address")
+        .default("127.0.0.1"),
+      port: wholeNumber(1, 65_535).default(defaultPort),
+    })
+    .prefault({});
+
+/** Bounds of an exponential backoff; the cap must not lie below the base. */
+const backoff = (defaultBaseMs: number, defaultCapMs: number) =>
+  z
+    .strictObject({
+      baseMs: wholeNumber(50, 60_000).default(defaultBaseMs),
+      capMs: wholeNumber(50, 3_600_000).default(defaultCapMs),
+    })
+    .refine((value) => value.capMs >= value.baseMs, { path: ["capMs"], error: "must not be below baseMs" })
+    .prefault({});
+
+const agentSchema = z.strictObject({
+  ...bus,
+  host: text().max(255),
+  rpcTimeoutSeconds: wholeNumber(1, 600).default(60),
+  topology: z.literal("transit").default("transit"),
+  attachment: z
+    .strictObject({
+      kind: z.literal("bridge").default("bridge"),
+      // IFNAMSIZ is 16 with its NUL (linux/if.h).
+      bridges: z.record(z.string(), text().max(15)).default({}),
+      routerNamespace: text()
+        .refine((value) => value.split("{id}").length === 2, "must contain {id} once, where the router's id goes")
+        .refine((value) => !value.includes("/"), "must be a namespace name, without a slash")
+        .default("qrouter-{id}"),
+    })
+    .prefault({}),
+  espBackEnd: z.enum(["auto", "kernel", "userland"]).default("auto"),
+  stateDirectory: absolutePath().default("/var/lib/swanherd"),
+  runDirectory: absolutePath().default("/run/swanherd"),
+  charonSocketDirectory: absolutePath().default("/run"),
+  charonPath: absolutePath().default("/usr/sbin/charon-systemd"),
+  passIntervalSeconds: wholeNumber(5, 3600).default(60),
+  fetchIntervalSeconds: wholeNumber(30, 86_400).default(600),
+  listSasIntervalSeconds: wholeNumber(0, 3600).default(15),
+  retry: backoff(500, 30_000),
+  initiateRetry: backoff(1000, 60_000),
+  retransmit: z
+    .strictObject({
+      tries: wholeNumber(1, 100).optional(),
+      timeoutSeconds: number(0.1, 600).optional(),
+      base: number(1, 10).optional(),
+    })
+    .prefault({}),
+  pskReauthTimeoutSeconds: wholeNumber(1, 300).default(5),
+  removal: z
+    .strictObject({
+      absenceConfirmSeconds: wholeNumber(1, 3600).default(10),
+      massCount: wholeNumber(0, 100_000).default(3),
+      massPercent: wholeNumber(0, 100).default(25),
+    })
+    .prefault({}),
+  controlSocket: socketPath().default("/run/swanherd/agent.sock"),
+  http: http(9720),
+  log,
+  splitChildren: flag().default(false),
+  compatProposals: flag().default(false),
+});
+
+const controllerSchema = z.strictObject({
+  ...bus,
+  documents: absolutePath().default("/etc/swanherd/documents"),
+  stateDirectory: absolutePath().default("/var/lib/swanherd-controller"),
+  controlSocket: socketPath().default("/run/swanherd/controller.sock"),
+  http: http(9721),
+  log,
+});
+
+type Immutable<T> = T extends (infer Item)[]
+  ? readonly Immutable<Item>[]
+  : T extends Secret
+    ? T
+    : T extends object
+      ? { readonly [Key in keyof T]: Immutable<T[Key]> }
+      : T;
+
+/** What the service manager tells us in the environment. Absent without one. */
+export type ServiceManager = { readonly notifySocket?: string; readonly watchdogMs?: number };
+
+type Finished<Raw> = Immutable<Omit<Raw, "transportUrl">> & {
+  readonly transportUrl: Secret;
+  readonly serviceManager: ServiceManager;
+};
+
+export type AgentConfig = Finished<z.output<typeof agentSchema>>;
+export type ControllerConfig = Finished<z.output<typeof controllerSchema>>;
+
+export type ConfigResult<Config> =
+  | { readonly kind: "ok"; readonly file: string; readonly value: Config }
+  | { readonly kind: "invalid"; readonly file: string; readonly problems: readonly string[] };
+
+type Environment = Readonly<Record<string, string | undefined>>;
+export type ConfigSource = {
+  readonly env?: Environment;
+  readonly file?: string | undefined;
+  readonly hostname?: string;
+};
+
+export const readAgentConfig = (source: ConfigSource = {}): ConfigResult<AgentConfig> =>
+  readConfig(agentSchema, "/etc/swanherd/agent.yaml", source, { host: source.hostname ?? machineName() });
+
+export const readControllerConfig = (source: ConfigSource = {}): ConfigResult<ControllerConfig> =>
+  readConfig(controllerSchema, "/etc/swanherd/controller.yaml", source, {});
+
+/** The control socket that a command asks when no option names one. */
+export const controlSocketOf = (env: Environment = process.env): string =>
+  env["SWANHERD_SOCKET"] ?? "/run/swanherd/agent.sock";
+
+function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>(
+  schema: Schema,
+  defaultFile: string,
+  { env = process.env, file = env["SWANHERD_CONFIG"] ?? defaultFile }: ConfigSource,
+  machineDefaults: Readonly<Record<string, unknown>>,
+): ConfigResult<Finished<z.output<Schema>>> {
+  const invalid = (problems: readonly string[]) => ({ kind: "invalid", file, problems }) as const;
+  let source: string;
+  try {
+    source = readFileSync(file, "utf8");
+  } catch (err) {
+    return invalid([`${file}: cannot be read (${errnoOf(err)}); --config or SWANHERD_CONFIG names another file`]);
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  if (document.errors.length > 0) {
+    return invalid(document.errors.map((err) => `${file}:${lines.linePos(err.pos[0]).line}: ${err.message}`));
+  }
+  if (document.contents !== null && !isMap(document.contents)) {
+    return invalid([`${file}:1: wants a map of keys and values`]);
+  }
+  const found = (document.toJS() ?? {}) as Record<string, unknown>;
+  const parsed = schema.safeParse({ ...machineDefaults, ...found });
+  const problems = parsed.success
+    ? []
+    : parsed.error.issues
+        .flatMap((issue) => explain(issue, schema))
+        .map(
+          ({ at, says }) => `${file}:${lineOf(document, lines, at)}: ${at.length === 0 ? "" : `${dotted(at)} `}${says}`,
+        );
+  // Looked up even when other keys are wrong: every problem is told at once.
+  const reference = secretReference.safeParse(found["transportUrl"]);
+  const secret = reference.success ? readSecret(reference.data, env, path.dirname(file)) : undefined;
+  if (typeof secret === "string") {
+    problems.push(`${file}:${lineOf(document, lines, ["transportUrl"])}: transportUrl ${secret}`);
+  }
+  if (!parsed.success || !(secret instanceof Secret)) return invalid(problems);
+  return {
+    kind: "ok",
+    file,
+    value: { ...parsed.data, transportUrl: secret, serviceManager: serviceManagerOf(env) } as Finished<
+      z.output<Schema>
+    >,
+  };
+}
+
+/** Gives the secret, or what is wrong with it. */
+function readSecret(reference: SecretReference, env: Environment, directory: string): Secret | string {
+  let value: string;
+  if (typeof reference === "string") {
+    value = reference;
+  } else if ("env" in reference) {
+    const found = env[reference.env];
+    if (found === undefined) return `wants the environment variable ${reference.env}, which is not set`;
+    value = found;
+  } else {
+    const file = path.resolve(directory, reference.file);
+    try {
+      value = readFileSync(file, "utf8").trim();
+    } catch (err) {
+      return `names the file ${file}, which cannot be read (${errnoOf(err)})`;
+    }
+  }
+  // oslo.messaging's grammar; the driver parses the rest.
+  if (!/^(rabbit|kombu):\/\/\S*$/.test(value)) return "must look like rabbit://user:password@host:5672/vhost";
+  return new Secret(value);
+}
+
+function serviceManagerOf(env: Environment): ServiceManager {
+  const { NOTIFY_SOCKET: notifySocket, WATCHDOG_USEC: watchdog, WATCHDOG_PID: watchdogPid } = env;
+  // sd_watchdog_enabled(3): the interval is meant for the process named, if one is.
+  const isOurs = watchdogPid === undefined || watchdogPid === String(process.pid);
+  const watchdogMs = isOurs && watchdog !== undefined ? Number(watchdog) / 1000 : Number.NaN;
+  return {
+    ...(notifySocket === undefined || notifySocket === "" ? {} : { notifySocket }),
+    ...(watchdogMs > 0 ? { watchdogMs } : {}),
+  };
+}
+
+type Explained = { readonly at: readonly PropertyKey[]; readonly says: string };
+
+function explain(issue: z.core.$ZodIssue, schema: z.ZodType): Explained[] {
+  if (issue.code === "unrecognized_keys") {
+    const known = keysAt(schema, issue.path);
+    return issue.keys.map((key) => ({ at: [...issue.path, key], says: `is not a key here${suggestion(key, known)}` }));
+  }
+  return [{ at: issue.path, says: sentence(issue) }];
+}
+
+function sentence(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case "too_small":
+      return issue.origin === "string" ? "must not be empty" : `must be at least ${issue.minimum}`;
+    case "too_big":
+      return `must be at most ${issue.maximum}${issue.origin === "string" ? " characters" : ""}`;
+    case "invalid_value":
+      return `must be ${issue.values.map(String).join(" or ")}`;
+    case "invalid_type":
+      return issue.message.startsWith("Invalid input") ? `wants a map of keys and values` : issue.message;
+    default:
+      return issue.message;
+  }
+}
+
+const dotted = (at: readonly PropertyKey[]): string => at.map(String).join(".");
+
+/** The line of the deepest part of the path that stands in the file. */
+function lineOf(document: Document, lines: LineCounter, at: readonly PropertyKey[]): number {
+  for (let depth = at.length; depth > 0; depth--) {
+    const parent: unknown = depth === 1 ? document.contents : document.getIn(at.slice(0, depth - 1), true);
+    if (!isMap(parent)) continue;
+    const pair = parent.items.find((item) => String(item.key) === String(at[depth - 1]));
+    const range = (pair?.key as { range?: readonly [number, number, number] } | undefined)?.range;
+    if (range) return lines.linePos(range[0]).line;
+  }
+  return 1;
+}
+
+function unwrapped(schema: unknown): unknown {
+  let inner = schema;
+  while (inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional) {
+    inner = inner.unwrap();
+  }
+  return inner;
+}
+
+function keysAt(schema: unknown, at: readonly PropertyKey[]): readonly string[] {
+  let inner = unwrapped(schema);
+  for (const key of at) {
+    inner = inner instanceof z.ZodObject ? unwrapped((inner.shape as Record<PropertyKey, unknown>)[key]) : undefined;
+  }
+  return inner instanceof z.ZodObject ? Object.keys(inner.shape) : [];
+}
+
+/** Every key that may be set, dotted; what stands in the sample file is compared with it. */
+function keysOf(schema: unknown): readonly string[] {
+  const inner = unwrapped(schema);
+  if (!(inner instanceof z.ZodObject)) return [];
+  return Object.entries(inner.shape).flatMap(([key, value]) => {
+    const below = keysOf(value);
+    return below.length === 0 ? [key] : below.map((name) => `${key}.${name}`);
+  });
+}
+
+export const AGENT_KEYS: readonly string[] = keysOf(agentSchema);
+export const CONTROLLER_KEYS: readonly string[] = keysOf(controllerSchema);
+
+const plain = (key: string): string => key.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
+
+function suggestion(key: string, known: readonly string[]): string {
+  const ranked = known
+    .map((name) => ({ name, distance: editDistance(plain(key), plain(name)) }))
+    .sort((a, b) => a.distance - b.distance);
+  const [best] = ranked;
+  if (best === undefined) return "";
+  // Beyond two letters in five it would suggest what nobody meant.
+  if (best.distance <= Math.max(1, key.length * 0.4)) return `; did you mean ${best.name}?`;
+  return known.length <= 8 ? `; known here: ${known.join(", ")}` : "";
+}
+
+/** Levenshtein's distance: how many letters are put in, taken out or changed. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (const [i, letter] of Array.from(a).entries()) {
+    const next = [i + 1];
+    for (const [j, other] of Array.from(b).entries()) {
+      next.push(Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+const errnoOf = (err: unknown): string =>
+  err instanceof Error && "code" in err && typeof err.code === "string" ? err.code : "unknown error";

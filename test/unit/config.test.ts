@@ -1,0 +1,189 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { parse } from "yaml";
+import { afterAll, describe, expect, test } from "vitest";
+import { AGENT_KEYS, CONTROLLER_KEYS, readAgentConfig, readControllerConfig } from "../../src/config.ts";
+
+const URL_TEXT = "rabbit://neutron:correct-horse@mq1:5672,mq2:5672/openstack";
+const directory = mkdtempSync(path.join(tmpdir(), "swanherd-config-"));
+afterAll(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+let written = 0;
+function fileOf(text: string): string {
+  written += 1;
+  const file = path.join(directory, `${written}.yaml`);
+  writeFileSync(file, text);
+  return file;
+}
+
+const readAgent = (text: string, env: Record<string, string> = {}) =>
+  readAgentConfig({ env, file: fileOf(text), hostname: "gw-1" });
+
+function agentOf(text: string, env?: Record<string, string>) {
+  const result = readAgent(text, env);
+  if (result.kind === "invalid") throw new Error(result.problems.join("\n"));
+  return result.value;
+}
+
+function problemsOf(text: string, env?: Record<string, string>): string[] {
+  const result = readAgent(text, env);
+  return result.kind === "ok"
+    ? []
+    : result.problems.map((problem) => problem.replace(`${result.file}:`, "").replaceAll(directory, "DIR"));
+}
+
+test("a file with nothing but the broker gives the documented defaults", () => {
+  const value = agentOf(`transportUrl: ${URL_TEXT}\n`);
+  expect(value).toMatchObject({
+    host: "gw-1",
+    exchange: "neutron",
+    topology: "transit",
+    attachment: { kind: "bridge", bridges: {}, routerNamespace: "qrouter-{id}" },
+    amqp: { durableQueues: false, autoDelete: false, quorumQueue: false, transientQueuesTtlSeconds: 1800 },
+    passIntervalSeconds: 60,
+    retry: { baseMs: 500, capMs: 30_000 },
+    removal: { absenceConfirmSeconds: 10, massCount: 3, massPercent: 25 },
+    http: { enabled: true, address: "127.0.0.1", port: 9720 },
+    log: { level: "info", pretty: "auto" },
+    retransmit: {},
+  });
+  expect(value.transportUrl.reveal()).toBe(URL_TEXT);
+});
+
+test("every problem is told at once, each with its line and its key", () => {
+  const text = [
+    "transportUrl: {env: MQ_URL}",
+    "passIntervalSecond: 60",
+    "fetchIntervalSeconds: 5",
+    "retry: {baseMs: 1000, capMs: 500}",
+    "log:",
+    "  levle: debug",
+    "http:",
+    "  port: many",
+    "espBackEnd: kernal",
+    "stateDirectory: var/lib",
+    "attachment: bridge",
+  ].join("\n");
+  expect(problemsOf(text).sort()).toMatchInlineSnapshot(`
+    [
+      "10: stateDirectory must be an absolute path",
+      "11: attachment wants a map of keys and values",
+      "1: transportUrl wants the environment variable MQ_URL, which is not set",
+      "2: passIntervalSecond is not a key here; did you mean passIntervalSeconds?",
+      "3: fetchIntervalSeconds must be at least 30",
+      "4: retry.capMs must not be below baseMs",
+      "6: log.levle is not a key here; did you mean level?",
+      "8: http.port wants a whole number from 1 to 65535",
+      "9: espBackEnd must be auto or kernel or userland",
+    ]
+  `);
+});
+
+test("an unknown key without a near neighbour gets the list of what is known, where that is short", () => {
+  expect(problemsOf(`transportUrl: ${URL_TEXT}\nretry: {jitter: 3}\n`)).toEqual([
+    "2: retry.jitter is not a key here; known here: baseMs, capMs",
+  ]);
+});
+
+test("a missing broker is a problem", () => {
+  expect(problemsOf("host: a\n")).toEqual(["1: transportUrl is missing: wants a text, {file: PATH} or {env: NAME}"]);
+  expect(problemsOf("")).toEqual(["1: transportUrl is missing: wants a text, {file: PATH} or {env: NAME}"]);
+});
+
+test("broken YAML is told with its line", () => {
+  expect(problemsOf("host: a\nhost: b\n")).toEqual([expect.stringMatching(/^2: .*unique/i)]);
+  expect(problemsOf("- a\n")).toEqual(["1: wants a map of keys and values"]);
+});
+
+test("a missing file is told with the ways to name another", () => {
+  const file = path.join(directory, "absent.yaml");
+  expect(readAgentConfig({ env: {}, file })).toEqual({
+    kind: "invalid",
+    file,
+    problems: [`${file}: cannot be read (ENOENT); --config or SWANHERD_CONFIG names another file`],
+  });
+});
+
+test("the file is the option's, else the environment's, else the default", () => {
+  const file = fileOf(`transportUrl: ${URL_TEXT}\n`);
+  expect(readAgentConfig({ env: { SWANHERD_CONFIG: file } }).file).toBe(file);
+  expect(readAgentConfig({ env: { SWANHERD_CONFIG: "/nowhere" }, file }).kind).toBe("ok");
+});
+
+describe("a secret", () => {
+  test("is taken from a file beside the configuration, without its last newline", () => {
+    writeFileSync(path.join(directory, "url"), `${URL_TEXT}\n`);
+    expect(agentOf("transportUrl: {file: url}\n").transportUrl.reveal()).toBe(URL_TEXT);
+  });
+
+  test("is taken from the environment", () => {
+    expect(agentOf("transportUrl: {env: MQ}\n", { MQ: URL_TEXT }).transportUrl.reveal()).toBe(URL_TEXT);
+  });
+
+  test("that cannot be had is a problem", () => {
+    expect(problemsOf("transportUrl: {file: none}\n")).toEqual([
+      "1: transportUrl names the file DIR/none, which cannot be read (ENOENT)",
+    ]);
+    expect(problemsOf("transportUrl: {env: MQ}\n")).toEqual([
+      "1: transportUrl wants the environment variable MQ, which is not set",
+    ]);
+  });
+
+  test("is never part of a problem or of the printed configuration", () => {
+    expect(problemsOf("transportUrl: amqp://user:correct-horse@mq\n")).toEqual([
+      "1: transportUrl must look like rabbit://user:password@host:5672/vhost",
+    ]);
+    expect(problemsOf("transportUrl: {text: correct-horse}\nhost: 3\n").join("\n")).not.toContain("correct-horse");
+    expect(JSON.stringify(agentOf(`transportUrl: ${URL_TEXT}\n`))).not.toContain("correct-horse");
+  });
+});
+
+test("what the service manager says reaches the configuration, if it is meant for this process", () => {
+  const own = { NOTIFY_SOCKET: "@sock", WATCHDOG_USEC: "30000000", WATCHDOG_PID: String(process.pid) };
+  const text = `transportUrl: ${URL_TEXT}\n`;
+  expect(agentOf(text, own).serviceManager).toEqual({ notifySocket: "@sock", watchdogMs: 30_000 });
+  expect(agentOf(text, { ...own, WATCHDOG_PID: "1" }).serviceManager).toEqual({ notifySocket: "@sock" });
+  expect(agentOf(text).serviceManager).toEqual({});
+});
+
+/** Prose starts with `# ` and a letter; what remains behind a # is a default. */
+const uncommented = (text: string): string => text.replaceAll(/^#(?! \S|$)/gm, "");
+
+function flatKeys(value: unknown, known: readonly string[], prefix = ""): string[] {
+  if (known.includes(prefix) || typeof value !== "object" || value === null) return [prefix];
+  return Object.entries(value).flatMap(([key, below]) =>
+    flatKeys(below, known, prefix === "" ? key : `${prefix}.${key}`),
+  );
+}
+
+describe.each([
+  ["agent", AGENT_KEYS, readAgentConfig],
+  ["controller", CONTROLLER_KEYS, readControllerConfig],
+] as const)("the sample configuration of the %s", (name, keys, read) => {
+  const sample = readFileSync(new URL(`../../etc/${name}.yaml`, import.meta.url), "utf8");
+
+  test("shows every key that may be set and no other", () => {
+    expect(flatKeys(parse(uncommented(sample)), keys).sort()).toEqual([...keys].sort());
+  });
+
+  test("shows the defaults", () => {
+    const url = JSON.stringify(URL_TEXT);
+    const shown = fileOf(uncommented(sample).replace(/^transportUrl: .*$/m, `transportUrl: ${url}`));
+    const bare = fileOf(`transportUrl: ${url}\n`);
+    const valueOf = (file: string) => {
+      const result = read({ env: {}, file, hostname: "gw-1" });
+      if (result.kind === "invalid") throw new Error(result.problems.join("\n"));
+      // Without a default of ours: strongSwan's own are shown.
+      return { ...result.value, retransmit: undefined, transportUrl: result.value.transportUrl.reveal() };
+    };
+    expect(valueOf(shown)).toEqual(valueOf(bare));
+  });
+
+  test("is usable as it stands", () => {
+    const file = fileOf(sample.replace(/^transportUrl: .*$/m, `transportUrl: ${URL_TEXT}`));
+    expect(read({ env: {}, file }).kind).toBe("ok");
+  });
+});
