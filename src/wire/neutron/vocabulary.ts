@@ -1,0 +1,30 @@
+// Neutron's words for algorithms, modes and actions that can be configured here. A word outside is "unsupported".
+
+const sizes = ["128", "192", "256"];
+
+export const ENCRYPTION_ALGORITHMS: ReadonlySet<string> = new Set([
+  // Current in 2025.1 and older; the 2026.2 migration rewrites it.
+  "3des",
+  ...sizes.flatMap((bits) => [
+    `aes-${bits}`,
+    `aes-${bits}-ctr`,
+    ...["ccm", "gcm"].flatMap((mode) => ["8", "12", "16"].map((icv) => `aes-${bits}-${mode}-${icv}`)),
+  ]),
+]);
+
+export const AUTH_ALGORITHMS: ReadonlySet<string> = new Set([
+  // The API's default up to 2026.1.
+  "sha1",
+  "sha256",
+  "sha384",
+  "sha512",
+  "aes-xcbc",
+  "aes-cmac",
+]);
+
+export const DH_GROUPS: ReadonlySet<string> = new Set(
+  [2, 5, ...Array.from({ length: 18 }, (_, index) => 14 + index)].map((group) => `group${group}`),
+);
+
+export const DPD_ACTIONS = ["hold", "clear", "restart", "disabled", "restart-by-peer"] as const;
+export const INITIATORS = ["bi-directional", "response-only"] as const;
