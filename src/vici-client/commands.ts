@@ -1,6 +1,6 @@
 // charon's commands with types: arguments in our words, answers judged (`success = no` throws) and decoded.
 import { type ConnConfig, decodeConn } from "./conns.ts";
-import { ViciCommandError } from "./errors.ts";
+import { MalformedMessageError, ViciCommandError } from "./errors.ts";
 import { decodeEvent, type LogEvent } from "./events.ts";
 import { readInteger, readList, readSection, readText, requireInteger, requireText, sectionsOf } from "./fields.ts";
 import type { Section, SectionInput } from "./message.ts";
@@ -94,7 +94,7 @@ export async function loadConn(
 
 /** SAs of the connection stay: terminate them before. */
 export async function unloadConn(vici: ViciRequester, name: string, options?: CommandOptions): Promise<void> {
-  await run(vici, "unload-conn", { name }, options);
+  await run(vici, "unload-conn", { name: printable("name", name) }, options);
 }
 
 export type SharedSecret = {
@@ -107,11 +107,11 @@ export type SharedSecret = {
 
 export async function loadShared(vici: ViciRequester, secret: SharedSecret, options?: CommandOptions): Promise<void> {
   const { id, type, data, owners } = secret;
-  await run(vici, "load-shared", { id, type, data, owners }, options);
+  await run(vici, "load-shared", { id: printable("id", id), type, data, owners }, options);
 }
 
 export async function unloadShared(vici: ViciRequester, id: string, options?: CommandOptions): Promise<void> {
-  await run(vici, "unload-shared", { id }, options);
+  await run(vici, "unload-shared", { id: printable("id", id) }, options);
 }
 
 /** Ids of the secrets loaded over VICI; never their values. */
@@ -133,7 +133,7 @@ export async function listConns(
 ): Promise<readonly ConnConfig[]> {
   const found: ConnConfig[] = [];
   const take = (message: Section) => found.push(...sectionsOf(message).map(([name, conn]) => decodeConn(name, conn)));
-  await vici.stream("list-conns", "list-conn", { ike: filter.ike }, take, options);
+  await vici.stream("list-conns", "list-conn", { ike: printable("ike", filter.ike) }, take, options);
   return found;
 }
 
@@ -181,7 +181,12 @@ export type InitiateTarget = {
 };
 
 export async function initiate(vici: ViciRequester, target: InitiateTarget, options: WaitOptions = {}): Promise<void> {
-  await runWaiting(vici, "initiate", { child: target.child, ike: target.ike }, options);
+  await runWaiting(
+    vici,
+    "initiate",
+    { child: printable("child", target.child), ike: printable("ike", target.ike) },
+    options,
+  );
 }
 
 export type SaSelector = {
@@ -221,10 +226,19 @@ export async function rekey(
   return { matchCount: requireInteger(answer, "matches") };
 }
 
+/**
+ * charon reads an argument with a byte outside 0x20..0x7e as absent (5.9.8, vici_message.c, vget_str): a child's name
+ * would drop out of a terminate and leave the whole IKE SA selected.
+ */
+function printable(key: string, value: string | undefined): string | undefined {
+  if (value === undefined || /^[\x20-\x7e]+$/.test(value)) return value;
+  throw new MalformedMessageError(`${key} ${JSON.stringify(value)} is not printable ASCII: charon would ignore it`);
+}
+
 function selector(target: SaSelector): Record<string, string | undefined> {
   return {
-    child: target.child,
-    ike: target.ike,
+    child: printable("child", target.child),
+    ike: printable("ike", target.ike),
     "child-id": target.childId?.toString(),
     "ike-id": target.ikeId?.toString(),
   };

@@ -82,6 +82,8 @@ export async function subscribe(options: SubscriptionOptions): Promise<Subscript
     clearTimeout(timer);
     options.signal?.removeEventListener("abort", onAbort);
   }
+  // The last answer and the end may have come in one chunk, too early for onClosed.
+  if (over !== undefined) throw over;
   isReady = true;
   return { confirmed, unknown, close: () => shut(link) };
 }
