@@ -1,0 +1,54 @@
+// The steps that change a charon, and what planning them needs to know. apply.ts executes them, exhaustively.
+import type { Fingerprint, Marker, NodeKey } from "./fingerprint.ts";
+import type { ConnectionId } from "./ids.ts";
+import type { PeerName } from "./names.ts";
+import type { Member, Peer } from "./peers.ts";
+
+export type CharonStep =
+  | {
+      readonly kind: "writeFile";
+      readonly connection: ConnectionId;
+      readonly peer: Peer;
+      readonly member: Member;
+      readonly marker: Marker;
+    }
+  | { readonly kind: "removeFile"; readonly connection: ConnectionId }
+  | { readonly kind: "loadSecret"; readonly id: string; readonly peer: Peer }
+  | { readonly kind: "unloadSecret"; readonly id: string }
+  /** `afresh` unloads the old config first: charon would take an equal-looking one for unchanged. */
+  | { readonly kind: "loadPeer"; readonly peer: Peer; readonly fingerprint: Fingerprint; readonly afresh: boolean }
+  | { readonly kind: "unloadPeer"; readonly name: string }
+  /** Notes which live SAs an update outdates; at the deadline they are ended by force. */
+  | {
+      readonly kind: "beginUpdate";
+      readonly connection: ConnectionId;
+      readonly marker: string;
+      readonly staleIkeSas: readonly string[];
+      readonly staleChildSas: readonly string[];
+      readonly deadlineMs: number;
+      readonly initiateAtMs: number;
+    }
+  | { readonly kind: "reauthenticate"; readonly ikeSa: string; readonly peer: PeerName }
+  | { readonly kind: "terminateIke"; readonly ikeSa: string; readonly why: TerminationCause }
+  | { readonly kind: "terminateChild"; readonly childSa: string; readonly why: TerminationCause }
+  | { readonly kind: "initiate"; readonly connection: ConnectionId; readonly peer: PeerName; readonly child: string }
+  | { readonly kind: "commit"; readonly marker: Marker; readonly replaces: readonly string[] }
+  | { readonly kind: "unloadMarker"; readonly id: string };
+
+export type TerminationCause = "removed" | "changed" | "replaced" | "outdated" | "no-answer" | "differs";
+
+export type CharonPlanOptions = {
+  readonly key: NodeKey;
+  readonly splitChildren: boolean;
+  /** How long an SA made with an old PSK, or with old selectors, may live on while the new one is negotiated. */
+  readonly updateWindowMs: number;
+  /** How long a connection that differs from its leader keeps its children: an API changes one member at a time. */
+  readonly differingGraceMs: number;
+  /** After how long a negotiation without answer is begun anew. */
+  readonly connectTimeoutMs: number;
+  /** How long the side with the higher address lets the other one initiate first: two at once may end each other. */
+  readonly yieldMs: number;
+  /** Fingerprints of a member's conf file and of a peer's section; their text is made in wire/swanctl. */
+  readonly fileFingerprint: (peer: Peer, member: Member, marker: Marker) => Fingerprint;
+  readonly sectionFingerprint: (peer: Peer) => Fingerprint;
+};

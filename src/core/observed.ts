@@ -1,0 +1,100 @@
+// What a router's charon holds, read back from it, and the notes we keep about one running charon.
+import type { ConnectionId } from "./ids.ts";
+import type { Fingerprint, Marker } from "./fingerprint.ts";
+import type { Cidr } from "./model.ts";
+import type { ReasonCode } from "./reason.ts";
+
+export type ChildSa = {
+  /** The config's name; charon's own key adds its unique id. */
+  readonly name: string;
+  readonly uniqueId: string;
+  /** `rekeying` still carries traffic. */
+  readonly state: "installed" | "rekeying" | "ending" | "other";
+  readonly localSubnets: readonly Cidr[];
+  readonly peerSubnets: readonly Cidr[];
+  readonly spiIn: string;
+  readonly spiOut: string;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly packetsIn: number;
+  readonly packetsOut: number;
+};
+
+/** Child names begin with the uuid of their connection. */
+export const belongsTo = (childName: string, id: ConnectionId): boolean =>
+  childName === id || childName.startsWith(`${id}-`);
+
+export const carriesTraffic = (child: ChildSa): boolean => child.state === "installed" || child.state === "rekeying";
+
+export type IkeSa = {
+  /** Name of the connection it came from. */
+  readonly peer: string;
+  readonly uniqueId: string;
+  readonly state: "connecting" | "established" | "ending" | "other";
+  readonly spis: string;
+  readonly children: readonly ChildSa[];
+};
+
+export type RunningCharon = {
+  readonly kind: "up";
+  /** Changes when charon was started anew: then its memory is empty. */
+  readonly instance: string;
+  /** Loaded connections and the names of their children. */
+  readonly peers: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly secretIds: ReadonlySet<string>;
+  readonly markers: ReadonlyMap<ConnectionId, Marker>;
+  readonly ikeSas: readonly IkeSa[];
+  /** Fingerprint of the conf file of each connection, as it is on disk now. */
+  readonly files: ReadonlyMap<ConnectionId, Fingerprint>;
+};
+
+export type ObservedCharon =
+  | RunningCharon
+  | { readonly kind: "absent" }
+  /** The process lives but VICI does not answer, or it does not come up. */
+  | { readonly kind: "failing"; readonly why: string };
+
+/** The last thing that went wrong with a peer, by charon's own words. */
+export type Failure = { readonly code: ReasonCode; readonly text: string; readonly atMs: number };
+
+/**
+ * Notes about one running charon that cannot be read back from it. They die with the agent: then everything is loaded
+ * once more, and what the markers do not prove is re-authenticated.
+ */
+export type Notes = {
+  instance: string;
+  /** Fingerprint of the section that we loaded under each name. */
+  readonly loadedPeers: Map<string, Fingerprint>;
+  readonly loadedSecrets: Set<string>;
+  /** SAs that an update has outdated, by unique id, and when they are ended by force. */
+  readonly staleIkeSas: Map<string, { readonly deadlineMs: number }>;
+  readonly staleChildSas: Map<string, { readonly deadlineMs: number }>;
+  /** The update that each connection is in, as the text of its marker. */
+  readonly transitions: Map<ConnectionId, string>;
+  readonly attempts: Map<ConnectionId, { readonly count: number; readonly nextAtMs: number }>;
+  /** When an IKE SA was first seen negotiating, by unique id. */
+  readonly connectingSinceMs: Map<string, number>;
+  /** Until when a connection that differs from its leader keeps its children. */
+  readonly heldUntilMs: Map<ConnectionId, number>;
+  /** Last failure by peer name, from charon's log. */
+  readonly failures: Map<string, Failure>;
+  /** What charon refused to load, by connection. */
+  readonly refusals: Map<ConnectionId, { readonly tunnel: Fingerprint; readonly failure: Failure }>;
+  /** Since when a connection's update has not been committed. */
+  readonly pendingSinceMs: Map<ConnectionId, number>;
+};
+
+export const emptyNotes = (instance: string): Notes => ({
+  instance,
+  loadedPeers: new Map(),
+  loadedSecrets: new Set(),
+  staleIkeSas: new Map(),
+  staleChildSas: new Map(),
+  transitions: new Map(),
+  attempts: new Map(),
+  connectingSinceMs: new Map(),
+  heldUntilMs: new Map(),
+  failures: new Map(),
+  refusals: new Map(),
+  pendingSinceMs: new Map(),
+});

@@ -1,0 +1,305 @@
+// One peer's part of the plan: write, load, move live SAs over to what changed with the least disturbance, initiate what
+// is missing, and commit last.
+import { earlier } from "./backoff.ts";
+import type { CharonPlanOptions, CharonStep, TerminationCause } from "./charon-step.ts";
+import {
+  encodeMarker,
+  fingerprintsOf,
+  isMarkerId,
+  peerOfSecretId,
+  secretFingerprint,
+  secretId,
+} from "./fingerprint.ts";
+import type { Fingerprints, Marker } from "./fingerprint.ts";
+import type { ConnectionId } from "./ids.ts";
+import type { Tunnel } from "./model.ts";
+import { belongsTo, carriesTraffic, type ChildSa, type IkeSa, type Notes, type RunningCharon } from "./observed.ts";
+import type { Member, Peer } from "./peers.ts";
+
+export type PeerPlan = {
+  readonly steps: readonly CharonStep[];
+  readonly wakeAtMs: number | undefined;
+  readonly inSync: ReadonlySet<ConnectionId>;
+};
+
+export const mayInitiate = (tunnel: Tunnel): boolean =>
+  tunnel.initiator === "bi-directional" && tunnel.peerAddress !== "%any";
+
+/** Plans everything of one peer. */
+export function planPeer(
+  peer: Peer,
+  observed: RunningCharon,
+  notes: Notes,
+  nowMs: number,
+  options: CharonPlanOptions,
+): PeerPlan {
+  const planner = new PeerPlanner(peer, observed, notes, nowMs, options);
+  planner.plan();
+  return planner;
+}
+
+/** What a member's marker should be beside what it is. */
+type MemberState = {
+  readonly member: Member;
+  readonly wanted: Marker;
+  readonly held: Marker | undefined;
+  readonly isCommitted: boolean;
+};
+
+class PeerPlanner implements PeerPlan {
+  readonly steps: CharonStep[] = [];
+  readonly inSync = new Set<ConnectionId>();
+  wakeAtMs: number | undefined;
+
+  readonly #peer: Peer;
+  readonly #observed: RunningCharon;
+  readonly #notes: Notes;
+  readonly #nowMs: number;
+  readonly #options: CharonPlanOptions;
+  readonly #live: readonly IkeSa[];
+  readonly #members: readonly MemberState[];
+  // charon numbers IKE SAs and CHILD SAs apart from each other.
+  readonly #endedIke = new Set<string>();
+  readonly #endedChild = new Set<string>();
+  /** Deadlines of outdated SAs: those noted before and those of this plan. */
+  readonly #staleIke: Map<string, number>;
+  readonly #staleChild: Map<string, number>;
+  readonly #initiateAtMs = new Map<ConnectionId, number>();
+
+  constructor(peer: Peer, observed: RunningCharon, notes: Notes, nowMs: number, options: CharonPlanOptions) {
+    this.#peer = peer;
+    this.#observed = observed;
+    this.#notes = notes;
+    this.#nowMs = nowMs;
+    this.#options = options;
+    this.#live = observed.ikeSas.filter((sa) => sa.peer === peer.name && sa.state !== "ending");
+    this.#members = peer.members.map((member) => this.#memberState(member));
+    this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
+    this.#staleChild = new Map([...notes.staleChildSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
+  }
+
+  plan(): void {
+    this.#write();
+    const secret = secretId(this.#peer.name, secretFingerprint(this.#options.key, this.#peer.leader));
+    if (!this.#observed.secretIds.has(secret) || !this.#notes.loadedSecrets.has(secret)) {
+      this.steps.push({ kind: "loadSecret", id: secret, peer: this.#peer });
+    }
+    const reauthenticate = this.#beginUpdates();
+    this.#load();
+    for (const old of this.#observed.secretIds) {
+      if (peerOfSecretId(old) === this.#peer.name && old !== secret) this.steps.push({ kind: "unloadSecret", id: old });
+    }
+    for (const ikeSa of reauthenticate) {
+      this.steps.push({ kind: "reauthenticate", ikeSa, peer: this.#peer.name });
+    }
+    const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endStaleChildSas()]);
+    this.#restartUnanswered();
+    for (const state of this.#members) this.#initiateMissing(state.member);
+    for (const state of this.#members) this.#commit(state, waiting.has(state.member.tunnel.id));
+  }
+
+  #memberState(member: Member): MemberState {
+    const connection = member.tunnel.id;
+    const wanted: Marker = {
+      connection,
+      leads: this.#peer.leader.id === connection,
+      fingerprints: fingerprintsOf(this.#options.key, this.#peer, member),
+    };
+    const held = this.#observed.markers.get(connection);
+    const isCommitted = held !== undefined && encodeMarker(held) === encodeMarker(wanted);
+    return { member, wanted, held, isCommitted };
+  }
+
+  #write(): void {
+    for (const { member, wanted } of this.#members) {
+      const connection = member.tunnel.id;
+      if (this.#observed.files.get(connection) === this.#options.fileFingerprint(this.#peer, member, wanted)) continue;
+      this.steps.push({ kind: "writeFile", connection, peer: this.#peer, member, marker: wanted });
+    }
+  }
+
+  #load(): void {
+    const fingerprint = this.#options.sectionFingerprint(this.#peer);
+    const { name, leader } = this.#peer;
+    if (this.#observed.peers.has(name) && this.#notes.loadedPeers.get(name) === fingerprint) return;
+    // charon's comparison of configs leaves dpd_timeout out (peer_cfg.c, equals; 5.9.8), and only IKEv1 has one.
+    const afresh =
+      leader.ike.version === 1 &&
+      this.#members.some((m) => m.held !== undefined && m.held.fingerprints.soft !== m.wanted.fingerprints.soft);
+    this.steps.push({ kind: "loadPeer", peer: this.#peer, fingerprint, afresh });
+  }
+
+  /** Begins the update of every member whose marker differs; returns the IKE SAs to re-authenticate. */
+  #beginUpdates(): ReadonlySet<string> {
+    const reauthenticate = new Set<string>();
+    for (const state of this.#members) {
+      const { id } = state.member.tunnel;
+      const marker = encodeMarker(state.wanted);
+      if (state.isCommitted || this.#notes.transitions.get(id) === marker) continue;
+      const deadlineMs = this.#nowMs + this.#options.updateWindowMs;
+      const initiateAtMs = this.#nowMs + (this.#live.length === 0 && this.#yields() ? this.#options.yieldMs : 0);
+      const staleIkeSas = this.#outdateIkeSas(state, reauthenticate);
+      const staleChildSas = this.#outdateChildSas(state);
+      for (const ikeSa of staleIkeSas) this.#staleIke.set(ikeSa, deadlineMs);
+      for (const childSa of staleChildSas) this.#staleChild.set(childSa, deadlineMs);
+      this.#initiateAtMs.set(id, initiateAtMs);
+      this.steps.push({
+        kind: "beginUpdate",
+        connection: id,
+        marker,
+        staleIkeSas,
+        staleChildSas,
+        deadlineMs,
+        initiateAtMs,
+      });
+    }
+    return reauthenticate;
+  }
+
+  /**
+   * IKE SAs that a change of secret or IKE part outdates. A marker that is missing proves nothing: everything counts as
+   * changed, and re-authentication is the gentlest way. But a connection that joins a peer whose IKE SA another member
+   * proves leaves that SA alone.
+   */
+  #outdateIkeSas({ member, wanted, held }: MemberState, reauthenticate: Set<string>): string[] {
+    const proves = (marker: Marker | undefined): boolean =>
+      marker?.fingerprints.secret === wanted.fingerprints.secret && marker.fingerprints.ike === wanted.fingerprints.ike;
+    const provenByOther = this.#members.some((m) => m.member !== member && proves(m.held));
+    if (proves(held) || (held === undefined && provenByOther)) return [];
+    const isGentle =
+      this.#peer.leader.ike.version === 2 && (held === undefined || held.fingerprints.ike === wanted.fingerprints.ike);
+    const stale: string[] = [];
+    for (const sa of this.#live) {
+      if (this.#endedIke.has(sa.uniqueId)) continue;
+      if (isGentle && sa.state === "established") {
+        reauthenticate.add(sa.uniqueId);
+        stale.push(sa.uniqueId);
+      } else this.#terminateIke(sa, "changed");
+    }
+    return stale;
+  }
+
+  /** CHILD SAs of a member that a change outdates; those that can have no successor beside them are ended here. */
+  #outdateChildSas({ member, wanted, held }: MemberState): string[] {
+    const changed = (part: keyof Fingerprints): boolean =>
+      held !== undefined && held.fingerprints[part] !== wanted.fingerprints[part];
+    const stale: string[] = [];
+    for (const child of this.#childSas(member.tunnel.id)) {
+      const config = member.children.find((c) => c.name === child.name);
+      if (config === undefined) this.#terminateChild(child, "removed");
+      // charon takes a second CHILD SA with equal selectors for a duplicate (since 5.9.6), so break before make.
+      else if (changed("child")) this.#terminateChild(child, "changed");
+      else if (changed("selectors")) stale.push(child.uniqueId);
+    }
+    return stale;
+  }
+
+  #endStaleIkeSas(): ConnectionId[] {
+    const isFresh = (sa: IkeSa): boolean =>
+      sa.state === "established" && !this.#staleIke.has(sa.uniqueId) && sa.children.some(carriesTraffic);
+    const successor = this.#live.some(isFresh);
+    let waits = false;
+    for (const sa of this.#live) {
+      const deadlineMs = this.#staleIke.get(sa.uniqueId);
+      if (deadlineMs === undefined || this.#endedIke.has(sa.uniqueId)) continue;
+      if (successor) this.#terminateIke(sa, "replaced");
+      else if (deadlineMs <= this.#nowMs) this.#terminateIke(sa, "outdated");
+      else {
+        this.#wakeAt(deadlineMs);
+        waits = true;
+      }
+    }
+    return waits ? this.#peer.members.map((m) => m.tunnel.id) : [];
+  }
+
+  #endStaleChildSas(): ConnectionId[] {
+    const waiting: ConnectionId[] = [];
+    for (const { tunnel } of this.#peer.members) {
+      const children = this.#childSas(tunnel.id);
+      for (const child of children) {
+        const deadlineMs = this.#staleChild.get(child.uniqueId);
+        if (deadlineMs === undefined) continue;
+        const successor = children.some(
+          (c) => c.name === child.name && carriesTraffic(c) && !this.#staleChild.has(c.uniqueId),
+        );
+        if (successor) this.#terminateChild(child, "replaced");
+        else if (deadlineMs <= this.#nowMs) this.#terminateChild(child, "outdated");
+        else {
+          this.#wakeAt(deadlineMs);
+          waiting.push(tunnel.id);
+        }
+      }
+    }
+    return waiting;
+  }
+
+  /** charon alone would retransmit for minutes with growing pauses; a peer that came back is found sooner afresh. */
+  #restartUnanswered(): void {
+    if (!mayInitiate(this.#peer.leader)) return;
+    for (const sa of this.#live) {
+      if (sa.state !== "connecting" || this.#endedIke.has(sa.uniqueId)) continue;
+      const sinceMs = this.#notes.connectingSinceMs.get(sa.uniqueId) ?? this.#nowMs;
+      const untilMs = sinceMs + this.#options.connectTimeoutMs;
+      if (untilMs <= this.#nowMs) this.#terminateIke(sa, "no-answer");
+      else this.#wakeAt(untilMs);
+    }
+  }
+
+  #initiateMissing({ tunnel, children }: Member): void {
+    if (!mayInitiate(tunnel) || this.#isNegotiating()) return;
+    const standing = this.#childSas(tunnel.id).filter((c) => !this.#staleChild.has(c.uniqueId));
+    const missing = children.filter((c) => !standing.some((sa) => sa.name === c.name && sa.state !== "ending"));
+    if (missing.length === 0) return;
+    const dueAtMs = this.#initiateAtMs.get(tunnel.id) ?? this.#notes.attempts.get(tunnel.id)?.nextAtMs ?? this.#nowMs;
+    if (dueAtMs > this.#nowMs) {
+      this.#wakeAt(dueAtMs);
+      return;
+    }
+    for (const child of missing) {
+      this.steps.push({ kind: "initiate", connection: tunnel.id, peer: this.#peer.name, child: child.name });
+    }
+  }
+
+  #commit({ member, wanted, isCommitted }: MemberState, waits: boolean): void {
+    const { id } = member.tunnel;
+    const text = encodeMarker(wanted);
+    const replaces = [...this.#observed.secretIds].filter((s) => isMarkerId(s) && s.includes(id) && s !== text);
+    if (!isCommitted || replaces.length > 0) {
+      if (!waits) this.steps.push({ kind: "commit", marker: wanted, replaces });
+    } else if (!waits && this.steps.every((step) => step.kind === "initiate" || step.kind === "commit")) {
+      this.inSync.add(id);
+    }
+  }
+
+  #isNegotiating(): boolean {
+    return this.#live.some((sa) => sa.state === "connecting" && !this.#endedIke.has(sa.uniqueId));
+  }
+
+  /** Live CHILD SAs of one connection that this plan does not end. */
+  #childSas(id: ConnectionId): ChildSa[] {
+    return this.#live
+      .flatMap((sa) => sa.children)
+      .filter((child) => belongsTo(child.name, id) && !this.#endedChild.has(child.uniqueId));
+  }
+
+  /** Whether the other side is to initiate first: only one of two can have the lower address. */
+  #yields(): boolean {
+    const { localAddress, peerAddress } = this.#peer.leader;
+    return localAddress > peerAddress;
+  }
+
+  #terminateIke(sa: IkeSa, why: TerminationCause): void {
+    this.#endedIke.add(sa.uniqueId);
+    for (const child of sa.children) this.#endedChild.add(child.uniqueId);
+    this.steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, why });
+  }
+
+  #terminateChild(child: ChildSa, why: TerminationCause): void {
+    this.#endedChild.add(child.uniqueId);
+    this.steps.push({ kind: "terminateChild", childSa: child.uniqueId, why });
+  }
+
+  #wakeAt(atMs: number): void {
+    this.wakeAtMs = earlier(this.wakeAtMs, atMs);
+  }
+}

@@ -1,0 +1,126 @@
+// (what a router's charon should hold, what it holds) -> steps. Pure: time comes in, nothing is done, notes are not
+// changed. Here: who is grouped with whom, and what nobody wants any more. One peer's part is in plan-peer.ts.
+import { earlier } from "./backoff.ts";
+import type { CharonPlanOptions, CharonStep } from "./charon-step.ts";
+import { encodeMarker, peerOfSecretId, tunnelFingerprint } from "./fingerprint.ts";
+import type { ConnectionId } from "./ids.ts";
+import type { DesiredConnection } from "./model.ts";
+import { isPeerName } from "./names.ts";
+import { belongsTo, type ChildSa, type Notes, type RunningCharon } from "./observed.ts";
+import { groupPeers, type Grouping, type Peer } from "./peers.ts";
+import { planPeer } from "./plan-peer.ts";
+
+/** Steps of one peer, in order: after one of them failed the rest of its group must not run. Groups are independent. */
+export type StepGroup = { readonly peer: Peer | undefined; readonly steps: readonly CharonStep[] };
+
+export type CharonPlan = {
+  readonly grouping: Grouping;
+  readonly groups: readonly StepGroup[];
+  /** When time alone changes the plan. */
+  readonly wakeAtMs: number | undefined;
+  /** Connections of which every part is written, loaded and committed. */
+  readonly inSync: ReadonlySet<ConnectionId>;
+};
+
+/** Plans one router's charon. `connections` are all that are listed; only usable ones are loaded. */
+export function planCharon(
+  connections: readonly DesiredConnection[],
+  observed: RunningCharon,
+  notes: Notes,
+  nowMs: number,
+  options: CharonPlanOptions,
+): CharonPlan {
+  const tunnels = connections
+    .flatMap((c) => (c.kind === "usable" ? [c.tunnel] : []))
+    // What charon refused is not offered again until it changes or charon is started anew.
+    .filter((t) => notes.refusals.get(t.id)?.tunnel !== tunnelFingerprint(options.key, t));
+  const committed = [...observed.markers.values()];
+  const grouping = groupPeers(
+    tunnels,
+    {
+      committed: new Set(committed.map((m) => m.connection)),
+      leaders: new Set(committed.filter((m) => m.leads).map((m) => m.connection)),
+    },
+    options.splitChildren,
+  );
+  const plans = grouping.peers.map((peer) => ({ peer, plan: planPeer(peer, observed, notes, nowMs, options) }));
+  const differing = planDiffering(grouping, observed, notes, nowMs, options);
+  const leftovers: StepGroup = {
+    peer: undefined,
+    steps: [...differing.steps, ...planRemovals(grouping, observed)],
+  };
+  const groups = [...plans.map(({ peer, plan }) => ({ peer, steps: plan.steps })), leftovers];
+  return {
+    grouping,
+    groups: groups.filter((group) => group.steps.length > 0),
+    wakeAtMs: [...plans.map(({ plan }) => plan.wakeAtMs), differing.wakeAtMs].reduce(earlier, undefined),
+    inSync: new Set(plans.flatMap(({ plan }) => [...plan.inSync])),
+  };
+}
+
+const childSasOf = (observed: RunningCharon, id: ConnectionId): ChildSa[] =>
+  observed.ikeSas.flatMap((sa) => sa.children).filter((child) => belongsTo(child.name, id));
+
+/** A connection that differs from its leader keeps its CHILD SAs for a while, then loses them. */
+function planDiffering(
+  grouping: Grouping,
+  observed: RunningCharon,
+  notes: Notes,
+  nowMs: number,
+  options: CharonPlanOptions,
+): { steps: CharonStep[]; wakeAtMs: number | undefined } {
+  const steps: CharonStep[] = [];
+  let wakeAtMs: number | undefined;
+  for (const [id, conflict] of grouping.conflicts) {
+    const untilMs =
+      conflict.peer === undefined ? nowMs : (notes.heldUntilMs.get(id) ?? nowMs + options.differingGraceMs);
+    const children = childSasOf(observed, id);
+    if (untilMs > nowMs) {
+      if (children.length > 0) wakeAtMs = earlier(wakeAtMs, untilMs);
+      continue;
+    }
+    for (const child of children) steps.push({ kind: "terminateChild", childSa: child.uniqueId, why: "differs" });
+  }
+  return { steps, wakeAtMs };
+}
+
+/**
+ * What charon or the directory holds of ours and nobody wants any more; foreign names are left alone. Configs and secrets
+ * go before the SAs, so that a peer cannot come back between the two.
+ */
+function planRemovals(grouping: Grouping, observed: RunningCharon): CharonStep[] {
+  const steps: CharonStep[] = [];
+  const peers = new Map<string, Peer>(grouping.peers.map((p) => [p.name, p]));
+  const members = new Set(grouping.peers.flatMap((p) => p.members.map((m) => m.tunnel.id)));
+
+  for (const name of observed.peers.keys()) {
+    if (isPeerName(name) && !peers.has(name)) steps.push({ kind: "unloadPeer", name });
+  }
+  for (const id of observed.secretIds) {
+    const owner = peerOfSecretId(id);
+    if (owner !== undefined && !peers.has(owner)) steps.push({ kind: "unloadSecret", id });
+  }
+  for (const sa of observed.ikeSas) {
+    if (!isPeerName(sa.peer) || sa.state === "ending") continue;
+    const peer = peers.get(sa.peer);
+    if (peer === undefined) {
+      steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, why: "removed" });
+      continue;
+    }
+    const isKnown = (child: ChildSa): boolean =>
+      peer.members.some((m) => belongsTo(child.name, m.tunnel.id)) ||
+      [...grouping.conflicts.keys()].some((id) => belongsTo(child.name, id));
+    for (const child of sa.children) {
+      if (child.state !== "ending" && !isKnown(child)) {
+        steps.push({ kind: "terminateChild", childSa: child.uniqueId, why: "removed" });
+      }
+    }
+  }
+  for (const [connection, marker] of observed.markers) {
+    if (!members.has(connection)) steps.push({ kind: "unloadMarker", id: encodeMarker(marker) });
+  }
+  for (const connection of observed.files.keys()) {
+    if (!members.has(connection)) steps.push({ kind: "removeFile", connection });
+  }
+  return steps;
+}

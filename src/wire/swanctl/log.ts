@@ -1,0 +1,78 @@
+// charon's log messages that say why a negotiation failed. The texts are those of strongSwan 5.9.8 and 6.0.1; the VICI
+// event `alert`, which says the same in codes, exists from 6.0.3 only.
+import type { ReasonCode } from "../../core/reason.ts";
+
+type Rule = { readonly pattern: RegExp; readonly code: ReasonCode; readonly advice: string };
+
+const RULES: readonly Rule[] = [
+  {
+    pattern: /received AUTHENTICATION_FAILED notify/,
+    code: "authentication-failed",
+    advice: "the peer refused our identity or pre-shared key; compare psk, local_id and peer_id on both sides",
+  },
+  {
+    pattern: /but MAC mismatched/,
+    code: "authentication-failed",
+    advice: "the peer proved another pre-shared key than ours; compare psk on both sides",
+  },
+  {
+    pattern: /no shared key found for|authentication of .* failed/,
+    code: "authentication-failed",
+    advice: "the peer's identity does not fit; compare local_id and peer_id on both sides",
+  },
+  {
+    // IKEv1 main mode encrypts the third exchange with keys made from the PSK (RFC 2409 5.4).
+    pattern:
+      /could not decrypt payloads|decryption failed, invalid length|invalid HASH_V1 payload|calculated HASH does not match/,
+    code: "authentication-failed",
+    advice: "a message of the peer cannot be decrypted: in IKEv1 that means different pre-shared keys",
+  },
+  {
+    pattern: /constraint check failed|peer requested .* but we|no matching peer config found/,
+    code: "authentication-failed",
+    advice: "no connection fits the identities that the peer gave; compare local_id and peer_id on both sides",
+  },
+  {
+    pattern: /received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built|no acceptable proposal found|no CHILD_SA proposal/,
+    code: "no-proposal-chosen",
+    advice: "the IPsec policies have nothing in common; compare ipsecpolicy (algorithms, pfs, mode) on both sides",
+  },
+  {
+    pattern:
+      /received NO_PROPOSAL_CHOSEN|received proposals unacceptable|no IKE config found|received INVALID_KE_PAYLOAD.*not acceptable/,
+    code: "no-proposal-chosen",
+    advice: "the IKE policies have nothing in common; compare ikepolicy (version, algorithms, pfs) on both sides",
+  },
+  {
+    pattern:
+      /received TS_UNACCEPTABLE notify|traffic selectors .* inacceptable|traffic selectors .* unacceptable|no matching CHILD_SA config found|INVALID_ID_INFORMATION/,
+    code: "selectors-refused",
+    advice: "the subnets differ; what is local here must be the peer's on the other side, and the reverse",
+  },
+  {
+    pattern:
+      /^retransmit [2-9] of request|giving up after \d+ retransmits|peer not responding|establishing IKE_SA failed, peer not responding/,
+    code: "peer-unreachable",
+    advice: "no answer from the peer; check peer_address, its gateway, and UDP 500 and 4500 on the way",
+  },
+  {
+    pattern: /unable to install|failed to install|unable to add SAD entry|could not install/,
+    code: "child-refused",
+    advice: "charon could not install the SA or its policy; its log has the cause",
+  },
+];
+
+/** The failure that one log message tells of; undefined for all others. */
+export function failureFromLog(message: string): { readonly code: ReasonCode; readonly text: string } | undefined {
+  const rule = RULES.find(({ pattern }) => pattern.test(message));
+  return rule === undefined ? undefined : { code: rule.code, text: `${rule.advice} (charon: ${message})` };
+}
+
+/**
+ * charon says so when configs or secrets change. When no command of ours caused it, somebody else did, and what was
+ * loaded must be loaded again (vici_config.c, vici_cred.c).
+ */
+export const tellsOfForeignChange = (message: string): boolean =>
+  /^(?:added|updated|replaced|removed|unloaded|loaded) (?:vici connection|(?:IKE|EAP|XAUTH|NTLM|PPK) (?:shared )?(?:secret|key))|^(?:unloaded shared key)|^loaded \w+ shared key/.test(
+    message,
+  );
