@@ -1,5 +1,5 @@
 // From the network that is to the network that should be, as steps. Pure: nothing here can fail or wait.
-import { familyOf } from "./address.ts";
+import { addressBits, familyOf } from "./address.ts";
 import { guardCovers, guardsEqual, guardUnion, type Guard } from "./guard.ts";
 import {
   DECRYPTED_TABLE,
@@ -20,10 +20,7 @@ import {
 } from "./network.ts";
 
 export type LinkChange =
-  | { readonly macAddress: string }
-  | { readonly mtuBytes: number }
-  | { readonly alias: string }
-  | { readonly up: true };
+  { readonly macAddress: string } | { readonly mtuBytes: number } | { readonly alias: string } | { readonly up: true };
 
 export type NetworkStep =
   | { readonly kind: "createNamespace"; readonly namespace: string }
@@ -47,8 +44,7 @@ export function planNetwork(config: NetworkConfig, observed: ObservedNetwork): r
   const doomed = doomedLinks(config, observed);
   const seen = withoutLinks(observed, doomed);
   // What needs a namespace that others make comes last, so that its absence does not hold up the rest.
-  const isHere = (namespace: string): boolean =>
-    namespace !== config.routerNamespace || observed.routerNamespaceExists;
+  const isHere = (namespace: string): boolean => namespace !== config.routerNamespace || observed.routerNamespaceExists;
   const veths = [...config.veths].sort((a, b) => Number(isHere(b.outer.namespace)) - Number(isHere(a.outer.namespace)));
   return [
     ...(observed.namespaceExists ? [] : [{ kind: "createNamespace" as const, namespace: config.namespace }]),
@@ -125,7 +121,9 @@ function doomedLinks(config: NetworkConfig, observed: ObservedNetwork): readonly
 
 function withoutLinks(observed: ObservedNetwork, doomed: readonly ObservedLink[]): ObservedNetwork {
   const isGone = (namespace: string, name: string | undefined): boolean =>
-    doomed.some((link) => isSame(link, { namespace, name: name ?? "" }) || isSame({ namespace, name: name ?? "" }, link.peer));
+    doomed.some(
+      (link) => isSame(link, { namespace, name: name ?? "" }) || isSame({ namespace, name: name ?? "" }, link.peer),
+    );
   return {
     ...observed,
     links: observed.links.filter((link) => !isGone(link.namespace, link.name)),
@@ -163,7 +161,9 @@ function planLink(
   changes: readonly LinkChange[],
 ): readonly NetworkStep[] {
   return changes
-    .filter((change) => held === undefined || Object.entries(change).some(([key, value]) => valueOf(held, key) !== value))
+    .filter(
+      (change) => held === undefined || Object.entries(change).some(([key, value]) => valueOf(held, key) !== value),
+    )
     .map((change) => ({ kind: "setLink", namespace: end.namespace, link: end.name, change }));
 }
 
@@ -188,7 +188,9 @@ function planVeth(config: NetworkConfig, veth: Veth, observed: ObservedNetwork):
     }),
     ...planSysctls(sysctls, observed),
     // The bridge's port goes up when all else is done.
-    ...ends.flatMap((end) => (end === veth.outer && veth.bridge !== undefined ? [] : planLink(end, held(end), [{ up: true }]))),
+    ...ends.flatMap((end) =>
+      end === veth.outer && veth.bridge !== undefined ? [] : planLink(end, held(end), [{ up: true }]),
+    ),
     ...planAddresses(config, observed, (address) =>
       ends.some((end) => end.namespace === address.namespace && end.name === address.link),
     ),
@@ -229,6 +231,13 @@ function planAddresses(
     ];
   });
 }
+
+/** On `lo` of the own namespace, and not what the kernel puts there. */
+const isBorrowed = (config: NetworkConfig, held: LinkAddress): boolean =>
+  held.namespace === config.namespace &&
+  held.link === "lo" &&
+  held.address !== "::1" &&
+  held.prefixLength === addressBits(familyOf(held.address));
 
 const routesEqual = (a: Route, b: Route): boolean =>
   a.namespace === b.namespace &&
@@ -277,7 +286,7 @@ function planLeftovers(config: NetworkConfig, observed: ObservedNetwork): readon
     (held) => isOurRoute(config, held) && !config.routes.some((wanted) => routesEqual(held, wanted)),
   );
   const isOurLink = (address: LinkAddress): boolean =>
-    (address.namespace === config.namespace && address.link === "lo") ||
+    isBorrowed(config, address) ||
     config.veths.some((veth) =>
       [veth.inner, veth.outer].some((end) => isSame(end, { namespace: address.namespace, name: address.link })),
     );
@@ -300,11 +309,17 @@ function planLeftovers(config: NetworkConfig, observed: ObservedNetwork): readon
 
 function unwantedRules(config: NetworkConfig, observed: ObservedNetwork): readonly Rule[] {
   const kernels = ([4, 6] as const).map((family): Rule => {
-    return { namespace: config.namespace, family, preference: 0, table: 255, destination: undefined, inputLink: undefined };
+    return {
+      namespace: config.namespace,
+      family,
+      preference: 0,
+      table: 255,
+      destination: undefined,
+      inputLink: undefined,
+    };
   });
   const held = observed.namespaceExists ? observed.rules : kernels;
   return held.filter(
-    (rule) =>
-      RULE_PREFERENCES.includes(rule.preference) && !config.rules.some((wanted) => rulesEqual(rule, wanted)),
+    (rule) => RULE_PREFERENCES.includes(rule.preference) && !config.rules.some((wanted) => rulesEqual(rule, wanted)),
   );
 }
