@@ -1,7 +1,8 @@
 // Rows of hex with captions: placeholders are for the reader and carry no bytes.
 import { readFileSync } from "node:fs";
 
-export function hex(rows: TemplateStringsArray, ..._captions: string[]): Buffer {
+export function hex(rows: TemplateStringsArray, ...captions: string[]): Buffer;
+export function hex(rows: TemplateStringsArray): Buffer {
   return fromHex(rows.join(""));
 }
 
