@@ -61,12 +61,18 @@ export function isInside(cidr: string, addressOrCidr: string): boolean {
 
 export const doOverlap = (a: string, b: string): boolean => isInside(a, b) || isInside(b, a);
 
-/** First address of a network after the network's own: Neutron's default gateway. */
-export function firstHost(cidr: string): string | undefined {
-  const canonical = readCidr(cidr);
-  if (canonical === undefined) return undefined;
-  const bytes = parse(canonical.replace(/\/\d+$/, ""))?.toByteArray();
-  if (bytes === undefined) return undefined;
-  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) | 1;
-  return ipaddr.fromByteArray(bytes).toString();
+/** First address of a network after the network's own, and its last one that is no broadcast address. */
+export function hostRange(cidr: string): { readonly first: string; readonly last: string } | undefined {
+  const network = parseCidr(readCidr(cidr) ?? "");
+  if (network === undefined) return undefined;
+  const first = network.address.toByteArray();
+  const last = first.map((byte, index) => byte | (0xff >> Math.max(0, Math.min(8, network.prefixLength - index * 8))));
+  const at = first.length - 1;
+  const hostBits = first.length * 8 - network.prefixLength;
+  // /31, /32, /127 and /128 have no address to leave out (RFC 3021, RFC 6164).
+  if (hostBits > 1) {
+    first[at] = (first[at] ?? 0) | 1;
+    if (first.length === 4) last[at] = (last[at] ?? 0) & 0xfe;
+  }
+  return { first: ipaddr.fromByteArray(first).toString(), last: ipaddr.fromByteArray(last).toString() };
 }

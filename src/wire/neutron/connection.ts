@@ -6,7 +6,7 @@ import type { ReasonCode } from "../../core/reason.ts";
 import { Secret } from "../../core/secret.ts";
 import { decodeIdentity, type IdentityReading } from "./identity.ts";
 import { connectionSchema, type WireConnection, type WireIkePolicy, type WireIpsecPolicy } from "./schema.ts";
-import { AUTH_ALGORITHMS, DH_GROUPS, DPD_ACTIONS, ENCRYPTION_ALGORITHMS, INITIATORS } from "./vocabulary.ts";
+import { AUTH_ALGORITHMS, DH_GROUPS, DPD_ACTIONS, ENCRYPTION_ALGORITHMS, INITIATORS } from "../../core/algorithms.ts";
 import { describeIssue, shown } from "./words.ts";
 
 const DEFAULT_MTU_BYTES = 1500;

@@ -1,4 +1,4 @@
-// Neutron's words for algorithms, modes and actions that can be configured here. A word outside is "unsupported".
+// The words for algorithms, groups and actions that can be configured: Neutron's own. A word outside is unsupported.
 
 const sizes = ["128", "192", "256"];
 
