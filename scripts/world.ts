@@ -1,0 +1,156 @@
+// The little world around a gateway, as Neutron or a machine's owner would have made it: a bridge that is the internet,
+// routers with their LANs, and hosts. It makes nothing that the agent makes, and removes only what it made.
+import { execa, type ResultPromise } from "execa";
+
+export type WorldHost = {
+  readonly name: string;
+  /** With prefix length: `10.1.0.9/24`. */
+  readonly addresses: readonly string[];
+  readonly gateways: readonly string[];
+};
+
+export type WorldSide = {
+  readonly routerId: string;
+  /** Addresses of the router on its LAN, with prefix length. */
+  readonly lan: readonly string[];
+  readonly hosts: readonly WorldHost[];
+};
+
+export type WorldOptions = {
+  /** At most 8 characters: names of links are made of it. */
+  readonly prefix: string;
+  readonly sides: readonly WorldSide[];
+  /** Addresses of the machine that stands for the rest of the internet. */
+  readonly internet?: readonly string[];
+};
+
+export type Ping = { readonly received: number; readonly output: string };
+export type PingOptions = { readonly count?: number; readonly timeoutSeconds?: number; readonly sizeBytes?: number };
+
+export type World = {
+  /** In the namespace of the caller. It has no address: this machine does not route between the sides. */
+  readonly bridge: string;
+  readonly internetNamespace: string;
+  readonly hostNamespaces: ReadonlyMap<string, string>;
+  readonly routerNamespaces: readonly string[];
+  /** `from` is the name of a host, or of a namespace. */
+  readonly ping: (from: string, to: string, options?: PingOptions) => Promise<Ping>;
+  readonly destroy: () => Promise<void>;
+};
+
+export const INTERNET_ADDRESSES = ["203.0.113.1/24", "2001:db8:ff::1/64"] as const;
+
+export const routerNamespaceOf = (routerId: string): string => `qrouter-${routerId}`;
+
+const ip = (...args: readonly string[]): ResultPromise => execa("ip", args);
+const inside = (namespace: string, ...command: readonly string[]): ResultPromise =>
+  execa("ip", ["netns", "exec", namespace, ...command]);
+
+export async function createWorld({ prefix, sides, internet = INTERNET_ADDRESSES }: WorldOptions): Promise<World> {
+  const undo: (() => Promise<unknown>)[] = [];
+  const destroy = async (): Promise<void> => {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop()) {
+      // What is gone already needs no removal.
+      await step().catch(() => undefined);
+    }
+  };
+  const bridge = `${prefix}-inet`;
+  const internetNamespace = `${prefix}-internet`;
+  const hostNamespaces = new Map<string, string>();
+  let made = 0;
+
+  const addNamespace = async (name: string): Promise<void> => {
+    await ip("netns", "add", name);
+    undo.push(() => ip("netns", "del", name));
+    await ip("-n", name, "link", "set", "lo", "up");
+    // Addresses work at once, and only those that are given.
+    await inside(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.accept_ra=0");
+  };
+  const address = async (namespace: string, link: string, addresses: readonly string[]): Promise<void> => {
+    for (const one of addresses) await ip("-n", namespace, "addr", "add", one, "dev", link);
+    await ip("-n", namespace, "link", "set", link, "up");
+  };
+  const route = async (namespace: string, gateways: readonly string[]): Promise<void> => {
+    for (const gateway of gateways) {
+      await ip("-n", namespace, ...(gateway.includes(":") ? ["-6"] : []), "route", "add", "default", "via", gateway);
+    }
+  };
+
+  try {
+    await ip("link", "add", bridge, "type", "bridge");
+    undo.push(() => ip("link", "del", bridge));
+    await execa("sysctl", ["-qw", `net.ipv6.conf.${bridge}.disable_ipv6=1`]);
+    await ip("link", "set", bridge, "up");
+    await addNamespace(internetNamespace);
+    const port = `${prefix}-ip`;
+    await ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", internetNamespace);
+    undo.push(() => ip("link", "del", port));
+    await ip("link", "set", port, "master", bridge, "up");
+    await address(internetNamespace, "eth0", internet);
+
+    for (const side of sides) {
+      const router = routerNamespaceOf(side.routerId);
+      await addNamespace(router);
+      await inside(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1");
+      await ip("-n", router, "link", "add", "lan", "type", "bridge");
+      await address(router, "lan", side.lan);
+      for (const host of side.hosts) {
+        const namespace = `${prefix}-${host.name}`;
+        await addNamespace(namespace);
+        hostNamespaces.set(host.name, namespace);
+        made += 1;
+        const leg = `lan${made}`;
+        await ip("-n", router, "link", "add", leg, "type", "veth", "peer", "name", "eth0", "netns", namespace);
+        await ip("-n", router, "link", "set", leg, "master", "lan", "up");
+        await address(namespace, "eth0", host.addresses);
+        await route(namespace, host.gateways);
+      }
+    }
+  } catch (error) {
+    await destroy();
+    throw error;
+  }
+
+  const ping = async (from: string, to: string, options: PingOptions = {}): Promise<Ping> => {
+    const { count = 1, timeoutSeconds = 1, sizeBytes } = options;
+    const size = sizeBytes === undefined ? [] : ["-s", String(sizeBytes)];
+    const args = ["-n", "-i", "0.1", "-c", String(count), "-W", String(timeoutSeconds), ...size, to];
+    const namespace = hostNamespaces.get(from) ?? from;
+    const { stdout } = await execa("ip", ["netns", "exec", namespace, "ping", ...args], { reject: false });
+    return { received: Number(/(\d+) received/.exec(stdout)?.[1] ?? 0), output: stdout };
+  };
+
+  const routerNamespaces = sides.map((side) => routerNamespaceOf(side.routerId));
+  return { bridge, internetNamespace, hostNamespaces, routerNamespaces, ping, destroy };
+}
+
+export type Capture = { readonly stop: () => Promise<readonly string[]> };
+
+/** Resolves when tcpdump sees packets; `stop` gives one line a packet. `netns` undefined: the caller's namespace. */
+export async function startCapture(of: {
+  readonly interface: string;
+  readonly netns?: string;
+  readonly filter?: string;
+}): Promise<Capture> {
+  const enter = of.netns === undefined ? [] : ["ip", "netns", "exec", of.netns];
+  const tcpdump = ["tcpdump", "--immediate-mode", "-l", "-n", "-i", of.interface, ...(of.filter ?? "").split(" ")];
+  const [file = "", ...args] = [...enter, ...tcpdump].filter((word) => word !== "");
+  const process = execa(file, args, { reject: false });
+  await new Promise<void>((resolve, reject) => {
+    let heard = "";
+    process.stderr.on("data", (chunk: Buffer) => {
+      heard += chunk.toString();
+      if (heard.includes("listening on")) resolve();
+    });
+    process.once("exit", () => {
+      reject(new Error(`tcpdump ended: ${heard}`));
+    });
+  });
+  return {
+    stop: async () => {
+      process.kill("SIGINT");
+      const { stdout } = await process;
+      return stdout.split("\n").filter((line) => line !== "");
+    },
+  };
+}

@@ -1,0 +1,250 @@
+// Implements the core's Network over netlink. What is there already or gone already is no error and never leaves here.
+import { closeSync } from "node:fs";
+import { KernelError, UnavailableError } from "../../core/errors.ts";
+import type { EspBackEnd, Guard } from "../../core/guard.ts";
+import type { RouterId } from "../../core/ids.ts";
+import {
+  AGENT_NAMESPACE,
+  ROUTE_PROTOCOL,
+  type LinkAddress,
+  type NetworkScope,
+  type ObservedGuard,
+  type ObservedNetwork,
+  type Route,
+  type Veth,
+} from "../../core/network.ts";
+import type { LinkChange, NetworkStep } from "../../core/network-plan.ts";
+import { routerOfNamespace } from "../../core/names.ts";
+import type { Network } from "../../core/ports.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import {
+  agentNamespaceFd,
+  createNamespace,
+  deleteNamespace,
+  listNamespaces,
+  NAMESPACE_DIRECTORY,
+  namespaceInode,
+  openNamespace,
+} from "./netns.ts";
+import { probeEspBackEnd } from "./probe.ts";
+import { readLink, readLinks, readNetwork } from "./read-network.ts";
+import {
+  encodeAddress,
+  encodeRoute,
+  encodeRule,
+  encodeVeth,
+  linkAlias,
+  linkMac,
+  linkMaster,
+  linkMtu,
+  linkNamed,
+  linkUp,
+  RTM_DELADDR,
+  RTM_DELLINK,
+  RTM_DELROUTE,
+  RTM_DELRULE,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWROUTE,
+  RTM_NEWRULE,
+  RTM_SETLINK,
+} from "./rtnetlink.ts";
+import { Sockets } from "./sockets.ts";
+import { writeSysctl } from "./sysctl.ts";
+import { Watches } from "./watch.ts";
+
+export type ApplyGuard = (namespacePath: string, guard: Guard, signal: AbortSignal) => Promise<void>;
+
+const ALREADY_THERE = ["EEXIST"];
+/** What the kernel says of a link, an address, a route and a rule that is not there. */
+const ALREADY_GONE = ["ENODEV", "EADDRNOTAVAIL", "ESRCH", "ENOENT"];
+
+type AppliedGuard = { readonly inode: number; readonly generation: number; readonly guard: Guard };
+
+export class KernelNetwork implements Network {
+  readonly #sockets = new Sockets();
+  readonly #watches = new Watches(() => {
+    this.#sockets.forgetVanished();
+  });
+  readonly #guards = new Map<string, AppliedGuard>();
+  readonly #applyGuard: ApplyGuard;
+
+  constructor(applyGuard: ApplyGuard) {
+    this.#applyGuard = applyGuard;
+  }
+
+  async observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork> {
+    signal.throwIfAborted();
+    const network = await readNetwork(this.#sockets, scope, signal);
+    return { ...network, guard: network.namespaceExists ? await this.#readGuard(scope.namespace) : { kind: "absent" } };
+  }
+
+  async apply(step: NetworkStep, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    switch (step.kind) {
+      case "createNamespace":
+        createNamespace(step.namespace);
+        return;
+      case "deleteNamespace":
+        this.#sockets.forget(step.namespace);
+        this.#watches.forget(step.namespace);
+        this.#guards.delete(step.namespace);
+        deleteNamespace(step.namespace);
+        return;
+      case "applyGuard":
+        return this.#guard(step.namespace, step.guard, signal);
+      case "setSysctl":
+        writeSysctl(step.sysctl);
+        return;
+      case "createVeth":
+        return this.#createVeth(step.veth);
+      case "setLink":
+        return this.#setLink(step.namespace, step.link, step.change);
+      case "attachToBridge":
+        return this.#attachToBridge(step.namespace, step.link, step.bridge);
+      case "deleteLink": {
+        const what = `delete link ${step.link} of ${step.namespace}`;
+        return this.#tell(step.namespace, what, RTM_DELLINK, linkNamed(step.link), 0, ALREADY_GONE);
+      }
+      case "addAddress":
+        return this.#address(step.address, "add");
+      case "removeAddress":
+        return this.#address(step.address, "remove");
+      case "addRoute":
+        return this.#route(step.route, ROUTE_PROTOCOL, "add");
+      case "removeRoute":
+        return this.#route(step.route, step.route.protocol, "remove");
+      case "addRule":
+      case "removeRule": {
+        const { rule } = step;
+        const adds = step.kind === "addRule";
+        const what = `${adds ? "add" : "remove"} rule ${rule.preference} to table ${rule.table} in ${rule.namespace}`;
+        return adds
+          ? this.#tell(rule.namespace, what, RTM_NEWRULE, encodeRule(rule), NLM_F_CREATE | NLM_F_EXCL, ALREADY_THERE)
+          : this.#tell(rule.namespace, what, RTM_DELRULE, encodeRule(rule), 0, ALREADY_GONE);
+      }
+      default:
+        return step satisfies never;
+    }
+  }
+
+  async listOwned(alias: string, signal: AbortSignal): Promise<readonly RouterId[]> {
+    const owned: RouterId[] = [];
+    for (const name of listNamespaces()) {
+      signal.throwIfAborted();
+      const router = routerOfNamespace(name);
+      if (router === undefined || namespaceInode(name) === undefined) continue;
+      const links = await readLinks(this.#sockets.route(name), name);
+      if (links.some((link) => link.alias === alias)) owned.push(router);
+      else this.#sockets.forget(name);
+    }
+    return owned;
+  }
+
+  watch(scope: NetworkScope, onChange: () => void): () => void {
+    return this.#watches.add(scope, onChange);
+  }
+
+  probeEspBackEnd(): Promise<EspBackEnd> {
+    return probeEspBackEnd();
+  }
+
+  close(): void {
+    this.#watches.close();
+    this.#sockets.close();
+  }
+
+  async #tell(
+    namespace: string,
+    what: string,
+    type: number,
+    data: readonly Buffer[],
+    flags: number,
+    absorbed: readonly string[] = [],
+  ): Promise<void> {
+    try {
+      await this.#sockets.route(namespace).request(what, type, data, flags);
+    } catch (error) {
+      if (!(error instanceof KernelError && absorbed.includes(error.code))) throw error;
+    }
+  }
+
+  async #indexOf(namespace: string, link: string, what: string): Promise<number> {
+    const found = await readLink(this.#sockets.route(namespace), namespace, link);
+    if (found === undefined) throw new KernelError(what, "ENODEV");
+    return found.index;
+  }
+
+  async #createVeth({ inner, outer }: Veth): Promise<void> {
+    const what = `create veth ${inner.name} of ${inner.namespace} with ${outer.name} in ${outer.namespace}`;
+    const isAgents = outer.namespace === AGENT_NAMESPACE;
+    const fd = isAgents ? agentNamespaceFd() : openNamespace(outer.namespace);
+    try {
+      const data = encodeVeth(inner, outer, fd);
+      await this.#tell(inner.namespace, what, RTM_NEWLINK, data, NLM_F_CREATE | NLM_F_EXCL, ALREADY_THERE);
+    } finally {
+      if (!isAgents) closeSync(fd);
+    }
+  }
+
+  #setLink(namespace: string, link: string, change: LinkChange): Promise<void> {
+    const set = (what: string, data: readonly Buffer[]): Promise<void> =>
+      this.#tell(namespace, `set ${what} of link ${link} of ${namespace}`, RTM_SETLINK, data, 0);
+    if ("macAddress" in change) return set(`address ${change.macAddress}`, linkMac(link, change.macAddress));
+    if ("mtuBytes" in change) return set(`mtu ${change.mtuBytes}`, linkMtu(link, change.mtuBytes));
+    if ("alias" in change) return set(`alias ${change.alias}`, linkAlias(link, change.alias));
+    return set("up", linkUp(link));
+  }
+
+  async #attachToBridge(namespace: string, link: string, bridge: string): Promise<void> {
+    const found = await readLink(this.#sockets.route(namespace), namespace, bridge);
+    if (found === undefined) throw new UnavailableError("BRIDGE_MISSING", `there is no bridge ${bridge}`);
+    const what = `attach ${link} to bridge ${bridge}`;
+    await this.#tell(namespace, what, RTM_SETLINK, linkMaster(link, found.index), 0);
+  }
+
+  async #address(address: LinkAddress, how: "add" | "remove"): Promise<void> {
+    const { namespace, link } = address;
+    const what = `${how} address ${address.address}/${address.prefixLength} of link ${link} of ${namespace}`;
+    if (how === "add") {
+      const data = encodeAddress(address, await this.#indexOf(namespace, link, what));
+      return this.#tell(namespace, what, RTM_NEWADDR, data, NLM_F_CREATE | NLM_F_EXCL, ALREADY_THERE);
+    }
+    const found = await readLink(this.#sockets.route(namespace), namespace, link);
+    if (found === undefined) return;
+    await this.#tell(namespace, what, RTM_DELADDR, encodeAddress(address, found.index), 0, ALREADY_GONE);
+  }
+
+  /**
+   * Neither EXCL nor REPLACE: a route beside one with another next hop is there before the other goes. IPv4 puts it
+   * before routes of the same metric, so that a stranger's does not win; IPv6 would join the two until the other is gone.
+   */
+  async #route(route: Route, protocol: number, how: "add" | "remove"): Promise<void> {
+    const { namespace, link } = route;
+    const via = route.via === undefined ? route.kind : `via ${route.via}`;
+    const what = `${how} route to ${route.destination} ${via} in ${namespace}`;
+    const index = link === undefined ? undefined : await this.#indexOf(namespace, link, what);
+    const data = encodeRoute(route, index, protocol);
+    return how === "add"
+      ? this.#tell(namespace, what, RTM_NEWROUTE, data, NLM_F_CREATE, ALREADY_THERE)
+      : this.#tell(namespace, what, RTM_DELROUTE, data, 0, ALREADY_GONE);
+  }
+
+  async #guard(namespace: string, guard: Guard, signal: AbortSignal): Promise<void> {
+    const inode = namespaceInode(namespace);
+    if (inode === undefined) throw new UnavailableError("NAMESPACE_MISSING", `there is no namespace ${namespace}`);
+    this.#guards.delete(namespace);
+    const before = await this.#sockets.nftGeneration(namespace);
+    await this.#applyGuard(`${NAMESPACE_DIRECTORY}/${namespace}`, guard, signal);
+    const generation = await this.#sockets.nftGeneration(namespace);
+    // One transaction is one generation (nf_tables_commit). More: somebody else was there too, and what they did is not known.
+    if (generation === before + 1) this.#guards.set(namespace, { inode, generation, guard });
+  }
+
+  async #readGuard(namespace: string): Promise<ObservedGuard> {
+    const applied = this.#guards.get(namespace);
+    if (applied === undefined || applied.inode !== namespaceInode(namespace)) return { kind: "unknown" };
+    const generation = await this.#sockets.nftGeneration(namespace);
+    return generation === applied.generation ? { kind: "applied", guard: applied.guard } : { kind: "unknown" };
+  }
+}

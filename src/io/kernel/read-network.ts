@@ -1,0 +1,197 @@
+// Reads the network of one router: dumps of its namespace, and from elsewhere only what may be ours.
+import { KernelError } from "../../core/errors.ts";
+import {
+  AGENT_NAMESPACE,
+  DECRYPTED_TABLE,
+  MAIN_TABLE,
+  ROUTE_PROTOCOL,
+  RULE_PREFERENCES,
+  type LinkAddress,
+  type NetworkScope,
+  type ObservedLink,
+  type ObservedNetwork,
+  type ObservedRoute,
+  type Rule,
+} from "../../core/network.ts";
+import { USERLAND_ESP_LINK } from "../../core/guard.ts";
+import type { Netlink } from "./netlink.ts";
+import { namespaceInode } from "./netns.ts";
+import {
+  allAddresses,
+  allLinks,
+  allRoutes,
+  allRules,
+  decodeAddress,
+  decodeLink,
+  decodeRoute,
+  decodeRule,
+  linkNamed,
+  RTM_GETADDR,
+  RTM_GETLINK,
+  RTM_GETROUTE,
+  RTM_GETRULE,
+  type RawLink,
+} from "./rtnetlink.ts";
+import type { Sockets } from "./sockets.ts";
+import { readSysctls } from "./sysctl.ts";
+
+// linux/rtnetlink.h: routes that come and go with addresses.
+const RTPROT_KERNEL = 2;
+const FAMILIES = [4, 6] as const;
+
+export async function readLinks(netlink: Netlink, namespace: string): Promise<readonly RawLink[]> {
+  return (await netlink.dump(`list links of ${namespace}`, RTM_GETLINK, allLinks())).map(decodeLink);
+}
+
+export async function readLink(netlink: Netlink, namespace: string, name: string): Promise<RawLink | undefined> {
+  try {
+    const [message] = await netlink.request(`read link ${name} of ${namespace}`, RTM_GETLINK, linkNamed(name));
+    return message === undefined ? undefined : decodeLink(message);
+  } catch (error) {
+    if (error instanceof KernelError && error.code === "ENODEV") return undefined;
+    throw error;
+  }
+}
+
+type Here = { readonly namespace: string; readonly links: readonly RawLink[] };
+
+/** Everything but the guard. */
+export async function readNetwork(
+  sockets: Sockets,
+  scope: NetworkScope,
+  signal: AbortSignal,
+): Promise<Omit<ObservedNetwork, "guard">> {
+  const own = await readAll(sockets, scope.namespace);
+  signal.throwIfAborted();
+  const agent = sockets.route(AGENT_NAMESPACE);
+  const bridge = await readLink(agent, AGENT_NAMESPACE, scope.bridge);
+  const names = outerNames(scope, own?.links ?? []);
+  const here: Here = { namespace: AGENT_NAMESPACE, links: await readSome(agent, AGENT_NAMESPACE, names) };
+  const routerNamespaceExists = namespaceInode(scope.routerNamespace) !== undefined;
+  signal.throwIfAborted();
+  const router = routerNamespaceExists ? await readRouter(sockets, scope.routerNamespace, names) : undefined;
+  const places: readonly Here[] = [...(own === undefined ? [] : [own]), here, ...(router === undefined ? [] : [router])];
+  const bridges = new Map(bridge === undefined ? [] : [[bridge.index, bridge.name]]);
+  return {
+    namespaceExists: own !== undefined,
+    routerNamespaceExists,
+    bridgeExists: bridge !== undefined,
+    links: places.flatMap((place) => place.links.map((link) => observedLink(link, place, places, bridges))),
+    addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? [])],
+    routes: [...(own?.routes ?? []), ...(router?.routes ?? [])],
+    rules: own?.rules ?? [],
+    sysctls: places.flatMap(({ namespace }) =>
+      readSysctls(
+        namespace,
+        scope.sysctls.filter((sysctl) => sysctl.namespace === namespace),
+      ),
+    ),
+  };
+}
+
+/** Those of the configuration, and those that belong to inner ends which a former configuration left. */
+function outerNames(scope: NetworkScope, inner: readonly RawLink[]): readonly string[] {
+  const left = inner.filter((link) => link.kind === "veth").map((link) => `h${link.name.slice(1)}`);
+  return [...new Set([...scope.veths.map((veth) => veth.outer.name), ...left])];
+}
+
+async function readSome(netlink: Netlink, namespace: string, names: readonly string[]): Promise<readonly RawLink[]> {
+  const links = await Promise.all(names.map((name) => readLink(netlink, namespace, name)));
+  return links.filter((link) => link !== undefined);
+}
+
+async function readAll(sockets: Sockets, namespace: string) {
+  if (namespaceInode(namespace) === undefined) return undefined;
+  const netlink = sockets.route(namespace);
+  const links = await readLinks(netlink, namespace);
+  const rules = await Promise.all(
+    FAMILIES.map((family) => netlink.dump(`list rules of ${namespace}`, RTM_GETRULE, allRules(family))),
+  );
+  return {
+    namespace,
+    links,
+    addresses: await readAddresses(netlink, namespace, links),
+    routes: (await readRoutes(netlink, namespace, links)).filter(
+      (route) =>
+        [MAIN_TABLE, DECRYPTED_TABLE].includes(route.table) &&
+        route.protocol !== RTPROT_KERNEL &&
+        route.link !== USERLAND_ESP_LINK,
+    ),
+    rules: rules
+      .flat()
+      .map(decodeRule)
+      .filter((rule) => rule !== undefined)
+      .filter((rule) => RULE_PREFERENCES.includes(rule.preference))
+      .map((rule): Rule => ({ namespace, ...rule })),
+  };
+}
+
+async function readRouter(sockets: Sockets, namespace: string, names: readonly string[]) {
+  const netlink = sockets.route(namespace);
+  const links = await readSome(netlink, namespace, names);
+  const routes = await readRoutes(netlink, namespace, links);
+  return {
+    namespace,
+    links,
+    addresses: await readAddresses(netlink, namespace, links),
+    // What is not ours and does not lie on our link is the router's own business.
+    routes: routes.filter((route) => route.table === MAIN_TABLE && route.protocol === ROUTE_PROTOCOL),
+  };
+}
+
+async function readAddresses(netlink: Netlink, namespace: string, links: readonly RawLink[]): Promise<LinkAddress[]> {
+  const names = new Map(links.map((link) => [link.index, link.name]));
+  const messages = await netlink.dump(`list addresses of ${namespace}`, RTM_GETADDR, allAddresses());
+  return messages.flatMap((message) => {
+    const found = decodeAddress(message);
+    const link = found === undefined ? undefined : names.get(found.linkIndex);
+    if (found === undefined || link === undefined) return [];
+    return [{ namespace, link, address: found.address, prefixLength: found.prefixLength }];
+  });
+}
+
+/** A link that is not among `links` shows as `#<index>`. */
+async function readRoutes(netlink: Netlink, namespace: string, links: readonly RawLink[]): Promise<ObservedRoute[]> {
+  const names = new Map(links.map((link) => [link.index, link.name]));
+  const dumps = await Promise.all(
+    FAMILIES.map((family) => netlink.dump(`list routes of ${namespace}`, RTM_GETROUTE, allRoutes(family))),
+  );
+  return dumps.flat().flatMap(decodeRoute).map(({ linkIndex, ...route }) => ({
+    ...route,
+    namespace,
+    link: linkIndex === 0 ? undefined : (names.get(linkIndex) ?? `#${linkIndex}`),
+  }));
+}
+
+function observedLink(
+  link: RawLink,
+  here: Here,
+  places: readonly Here[],
+  bridges: ReadonlyMap<number, string>,
+): ObservedLink {
+  const isVeth = link.kind === "veth";
+  const { namespace } = here;
+  const { name, macAddress, mtuBytes, up, alias, masterIndex } = link;
+  return {
+    namespace,
+    name,
+    macAddress,
+    mtuBytes,
+    isVeth,
+    up,
+    alias,
+    bridge: masterIndex === undefined ? undefined : (bridges.get(masterIndex) ?? `#${masterIndex}`),
+    peer: isVeth ? peerOf(link, here, places) : undefined,
+  };
+}
+
+// An index is unique in its namespace only; that each names the other's is proof enough, since one end cannot have two.
+function peerOf(link: RawLink, here: Here, places: readonly Here[]): ObservedLink["peer"] {
+  for (const place of places) {
+    const peer = place.links.find(
+      (other) => other.kind === "veth" && other.index === link.peerIndex && other.peerIndex === link.index,
+    );
+    if (peer !== undefined && place !== here) return { namespace: place.namespace, name: peer.name };
+  }
+  return undefined;
+}

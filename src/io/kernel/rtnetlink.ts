@@ -1,0 +1,258 @@
+// rtnetlink's messages: links, addresses, routes and rules, to bytes and back. It sends nothing.
+import { addressBytes, addressText, familyOf, parseCidr } from "../../core/address.ts";
+import { KernelError } from "../../core/errors.ts";
+import type { IpFamily } from "../../core/model.ts";
+import type { LinkAddress, LinkEnd, Route, Rule } from "../../core/network.ts";
+import { attribute, nested, parseAttributes, readText, readU32, text, u32, type Attributes, type Message } from "./netlink.ts";
+
+// linux/rtnetlink.h
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+export const RTM_GETLINK = 18;
+export const RTM_SETLINK = 19;
+export const RTM_NEWADDR = 20;
+export const RTM_DELADDR = 21;
+export const RTM_GETADDR = 22;
+export const RTM_NEWROUTE = 24;
+export const RTM_DELROUTE = 25;
+export const RTM_GETROUTE = 26;
+export const RTM_NEWRULE = 32;
+export const RTM_DELRULE = 33;
+export const RTM_GETRULE = 34;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const IFF_UP = 1;
+const IFA_F_NODAD = 2;
+const RTN_UNICAST = 1;
+const RTN_UNREACHABLE = 7;
+const RTNH_F_ONLINK = 4;
+const RT_SCOPE_UNIVERSE = 0;
+const FR_ACT_TO_TABLE = 1;
+const RTEXT_FILTER_SKIP_STATS = 8;
+
+const IFLA = { address: 1, name: 3, mtu: 4, peer: 5, master: 10, linkInfo: 18, alias: 20, namespaceFd: 28, filter: 29 };
+const IFLA_INFO = { kind: 1, data: 2 };
+const VETH_INFO_PEER = 1;
+const IFA = { address: 1, local: 2, flags: 8 };
+const RTA = { destination: 1, link: 4, gateway: 5, metric: 6, multipath: 9, table: 15 };
+const FRA = { destination: 1, inputLink: 3, preference: 6, table: 15 };
+
+const rawFamily = (family: IpFamily): number => (family === 4 ? AF_INET : AF_INET6);
+const packed = (address: string): Buffer => Buffer.from(addressBytes(address));
+const unpacked = (bytes: Buffer): string => addressText([...bytes]);
+const packedMac = (mac: string): Buffer => Buffer.from(mac.replaceAll(":", ""), "hex");
+const unpackedMac = (bytes: Buffer | undefined): string => [...(bytes ?? [])].map((b) => b.toString(16).padStart(2, "0")).join(":");
+
+function body(message: Message, headerBytes: number): Attributes {
+  if (message.data.length < headerBytes) throw new KernelError("read a short rtnetlink message", "EBADMSG");
+  return parseAttributes(message.data.subarray(headerBytes));
+}
+
+const IFINFO_BYTES = 16;
+function ifinfo(flags: number, index = 0): Buffer {
+  const out = Buffer.alloc(IFINFO_BYTES);
+  out.writeInt32LE(index, 4);
+  out.writeUInt32LE(flags, 8);
+  out.writeUInt32LE(flags, 12); // the mask of flags to change
+  return out;
+}
+
+export type RawLink = {
+  readonly index: number;
+  readonly name: string;
+  readonly macAddress: string;
+  readonly mtuBytes: number;
+  readonly up: boolean;
+  readonly alias: string | undefined;
+  readonly kind: string | undefined;
+  readonly peerIndex: number | undefined;
+  readonly masterIndex: number | undefined;
+};
+
+export function decodeLink(message: Message): RawLink {
+  const found = body(message, IFINFO_BYTES);
+  const info = found.get(IFLA.linkInfo);
+  return {
+    index: message.data.readInt32LE(4),
+    name: readText(found.get(IFLA.name)) ?? "",
+    macAddress: unpackedMac(found.get(IFLA.address)),
+    mtuBytes: readU32(found.get(IFLA.mtu)) ?? 0,
+    up: (message.data.readUInt32LE(8) & IFF_UP) !== 0,
+    alias: readText(found.get(IFLA.alias)),
+    kind: info === undefined ? undefined : readText(parseAttributes(info).get(IFLA_INFO.kind)),
+    peerIndex: readU32(found.get(IFLA.peer)),
+    masterIndex: readU32(found.get(IFLA.master)),
+  };
+}
+
+/** 0 for the messages that concern an address family, for instance those about a bridge's ports. */
+export const familyOfLinkMessage = (message: Message): number => message.data.readUInt8(0);
+
+const skipStatistics = attribute(IFLA.filter, u32(RTEXT_FILTER_SKIP_STATS));
+export const allLinks = (): Buffer[] => [ifinfo(0), skipStatistics];
+export const linkNamed = (name: string): Buffer[] => [ifinfo(0), attribute(IFLA.name, text(name)), skipStatistics];
+
+const endAttributes = (end: LinkEnd): Buffer[] => [
+  attribute(IFLA.name, text(end.name)),
+  attribute(IFLA.address, packedMac(end.macAddress)),
+  attribute(IFLA.mtu, u32(end.mtuBytes)),
+];
+
+/** `outerFd` is the namespace of the other end. */
+export function encodeVeth(inner: LinkEnd, outer: LinkEnd, outerFd: number): Buffer[] {
+  const peer = attribute(VETH_INFO_PEER, ifinfo(0), ...endAttributes(outer), attribute(IFLA.namespaceFd, u32(outerFd)));
+  const info = [attribute(IFLA_INFO.kind, text("veth")), nested(IFLA_INFO.data, peer)];
+  return [ifinfo(0), ...endAttributes(inner), nested(IFLA.linkInfo, ...info)];
+}
+
+const changed = (name: string, flags: number, ...attributes: readonly Buffer[]): Buffer[] => [
+  ifinfo(flags),
+  attribute(IFLA.name, text(name)),
+  ...attributes,
+];
+export const linkUp = (name: string): Buffer[] => changed(name, IFF_UP);
+export const linkMac = (name: string, mac: string): Buffer[] =>
+  changed(name, 0, attribute(IFLA.address, packedMac(mac)));
+export const linkMtu = (name: string, mtuBytes: number): Buffer[] => changed(name, 0, attribute(IFLA.mtu, u32(mtuBytes)));
+export const linkAlias = (name: string, alias: string): Buffer[] =>
+  changed(name, 0, attribute(IFLA.alias, Buffer.from(alias, "utf8")));
+export const linkMaster = (name: string, masterIndex: number): Buffer[] =>
+  changed(name, 0, attribute(IFLA.master, u32(masterIndex)));
+
+const IFADDR_BYTES = 8;
+export const allAddresses = (): Buffer[] => [Buffer.alloc(IFADDR_BYTES)];
+
+export type RawAddress = { readonly linkIndex: number; readonly address: string; readonly prefixLength: number };
+
+export function decodeAddress(message: Message): RawAddress | undefined {
+  const found = body(message, IFADDR_BYTES);
+  const address = found.get(IFA.local) ?? found.get(IFA.address);
+  if (address === undefined) return undefined;
+  return {
+    linkIndex: message.data.readUInt32LE(4),
+    address: unpacked(address),
+    prefixLength: message.data.readUInt8(1),
+  };
+}
+
+export const linkIndexOfAddressMessage = (message: Message): number => message.data.readUInt32LE(4);
+
+export function encodeAddress({ address, prefixLength }: LinkAddress, linkIndex: number): Buffer[] {
+  const family = familyOf(address);
+  const header = Buffer.from([rawFamily(family), prefixLength, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0]);
+  header.writeUInt32LE(linkIndex, 4);
+  const bytes = packed(address);
+  const flags = family === 6 ? [attribute(IFA.flags, u32(IFA_F_NODAD))] : [];
+  return [header, attribute(IFA.local, bytes), attribute(IFA.address, bytes), ...flags];
+}
+
+const RTMSG_BYTES = 12;
+export function allRoutes(family: IpFamily): Buffer[] {
+  const header = Buffer.alloc(RTMSG_BYTES);
+  header.writeUInt8(rawFamily(family), 0);
+  return [header];
+}
+
+/** `linkIndex` 0: none. */
+export type RawRoute = Omit<Route, "namespace" | "link"> & { readonly linkIndex: number; readonly protocol: number };
+
+/** One for each next hop: IPv6 joins routes that differ in nothing else. Kinds that we never make are left out. */
+export function decodeRoute(message: Message): readonly RawRoute[] {
+  const found = body(message, RTMSG_BYTES);
+  const { data } = message;
+  const family: IpFamily = data.readUInt8(0) === AF_INET ? 4 : 6;
+  const type = data.readUInt8(7);
+  const kind = type === RTN_UNICAST ? "unicast" : type === RTN_UNREACHABLE ? "unreachable" : undefined;
+  if (kind === undefined) return [];
+  const address = found.get(RTA.destination);
+  const shared = {
+    kind,
+    table: readU32(found.get(RTA.table)) ?? data.readUInt8(4),
+    destination: `${address === undefined ? (family === 4 ? "0.0.0.0" : "::") : unpacked(address)}/${data.readUInt8(1)}`,
+    metric: readU32(found.get(RTA.metric)) ?? 0,
+    protocol: data.readUInt8(5),
+  } as const;
+  const hop = (attributes: Attributes, linkIndex: number, flags: number): RawRoute => {
+    const gateway = attributes.get(RTA.gateway);
+    const via = gateway === undefined ? undefined : unpacked(gateway);
+    // IPv6 puts an unreachable route on lo.
+    const onLink = kind === "unreachable" ? { linkIndex: 0, via: undefined } : { linkIndex, via };
+    return { ...shared, ...onLink, onlink: (flags & RTNH_F_ONLINK) !== 0 };
+  };
+  const multipath = found.get(RTA.multipath);
+  if (multipath === undefined) return [hop(found, readU32(found.get(RTA.link)) ?? 0, data.readUInt32LE(8))];
+  const hops: RawRoute[] = [];
+  for (let at = 0; at + 8 <= multipath.length; ) {
+    const length = multipath.readUInt16LE(at);
+    if (length < 8 || at + length > multipath.length) throw new KernelError("read the next hops of a route", "EBADMSG");
+    const attributes = parseAttributes(multipath.subarray(at + 8, at + length));
+    hops.push(hop(attributes, multipath.readInt32LE(at + 4), multipath.readUInt8(at + 2)));
+    at += (length + 3) & ~3;
+  }
+  return hops;
+}
+
+export function encodeRoute(route: Route, linkIndex: number | undefined, protocol: number): Buffer[] {
+  const { family, bytes, prefixLength } = parseCidr(route.destination);
+  const header = Buffer.alloc(RTMSG_BYTES);
+  header.writeUInt8(rawFamily(family), 0);
+  header.writeUInt8(prefixLength, 1);
+  header.writeUInt8(route.table < 256 ? route.table : 0, 4);
+  header.writeUInt8(protocol, 5);
+  header.writeUInt8(RT_SCOPE_UNIVERSE, 6);
+  header.writeUInt8(route.kind === "unicast" ? RTN_UNICAST : RTN_UNREACHABLE, 7);
+  header.writeUInt32LE(route.onlink ? RTNH_F_ONLINK : 0, 8);
+  return [
+    header,
+    ...(prefixLength === 0 ? [] : [attribute(RTA.destination, Buffer.from(bytes))]),
+    ...(linkIndex === undefined ? [] : [attribute(RTA.link, u32(linkIndex))]),
+    ...(route.via === undefined ? [] : [attribute(RTA.gateway, packed(route.via))]),
+    attribute(RTA.metric, u32(route.metric)),
+    attribute(RTA.table, u32(route.table)),
+  ];
+}
+
+const FIB_RULE_BYTES = 12;
+export const allRules = (family: IpFamily): Buffer[] => {
+  const header = Buffer.alloc(FIB_RULE_BYTES);
+  header.writeUInt8(rawFamily(family), 0);
+  return [header];
+};
+
+/** Undefined for a rule that does more than send to a table what is for an address or comes from a link. */
+export function decodeRule(message: Message): Omit<Rule, "namespace"> | undefined {
+  const { data } = message;
+  const found = body(message, FIB_RULE_BYTES);
+  const sourceLength = data.readUInt8(2);
+  if (data.readUInt8(7) !== FR_ACT_TO_TABLE || sourceLength !== 0) return undefined;
+  const address = found.get(FRA.destination);
+  return {
+    family: data.readUInt8(0) === AF_INET ? 4 : 6,
+    // The kernel leaves out a preference of 0.
+    preference: readU32(found.get(FRA.preference)) ?? 0,
+    table: readU32(found.get(FRA.table)) ?? data.readUInt8(4),
+    destination: address === undefined ? undefined : `${unpacked(address)}/${data.readUInt8(1)}`,
+    inputLink: readText(found.get(FRA.inputLink)),
+  };
+}
+
+export function encodeRule(rule: Rule): Buffer[] {
+  const header = Buffer.alloc(FIB_RULE_BYTES);
+  header.writeUInt8(rawFamily(rule.family), 0);
+  header.writeUInt8(rule.table < 256 ? rule.table : 0, 4);
+  header.writeUInt8(FR_ACT_TO_TABLE, 7);
+  const attributes = [attribute(FRA.preference, u32(rule.preference)), attribute(FRA.table, u32(rule.table))];
+  if (rule.destination !== undefined) {
+    const { bytes, prefixLength } = parseCidr(rule.destination);
+    header.writeUInt8(prefixLength, 1);
+    attributes.push(attribute(FRA.destination, Buffer.from(bytes)));
+  }
+  if (rule.inputLink !== undefined) attributes.push(attribute(FRA.inputLink, text(rule.inputLink)));
+  return [header, ...attributes];
+}
+
+/** The table that a route or rule message is about. */
+export const tableOf = (message: Message): number =>
+  readU32(body(message, RTMSG_BYTES).get(RTA.table)) ?? message.data.readUInt8(4);
+export const protocolOfRouteMessage = (message: Message): number => message.data.readUInt8(5);

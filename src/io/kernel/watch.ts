@@ -1,0 +1,188 @@
+// Tells that something may have changed in the network of a router. It does not tell what: that is read anew.
+import { watch as watchDirectory, type FSWatcher } from "node:fs";
+import { createNetlink, type NetlinkSocket } from "netlink";
+import { USERLAND_ESP_LINK } from "../../core/guard.ts";
+import { AGENT_NAMESPACE, MAIN_TABLE, ROUTE_PROTOCOL, type NetworkScope } from "../../core/network.ts";
+import { NETLINK_NETFILTER, NETLINK_ROUTE, type Message } from "./netlink.ts";
+import { inNamespace, listNamespaces, NAMESPACE_DIRECTORY, namespaceInode } from "./netns.ts";
+import {
+  decodeLink,
+  familyOfLinkMessage,
+  linkIndexOfAddressMessage,
+  protocolOfRouteMessage,
+  RTM_DELADDR,
+  RTM_DELLINK,
+  RTM_DELROUTE,
+  RTM_DELRULE,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWROUTE,
+  RTM_NEWRULE,
+  tableOf,
+} from "./rtnetlink.ts";
+
+// linux/rtnetlink.h: links, addresses, routes and rules of both families; linux/netfilter/nfnetlink.h
+const LINK_GROUP = 1;
+const ROUTE_GROUPS = [LINK_GROUP, 5, 7, 8, 9, 11, 19];
+const NFTABLES_GROUP = 7;
+const MOUNT_CHECK_MS = 20;
+const MOUNT_CHECKS = 50;
+/** charon's, for kernel-libipsec. */
+const CHARON_TABLE = 220;
+
+type Watched = {
+  readonly inode: number;
+  readonly sockets: readonly NetlinkSocket[];
+  /** Links of charon's, whose comings and goings are its own. */
+  readonly ignoredIndexes: Set<number>;
+};
+type Watcher = { readonly scope: NetworkScope; readonly onChange: () => void };
+
+export class Watches {
+  readonly #watchers = new Set<Watcher>();
+  readonly #watched = new Map<string, Watched>();
+  readonly #onNamespaces: () => void;
+  #directory: FSWatcher | undefined;
+
+  /** `onNamespaces` is called when a name in /run/netns came or went. */
+  constructor(onNamespaces: () => void) {
+    this.#onNamespaces = onNamespaces;
+  }
+
+  add(scope: NetworkScope, onChange: () => void): () => void {
+    const watcher = { scope, onChange };
+    this.#watchers.add(watcher);
+    this.#watchDirectory();
+    for (const namespace of [AGENT_NAMESPACE, scope.namespace, scope.routerNamespace]) this.#open(namespace);
+    return () => {
+      this.#watchers.delete(watcher);
+      for (const namespace of [scope.namespace, scope.routerNamespace]) {
+        if (this.#watchersOf(namespace).length === 0) this.forget(namespace);
+      }
+    };
+  }
+
+  /** An open socket keeps a deleted namespace alive. */
+  forget(namespace: string): void {
+    const watched = this.#watched.get(namespace);
+    this.#watched.delete(namespace);
+    for (const socket of watched?.sockets ?? []) socket.close();
+  }
+
+  close(): void {
+    this.#watchers.clear();
+    this.#directory?.close();
+    for (const namespace of [...this.#watched.keys()]) this.forget(namespace);
+  }
+
+  #watchersOf(namespace: string): readonly Watcher[] {
+    return [...this.#watchers].filter(
+      ({ scope }) => scope.namespace === namespace || scope.routerNamespace === namespace,
+    );
+  }
+
+  #watchDirectory(): void {
+    if (this.#directory !== undefined) return;
+    try {
+      this.#directory = watchDirectory(NAMESPACE_DIRECTORY, { persistent: false }, (_event, name) => {
+        this.#onNamespaces();
+        const namespaces = name === null ? [...this.#watched.keys()] : [name];
+        for (const namespace of namespaces) this.#reopen(namespace, MOUNT_CHECKS);
+      });
+      this.#directory.on("error", () => {
+        this.#directory = undefined;
+      });
+    } catch {
+      // No /run/netns yet: the first namespace makes it, and the next watch finds it.
+    }
+  }
+
+  /** The file comes before the mount on it, and inotify is silent about mounts. */
+  #reopen(namespace: string, checksLeft: number): void {
+    const watchers = this.#watchersOf(namespace);
+    if (watchers.length === 0) return;
+    if (checksLeft > 0 && namespaceInode(namespace) === undefined && listNamespaces().includes(namespace)) {
+      setTimeout(() => {
+        this.#reopen(namespace, checksLeft - 1);
+      }, MOUNT_CHECK_MS).unref();
+    }
+    if (namespaceInode(namespace) !== this.#watched.get(namespace)?.inode) this.#open(namespace);
+    for (const { onChange } of watchers) onChange();
+  }
+
+  #open(namespace: string): void {
+    const inode = namespaceInode(namespace);
+    if (this.#watched.get(namespace)?.inode === inode && inode !== undefined) return;
+    this.forget(namespace);
+    if (inode === undefined) return;
+    const ignoredIndexes = new Set<number>();
+    const isAgents = namespace === AGENT_NAMESPACE;
+    const wake = (): void => {
+      for (const { onChange } of this.#watchersOf(namespace)) onChange();
+    };
+    const open = (protocol: number, groups: readonly number[], onMessages: (messages: Message[]) => void) => {
+      const socket = inNamespace(namespace, () => createNetlink(protocol));
+      for (const group of groups) socket.addMembership(group);
+      socket.on("message", onMessages);
+      // ENOBUFS: events were lost, so anything may have changed.
+      socket.on("error", () => {
+        if (isAgents) for (const { onChange } of this.#watchers) onChange();
+        else wake();
+      });
+      return socket;
+    };
+    const sockets = isAgents
+      ? [open(NETLINK_ROUTE, [LINK_GROUP], (messages) => this.#onAgentLinks(messages))]
+      : [
+          open(NETLINK_ROUTE, ROUTE_GROUPS, (messages) => {
+            if (messages.some((message) => matters(message, ignoredIndexes))) wake();
+          }),
+          ...([...this.#watchers].some(({ scope }) => scope.namespace === namespace)
+            ? [open(NETLINK_NETFILTER, [NFTABLES_GROUP], wake)]
+            : []),
+        ];
+    this.#watched.set(namespace, { inode, sockets, ignoredIndexes });
+  }
+
+  /** A thousand routers share the bridge: its own messages matter only when it comes or goes. */
+  #onAgentLinks(messages: readonly Message[]): void {
+    for (const message of messages) {
+      if (![RTM_NEWLINK, RTM_DELLINK].includes(message.type) || familyOfLinkMessage(message) !== 0) continue;
+      const { name, index } = decodeLink(message);
+      const bridgeChanged = message.type === RTM_DELLINK || this.#bridges.get(name) !== index;
+      for (const { scope, onChange } of this.#watchers) {
+        const isBridge = scope.bridge === name;
+        if (isBridge ? bridgeChanged : scope.veths.some((veth) => veth.outer.name === name)) onChange();
+      }
+      if (message.type === RTM_DELLINK) this.#bridges.delete(name);
+      else if ([...this.#watchers].some(({ scope }) => scope.bridge === name)) this.#bridges.set(name, index);
+    }
+  }
+  readonly #bridges = new Map<string, number>();
+}
+
+/** charon's own TUN device and its table change with every child: that is told by charon. */
+function matters(message: Message, ignoredIndexes: Set<number>): boolean {
+  switch (message.type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK: {
+      if (familyOfLinkMessage(message) !== 0) return false;
+      const { name, index } = decodeLink(message);
+      if (name !== USERLAND_ESP_LINK) return true;
+      ignoredIndexes.add(index);
+      return false;
+    }
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+      return !ignoredIndexes.has(linkIndexOfAddressMessage(message));
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+      // The kernel's tables follow links and addresses, which have messages of their own.
+      return tableOf(message) === MAIN_TABLE || protocolOfRouteMessage(message) === ROUTE_PROTOCOL;
+    case RTM_NEWRULE:
+    case RTM_DELRULE:
+      return tableOf(message) !== CHARON_TABLE;
+    default:
+      return false;
+  }
+}
