@@ -1,8 +1,12 @@
 // What the reconciler needs from outside, in the core's own words. Every call is idempotent unless it says otherwise.
+import type { CharonStep } from "./charon-step.ts";
 import type { EspBackEnd } from "./guard.ts";
-import type { RouterId } from "./ids.ts";
+import type { ConnectionId, RouterId, ServiceId } from "./ids.ts";
+import type { DesiredConnection, DesiredRouter, DesiredService } from "./model.ts";
 import type { NetworkScope, ObservedNetwork } from "./network.ts";
 import type { NetworkStep } from "./network-plan.ts";
+import type { Failure, ObservedCharon } from "./observed.ts";
+import type { ReportedStatus } from "./status.ts";
 
 export interface Network {
   /** Changes nothing. A `NetworkConfig` is a scope; what its links and sysctls are is read where it names them. */
@@ -15,4 +19,69 @@ export interface Network {
   watch(scope: NetworkScope, onChange: () => void): () => void;
   probeEspBackEnd(): Promise<EspBackEnd>;
   close(): void;
+}
+
+/** What a router's charon tells of its own accord. */
+export type CharonEvent =
+  /** An SA came, went or was rekeyed. */
+  | { readonly kind: "sasChanged" }
+  /** Something went wrong; `peer` is undefined when charon could not tell whose attempt it was. */
+  | { readonly kind: "failed"; readonly peer: string | undefined; readonly failure: Failure }
+  /** A config or secret was changed by no command of ours. */
+  | { readonly kind: "changedByOthers" }
+  | { readonly kind: "connected" }
+  /** VICI is gone: charon ended, or is not up yet. */
+  | { readonly kind: "lost" };
+
+export interface Ike {
+  /** Reads what the router's charon holds; starts and changes nothing. */
+  observe(router: RouterId, signal: AbortSignal): Promise<ObservedCharon>;
+  /** Starts charon in the router's namespace unless it runs there; resolves when VICI answers. */
+  start(router: RouterId, signal: AbortSignal): Promise<void>;
+  /** Succeeds when it is already so. A refused load is a CharonRefusedError. */
+  apply(router: RouterId, step: CharonStep, signal: AbortSignal): Promise<void>;
+  /** Whether charon would load this peer; loads it under another name and unloads it again. */
+  tryPeer(router: RouterId, step: Extract<CharonStep, { kind: "loadPeer" }>, signal: AbortSignal): Promise<void>;
+  /** Ends charon and removes its files. Succeeds when there is none. */
+  remove(router: RouterId, signal: AbortSignal): Promise<void>;
+  watch(router: RouterId, listener: (event: CharonEvent) => void): () => void;
+  /** Closes our sockets. charon runs on. */
+  close(): Promise<void>;
+}
+
+/** The list that the control plane holds for this host. */
+export type FetchedList = {
+  readonly routers: ReadonlyMap<
+    RouterId,
+    { readonly services: readonly DesiredService[]; readonly connections: readonly DesiredConnection[] }
+  >;
+  /** Entries that could not be read and are not among the routers. */
+  readonly problems: readonly { readonly where: string; readonly text: string; readonly router?: RouterId }[];
+};
+
+export type StatusReport = readonly {
+  readonly service: ServiceId;
+  readonly status: ReportedStatus;
+  /** True while the control plane holds PENDING_*: else it would keep that for ever. */
+  readonly wasPending: boolean;
+  readonly connections: readonly {
+    readonly connection: ConnectionId;
+    readonly status: ReportedStatus;
+    readonly wasPending: boolean;
+  }[];
+}[];
+
+export interface ControlPlane {
+  fetchRouters(signal: AbortSignal): Promise<FetchedList>;
+  fetchPlumbing(router: RouterId, signal: AbortSignal): Promise<DesiredRouter["plumbing"]>;
+  reportStatus(report: StatusReport, signal: AbortSignal): Promise<void>;
+}
+
+export interface Clock {
+  /** Unix time. */
+  nowMs(): number;
+  /** Calls back after the delay unless the returned function was called before. */
+  after(delayMs: number, callback: () => void): () => void;
+  /** In [0, 1). */
+  random(): number;
 }

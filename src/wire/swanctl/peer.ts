@@ -6,7 +6,7 @@ import type { Child, Member, Peer } from "../../core/peers.ts";
 import { ahProposal, espProposal, ikeProposal } from "./algorithms.ts";
 import type { Section } from "./section.ts";
 
-export type EspBackEnd = "kernel" | "userland";
+import type { EspBackEnd } from "../../core/guard.ts";
 
 const seconds = (value: number): string => `${value}s`;
 

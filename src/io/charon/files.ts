@@ -1,0 +1,92 @@
+// charon's files of one router: strongswan.conf and one swanctl file per connection. Everything here can be made again,
+// so the directory may be deleted at any time. Mode 0600, since the files hold pre-shared keys.
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { textFingerprint, type Fingerprint, type NodeKey } from "../../core/fingerprint.ts";
+import { connectionId, isUuid, type ConnectionId } from "../../core/ids.ts";
+
+export type CharonPaths = {
+  readonly directory: string;
+  readonly strongswanConf: string;
+  readonly connectionDirectory: string;
+  readonly socket: string;
+};
+
+/** `runDirectory` holds a directory per namespace; the sockets are outside of it, for it may be deleted. */
+export const charonPaths = (runDirectory: string, socketDirectory: string, namespace: string): CharonPaths => {
+  const directory = join(runDirectory, namespace);
+  return {
+    directory,
+    strongswanConf: join(directory, "strongswan.conf"),
+    connectionDirectory: join(directory, "swanctl", "conf.d"),
+    socket: join(socketDirectory, `charon.${namespace}.vici`),
+  };
+};
+
+/** Readers see the old file or the new one, never a part: written beside it, then renamed. */
+export function writeAtomically(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const beside = `${path}.new`;
+  writeFileSync(beside, text, { mode: 0o600 });
+  chmodSync(beside, 0o600); // one that a crash left has the mode it was made with
+  renameSync(beside, path);
+}
+
+const fileOf = (paths: CharonPaths, connection: ConnectionId): string =>
+  join(paths.connectionDirectory, `${connection}.conf`);
+
+export const writeConnectionFile = (paths: CharonPaths, connection: ConnectionId, text: string): void =>
+  writeAtomically(fileOf(paths, connection), text);
+
+export const removeConnectionFile = (paths: CharonPaths, connection: ConnectionId): void =>
+  rmSync(fileOf(paths, connection), { force: true });
+
+export const removeDirectory = (paths: CharonPaths): void => rmSync(paths.directory, { recursive: true, force: true });
+
+type Known = { readonly stamp: string; readonly fingerprint: Fingerprint };
+
+/** Reads what is on disk, and reads a file again only when its inode, size or time of change is another. */
+export class ConnectionFiles {
+  readonly #paths: CharonPaths;
+  readonly #key: NodeKey;
+  readonly #known = new Map<ConnectionId, Known>();
+
+  constructor(paths: CharonPaths, key: NodeKey) {
+    this.#paths = paths;
+    this.#key = key;
+  }
+
+  read(): ReadonlyMap<ConnectionId, Fingerprint> {
+    const found = new Map<ConnectionId, Fingerprint>();
+    for (const name of this.#names()) {
+      const id = name.endsWith(".conf") ? name.slice(0, -".conf".length) : "";
+      if (!isUuid(id)) continue;
+      const connection = connectionId(id);
+      const fingerprint = this.#fingerprint(connection);
+      if (fingerprint !== undefined) found.set(connection, fingerprint);
+    }
+    return found;
+  }
+
+  #names(): readonly string[] {
+    try {
+      return readdirSync(this.#paths.connectionDirectory);
+    } catch {
+      return []; // not made yet, or deleted: the plan writes it
+    }
+  }
+
+  #fingerprint(connection: ConnectionId): Fingerprint | undefined {
+    const path = fileOf(this.#paths, connection);
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    if (stat === undefined) return undefined;
+    const stamp = [stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs, stat.mode].join(":");
+    const known = this.#known.get(connection);
+    if (known?.stamp === stamp) return known.fingerprint;
+    // A file that others may read is not as we wrote it.
+    const isPrivate = (stat.mode & 0o077n) === 0n;
+    const fingerprint = textFingerprint(this.#key, `${isPrivate ? "" : "exposed "}${readFileSync(path, "utf8")}`);
+    this.#known.set(connection, { stamp, fingerprint });
+    return fingerprint;
+  }
+}

@@ -1,0 +1,425 @@
+// Implements the port Ike: one charon per router namespace, its files, its VICI client and its events.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CharonStep } from "../../core/charon-step.ts";
+import { CharonRefusedError, DeadlineError, UnavailableError } from "../../core/errors.ts";
+import { encodeMarker, secretFingerprint, textFingerprint } from "../../core/fingerprint.ts";
+import type { Fingerprint, Marker, NodeKey } from "../../core/fingerprint.ts";
+import type { EspBackEnd } from "../../core/guard.ts";
+import type { RouterId } from "../../core/ids.ts";
+import { namespaceName } from "../../core/names.ts";
+import type { ObservedCharon } from "../../core/observed.ts";
+import type { Member, Peer } from "../../core/peers.ts";
+import type { CharonEvent, Ike } from "../../core/ports.ts";
+import { createViciClient, type ViciClient } from "../../vici-client/client.ts";
+import {
+  initiate,
+  loadConn,
+  loadShared,
+  rekey,
+  terminate,
+  unloadConn,
+  unloadShared,
+} from "../../vici-client/commands.ts";
+import { ViciClosedError, ViciCommandError, ViciTimeoutError } from "../../vici-client/errors.ts";
+import { decodeEvent, type ViciEvent } from "../../vici-client/events.ts";
+import type { Section as ViciSection } from "../../vici-client/message.ts";
+import type { CommandOptions, ViciRequester } from "../../vici-client/session.ts";
+import { failureFromLog, tellsOfForeignChange } from "../../wire/swanctl/log.ts";
+import { markerSecret, memberFile, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
+import { sectionText } from "../../wire/swanctl/section.ts";
+import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongswan-conf.ts";
+import {
+  charonPaths,
+  ConnectionFiles,
+  removeConnectionFile,
+  removeDirectory,
+  writeAtomically,
+  writeConnectionFile,
+  type CharonPaths,
+} from "./files.ts";
+import { observeCharon } from "./observe.ts";
+import { findCharons, inspectCharon, isAlive, startCharon, stopCharon, type CharonProcess } from "./process.ts";
+
+export type IkeOptions = {
+  readonly key: NodeKey;
+  readonly executable: string;
+  readonly runDirectory: string;
+  readonly socketDirectory: string;
+  readonly espBackEnd: EspBackEnd;
+  readonly retransmission: Retransmission;
+  /** Path of a namespace and the inode behind it; undefined when there is none. */
+  readonly namespace: { readonly path: (name: string) => string; readonly inode: (name: string) => number | undefined };
+  readonly onCommand: (command: string, result: "ok" | "refused" | "failed") => void;
+  readonly onLog: (router: RouterId, line: { readonly group: string; readonly text: string }) => void;
+  readonly nowMs: () => number;
+};
+
+const EVENTS = ["ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "log"];
+const COMMAND_TIMEOUT_MS = 5_000;
+/** A charon on a busy machine takes a few hundred milliseconds; one that needs longer is not coming. */
+const START_TIMEOUT_MS = 10_000;
+const START_POLL_MS = 5;
+/** How long after a command of ours its log lines may still come in on the other socket. */
+const OWN_LOG_LINES_MS = 3_000;
+
+/** The text fingerprints that the plan compares with files and loaded sections. */
+export const fingerprintsOfTexts = (
+  key: NodeKey,
+  espBackEnd: EspBackEnd,
+): {
+  readonly fileFingerprint: (peer: Peer, member: Member, marker: Marker) => Fingerprint;
+  readonly sectionFingerprint: (peer: Peer) => Fingerprint;
+} => ({
+  fileFingerprint: (peer, member, marker) => textFingerprint(key, fileText(key, espBackEnd, peer, member, marker)),
+  sectionFingerprint: (peer) => textFingerprint(key, sectionText(peerSection(peer, espBackEnd))),
+});
+
+/** The marker's secret is never used, only listed: any text that nobody else knows will do. */
+const markerData = (key: NodeKey, marker: Marker): string => textFingerprint(key, encodeMarker(marker));
+
+const fileText = (key: NodeKey, backEnd: EspBackEnd, peer: Peer, member: Member, marker: Marker): string =>
+  sectionText(
+    memberFile(peer, member, {
+      secret: secretFingerprint(key, peer.leader),
+      marker,
+      markerData: markerData(key, marker),
+      backEnd,
+    }),
+  );
+
+export const createIke = (options: IkeOptions): Ike => new CharonIke(options);
+
+class CharonIke implements Ike {
+  readonly #options: IkeOptions;
+  readonly #daemons = new Map<RouterId, Daemon>();
+  #scan: { readonly atMs: number; readonly found: ReadonlyMap<string, CharonProcess> } | undefined;
+
+  constructor(options: IkeOptions) {
+    this.#options = options;
+  }
+
+  observe(router: RouterId, signal: AbortSignal): Promise<ObservedCharon> {
+    return this.#daemon(router).observe(signal);
+  }
+
+  start(router: RouterId, signal: AbortSignal): Promise<void> {
+    return this.#daemon(router).start(signal);
+  }
+
+  apply(router: RouterId, step: CharonStep, signal: AbortSignal): Promise<void> {
+    return this.#daemon(router).apply(step, signal);
+  }
+
+  tryPeer(router: RouterId, step: Extract<CharonStep, { kind: "loadPeer" }>, signal: AbortSignal): Promise<void> {
+    return this.#daemon(router).tryPeer(step, signal);
+  }
+
+  async remove(router: RouterId, signal: AbortSignal): Promise<void> {
+    await this.#daemon(router).remove(signal);
+    this.#daemons.delete(router);
+  }
+
+  watch(router: RouterId, listener: (event: CharonEvent) => void): () => void {
+    return this.#daemon(router).watch(listener);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#daemons.values()].map((daemon) => daemon.close()));
+  }
+
+  #daemon(router: RouterId): Daemon {
+    const known = this.#daemons.get(router);
+    if (known !== undefined) return known;
+    const daemon = new Daemon(router, this.#options, (path) => this.#find(path));
+    this.#daemons.set(router, daemon);
+    return daemon;
+  }
+
+  /** One walk through /proc serves all routers that ask within the same moment, as they do when the agent starts. */
+  #find(strongswanConfPath: string): CharonProcess | undefined {
+    const atMs = performance.now();
+    if (this.#scan === undefined || atMs - this.#scan.atMs > 100) {
+      this.#scan = { atMs, found: findCharons(this.#options.executable) };
+    }
+    const found = this.#scan.found.get(strongswanConfPath);
+    return found !== undefined && isAlive(found) ? found : undefined;
+  }
+}
+
+/** One router's charon. */
+class Daemon {
+  readonly #router: RouterId;
+  readonly #options: IkeOptions;
+  readonly #namespace: string;
+  readonly #paths: CharonPaths;
+  readonly #files: ConnectionFiles;
+  readonly #findProcess: (strongswanConfPath: string) => CharonProcess | undefined;
+  readonly #listeners = new Set<(event: CharonEvent) => void>();
+  /** Names of our latest commands, and until when their log lines may come. */
+  readonly #ownNames = new Map<string, number>();
+  #process: CharonProcess | undefined;
+  #vici: ViciClient | undefined;
+
+  constructor(router: RouterId, options: IkeOptions, findProcess: (path: string) => CharonProcess | undefined) {
+    this.#router = router;
+    this.#options = options;
+    this.#findProcess = findProcess;
+    this.#namespace = namespaceName(router);
+    this.#paths = charonPaths(options.runDirectory, options.socketDirectory, this.#namespace);
+    this.#files = new ConnectionFiles(this.#paths, options.key);
+  }
+
+  watch(listener: (event: CharonEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async observe(signal: AbortSignal): Promise<ObservedCharon> {
+    const charon = this.#running();
+    if (charon === undefined) return { kind: "absent" };
+    if (charon.namespaceInode !== this.#options.namespace.inode(this.#namespace)) {
+      // Its namespace was removed or made anew: it serves nobody, and holds nothing that can be reached.
+      await stopCharon(charon, signal);
+      return { kind: "absent" };
+    }
+    const instance = `${String(charon.pid)}:${charon.startTime}`;
+    try {
+      return await observeCharon(this.#client(), instance, this.#files.read(), this.#command(signal));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isAlive(charon)) return { kind: "absent" };
+      return { kind: "failing", why: `charon (pid ${String(charon.pid)}) does not answer VICI: ${describe(error)}` };
+    }
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    if (this.#running() !== undefined) return;
+    await this.close(); // its next attempt to connect may be seconds away
+    const { executable, espBackEnd, retransmission, namespace } = this.#options;
+    writeAtomically(
+      this.#paths.strongswanConf,
+      strongswanConf({ viciSocket: this.#paths.socket, espBackEnd, retransmission }),
+    );
+    let ended: string | undefined;
+    const pid = startCharon({
+      executable,
+      namespacePath: namespace.path(this.#namespace),
+      strongswanConf: this.#paths.strongswanConf,
+      onExit: (how) => {
+        ended = how;
+      },
+    });
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(START_TIMEOUT_MS)]);
+    // The pid becomes charon's when nsenter has become charon.
+    while (this.#process === undefined) {
+      if (ended !== undefined) throw new UnavailableError("CHARON_DOWN", `${executable} ended at once: ${ended}`);
+      this.#process = inspectCharon(pid, executable);
+      if (this.#process === undefined) await this.#pause(limit, signal, pid);
+    }
+    for (;;) {
+      try {
+        await this.#client().request("version", {}, this.#command(limit));
+        return;
+      } catch (error) {
+        if (error instanceof ViciCommandError) throw error;
+        if (!isAlive(this.#process))
+          throw new UnavailableError("CHARON_DOWN", `charon ended while starting`, { cause: error });
+        await this.#pause(limit, signal, pid);
+      }
+    }
+  }
+
+  async #pause(limit: AbortSignal, signal: AbortSignal, pid: number): Promise<void> {
+    signal.throwIfAborted();
+    if (limit.aborted) {
+      throw new DeadlineError(
+        `charon (pid ${String(pid)}) did not answer within ${String(START_TIMEOUT_MS)} ms of its start`,
+      );
+    }
+    await sleep(START_POLL_MS);
+  }
+
+  async apply(step: CharonStep, signal: AbortSignal): Promise<void> {
+    const { key, espBackEnd } = this.#options;
+    const vici = this.#client();
+    const options = this.#command(signal);
+    switch (step.kind) {
+      case "writeFile":
+        writeConnectionFile(
+          this.#paths,
+          step.connection,
+          fileText(key, espBackEnd, step.peer, step.member, step.marker),
+        );
+        return;
+      case "removeFile":
+        removeConnectionFile(this.#paths, step.connection);
+        return;
+      case "loadSecret":
+        await this.#loadSecret(
+          vici,
+          peerSecret(step.peer, secretFingerprint(key, step.peer.leader)),
+          step.peer.leader.psk.reveal(),
+          options,
+        );
+        return;
+      case "unloadSecret":
+      case "unloadMarker":
+        await this.#unloadSecret(vici, step.id, options);
+        return;
+      case "loadPeer":
+        if (step.afresh) await this.#unloadPeer(vici, step.peer.name, options);
+        await this.#loadPeer(vici, step.peer.name, step.peer, options);
+        return;
+      case "unloadPeer":
+        await this.#unloadPeer(vici, step.name, options);
+        return;
+      case "beginUpdate":
+        return; // a note only
+      case "reauthenticate":
+        await ignoringNoMatch(
+          this.#run("rekey", () => rekey(vici, { ikeId: Number(step.ikeSa), reauth: true }, options)),
+        );
+        return;
+      case "terminateIke":
+        await ignoringNoMatch(
+          this.#run("terminate", () => terminate(vici, { ikeId: Number(step.ikeSa), force: true }, options)),
+        );
+        return;
+      case "terminateChild":
+        await ignoringNoMatch(
+          this.#run("terminate", () => terminate(vici, { childId: Number(step.childSa), force: true }, options)),
+        );
+        return;
+      case "initiate":
+        await this.#run("initiate", () => initiate(vici, { child: step.child, ike: step.peer }, options));
+        return;
+      case "commit":
+        await this.#loadSecret(vici, markerSecret(step.marker), markerData(key, step.marker), options);
+        for (const id of step.replaces) await this.#unloadSecret(vici, id, options);
+        return;
+      default:
+        return step satisfies never;
+    }
+  }
+
+  async tryPeer(step: Extract<CharonStep, { kind: "loadPeer" }>, signal: AbortSignal): Promise<void> {
+    const name = `try-${step.peer.name}`;
+    const options = this.#command(signal);
+    await this.#loadPeer(this.#client(), name, step.peer, options);
+    await this.#unloadPeer(this.#client(), name, options);
+  }
+
+  async remove(signal: AbortSignal): Promise<void> {
+    const charon = this.#running();
+    await this.close();
+    if (charon !== undefined) await stopCharon(charon, signal);
+    this.#process = undefined;
+    removeDirectory(this.#paths);
+  }
+
+  async close(): Promise<void> {
+    const vici = this.#vici;
+    this.#vici = undefined;
+    await vici?.close();
+  }
+
+  #running(): CharonProcess | undefined {
+    if (this.#process === undefined || !isAlive(this.#process)) {
+      this.#process = this.#findProcess(this.#paths.strongswanConf);
+    }
+    return this.#process;
+  }
+
+  #client(): ViciClient {
+    this.#vici ??= createViciClient({
+      path: this.#paths.socket,
+      commandTimeoutMs: COMMAND_TIMEOUT_MS,
+      events: EVENTS,
+      onEvent: (name, message) => this.#onEvent(name, message),
+      onConnected: () => this.#tell({ kind: "connected" }),
+      onDisconnected: () => this.#tell({ kind: "lost" }),
+    });
+    return this.#vici;
+  }
+
+  readonly #command = (signal: AbortSignal): CommandOptions => ({ signal, timeoutMs: COMMAND_TIMEOUT_MS });
+
+  async #loadPeer(vici: ViciRequester, name: string, peer: Peer, options: CommandOptions): Promise<void> {
+    this.#expect(name);
+    await this.#run("load-conn", () => loadConn(vici, name, peerSection(peer, this.#options.espBackEnd), options));
+  }
+
+  async #unloadPeer(vici: ViciRequester, name: string, options: CommandOptions): Promise<void> {
+    this.#expect(name);
+    await ignoringNoMatch(this.#run("unload-conn", () => unloadConn(vici, name, options)));
+  }
+
+  async #loadSecret(vici: ViciRequester, secret: SharedSecret, data: string, options: CommandOptions): Promise<void> {
+    this.#expect(secret.id);
+    await this.#run("load-shared", () => loadShared(vici, { ...secret, data }, options));
+  }
+
+  async #unloadSecret(vici: ViciRequester, id: string, options: CommandOptions): Promise<void> {
+    this.#expect(id);
+    await ignoringNoMatch(this.#run("unload-shared", () => unloadShared(vici, id, options)));
+  }
+
+  async #run<T>(command: string, run: () => Promise<T>): Promise<T> {
+    try {
+      const answer = await run();
+      this.#options.onCommand(command, "ok");
+      return answer;
+    } catch (error) {
+      if (error instanceof ViciCommandError) {
+        this.#options.onCommand(command, "refused");
+        throw new CharonRefusedError(command, error.reason, { cause: error });
+      }
+      this.#options.onCommand(command, "failed");
+      if (error instanceof ViciClosedError) throw new UnavailableError("CHARON_DOWN", error.message, { cause: error });
+      if (error instanceof ViciTimeoutError) throw new DeadlineError(error.message, { cause: error });
+      throw error;
+    }
+  }
+
+  #expect(name: string): void {
+    const nowMs = this.#options.nowMs();
+    for (const [old, untilMs] of this.#ownNames) if (untilMs < nowMs) this.#ownNames.delete(old);
+    this.#ownNames.set(name, nowMs + OWN_LOG_LINES_MS);
+  }
+
+  #onEvent(name: string, message: ViciSection): void {
+    const event = decodeEvent(name, message);
+    if (event.kind !== "log") {
+      this.#tell({ kind: "sasChanged" });
+      return;
+    }
+    this.#onLog(event);
+  }
+
+  #onLog(event: Extract<ViciEvent, { readonly group: string }>): void {
+    this.#options.onLog(this.#router, { group: event.group, text: event.text });
+    const failure = failureFromLog(event.text);
+    if (failure !== undefined) {
+      this.#tell({ kind: "failed", peer: event.ikeSaName, failure: { ...failure, atMs: this.#options.nowMs() } });
+    }
+    if (tellsOfForeignChange(event.text) && ![...this.#ownNames.keys()].some((own) => event.text.includes(own))) {
+      this.#tell({ kind: "changedByOthers" });
+    }
+  }
+
+  #tell(event: CharonEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** The SA, secret or config was gone already, which is what was wanted (vici_control.c, vici_config.c: "not found"). */
+async function ignoringNoMatch(command: Promise<unknown>): Promise<void> {
+  try {
+    await command;
+  } catch (error) {
+    if (!(error instanceof CharonRefusedError) || !/no matching|not found|no CHILD_SA|no IKE_SA/i.test(error.message))
+      throw error;
+  }
+}

@@ -1,0 +1,136 @@
+// step -> port call, and what a done step leaves in the notes.
+import { backoffMs } from "../core/backoff.ts";
+import type { CharonStep } from "../core/charon-step.ts";
+import { CharonRefusedError } from "../core/errors.ts";
+import { encodeMarker, tunnelFingerprint, type NodeKey } from "../core/fingerprint.ts";
+import type { RouterId } from "../core/ids.ts";
+import type { Notes } from "../core/observed.ts";
+import type { StepGroup } from "../core/plan.ts";
+import type { Clock, Ike } from "../core/ports.ts";
+
+export type Applier = {
+  readonly router: RouterId;
+  readonly ike: Ike;
+  readonly clock: Clock;
+  readonly key: NodeKey;
+  readonly initiateRetry: { readonly baseMs: number; readonly capMs: number };
+  readonly onStep: (step: string, result: "ok" | "failed") => void;
+};
+
+export type StepFailure = { readonly group: StepGroup; readonly step: CharonStep; readonly error: unknown };
+
+/** Applies the groups in order. The rest of a group does not run after a failure; other groups do. */
+export async function applyGroups(
+  groups: readonly StepGroup[],
+  notes: Notes,
+  applier: Applier,
+  signal: AbortSignal,
+): Promise<readonly StepFailure[]> {
+  const failures: StepFailure[] = [];
+  for (const group of groups) {
+    const failure = await applyGroup(group, notes, applier, signal);
+    if (failure !== undefined) failures.push(failure);
+  }
+  return failures;
+}
+
+async function applyGroup(
+  group: StepGroup,
+  notes: Notes,
+  applier: Applier,
+  signal: AbortSignal,
+): Promise<StepFailure | undefined> {
+  for (const step of group.steps) {
+    signal.throwIfAborted();
+    try {
+      await applier.ike.apply(applier.router, step, signal);
+    } catch (error) {
+      applier.onStep(step.kind, "failed");
+      if (step.kind !== "initiate") {
+        if (step.kind === "loadPeer" && error instanceof CharonRefusedError) {
+          await findRefused(step, error, notes, applier, signal);
+        }
+        return { group, step, error };
+      }
+      // An attempt that charon refused is an attempt: the next one waits, the other children have their own.
+      note(step, notes, applier);
+      continue;
+    }
+    applier.onStep(step.kind, "ok");
+    note(step, notes, applier);
+  }
+  return undefined;
+}
+
+/** Writes what a step has done into the notes. */
+function note(step: CharonStep, notes: Notes, { clock, initiateRetry }: Applier): void {
+  switch (step.kind) {
+    case "loadSecret":
+      notes.loadedSecrets.add(step.id);
+      return;
+    case "unloadSecret":
+    case "unloadMarker":
+      notes.loadedSecrets.delete(step.id);
+      return;
+    case "loadPeer":
+      notes.loadedPeers.set(step.peer.name, step.fingerprint);
+      return;
+    case "unloadPeer":
+      notes.loadedPeers.delete(step.name);
+      notes.failures.delete(step.name);
+      return;
+    case "beginUpdate":
+      notes.transitions.set(step.connection, step.marker);
+      notes.attempts.set(step.connection, { count: 0, nextAtMs: step.initiateAtMs });
+      for (const id of step.staleIkeSas) notes.staleIkeSas.set(id, { deadlineMs: step.deadlineMs });
+      for (const id of step.staleChildSas) notes.staleChildSas.set(id, { deadlineMs: step.deadlineMs });
+      return;
+    case "initiate": {
+      const count = notes.attempts.get(step.connection)?.count ?? 0;
+      const delayMs = backoffMs(count, initiateRetry.baseMs, initiateRetry.capMs, clock.random());
+      notes.attempts.set(step.connection, { count: count + 1, nextAtMs: clock.nowMs() + delayMs });
+      return;
+    }
+    case "commit":
+      notes.transitions.set(step.marker.connection, encodeMarker(step.marker));
+      return;
+    case "writeFile":
+    case "removeFile":
+    case "reauthenticate":
+    case "terminateIke":
+    case "terminateChild":
+      return;
+    default:
+      return step satisfies never;
+  }
+}
+
+/**
+ * charon refused a peer: the algorithms of one member may be the cause. Each is tried alone, and those refused alone are
+ * left out from now on, so that one bad connection does not keep its neighbours from loading.
+ */
+async function findRefused(
+  step: Extract<CharonStep, { kind: "loadPeer" }>,
+  refusal: CharonRefusedError,
+  notes: Notes,
+  { ike, router, key, clock }: Applier,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const member of step.peer.members) {
+    let error: unknown = refusal;
+    if (step.peer.members.length > 1) {
+      try {
+        await ike.tryPeer(router, { ...step, peer: { ...step.peer, members: [member] } }, signal);
+        continue;
+      } catch (alone) {
+        error = alone;
+      }
+    }
+    if (!(error instanceof CharonRefusedError)) continue;
+    const text = `charon cannot load it: ${error.message}; look at the algorithms of its policies`;
+    notes.refusals.set(member.tunnel.id, {
+      tunnel: tunnelFingerprint(key, member.tunnel),
+      failure: { code: "unsupported", text, atMs: clock.nowMs() },
+    });
+  }
+}
