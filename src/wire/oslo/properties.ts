@@ -1,4 +1,4 @@
-// AMQP basic properties of every message on the bus, as kombu sets them.
+// AMQP basic properties of every message on the bus, as kombu sets them, and those of a connection.
 
 export type MessageProperties = {
   readonly contentType: string;
@@ -27,3 +27,6 @@ export const plainProperties: MessageProperties = COMMON;
 export function callProperties(timeoutMs: number): MessageProperties {
   return { ...COMMON, expiration: String(Math.trunc(timeoutMs)) };
 }
+
+/** What `rabbitmqctl list_connections` shows; oslo.messaging names its connections too. */
+export const clientProperties = (connectionName: string) => ({ connection_name: connectionName });

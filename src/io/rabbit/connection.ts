@@ -1,0 +1,165 @@
+// One connection to the broker, kept up: hosts in turn, backoff with jitter, a fresh preparation after every loss.
+// It refuses to know what is prepared. One connection serves consuming and publishing: the load is a few messages a
+// second, and while a broker out of memory blocks it, neither replies nor calls could go anywhere anyway.
+import { connect, type ChannelModel } from "amqplib";
+import type { Logger } from "pino";
+import { backoffMs } from "../../core/backoff.ts";
+import { UnavailableError } from "../../core/errors.ts";
+import { clientProperties } from "../../wire/oslo/properties.ts";
+import type { BrokerHost, TransportUrl } from "../../wire/oslo/transport-url.ts";
+import { pause, type Timing } from "./timing.ts";
+
+const HEARTBEAT_SECONDS = 60; // oslo's heartbeat_timeout_threshold
+const CONNECT_TIMEOUT_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 3000;
+const RETRY_BASE_MS = 500;
+const RETRY_CAP_MS = 30_000; // oslo's rabbit_interval_max
+
+/** For amqps: what node:tls takes. Absent means amqp in clear. */
+export type TlsOptions = {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly rejectUnauthorized?: boolean;
+};
+
+export type ConnectionOptions = {
+  readonly url: TransportUrl;
+  readonly connectionName: string;
+  readonly heartbeatSeconds?: number;
+  readonly tls?: TlsOptions;
+  readonly log: Logger;
+  readonly timing: Timing;
+  /** Runs on every new connection before anybody hears that we are connected. `lost` aborts with the connection. */
+  readonly prepare: (model: ChannelModel, lost: AbortSignal) => Promise<void>;
+};
+
+export type Connection = {
+  start(): void;
+  /** The connection while it is up and prepared. */
+  readonly model: ChannelModel | undefined;
+  onConnected(listener: () => void): () => void;
+  onDisconnected(listener: () => void): () => void;
+  close(): Promise<void>;
+};
+
+function open(options: ConnectionOptions, { host, port, credentials }: BrokerHost): Promise<ChannelModel> {
+  const { url, tls } = options;
+  return connect(
+    {
+      protocol: tls === undefined ? "amqp" : "amqps",
+      hostname: host,
+      port,
+      username: credentials?.username ?? "guest",
+      password: credentials?.password.reveal() ?? "guest",
+      // amqplib percent-decodes this even when it is not part of a URL.
+      vhost: encodeURIComponent(url.virtualHost),
+      heartbeat: options.heartbeatSeconds ?? HEARTBEAT_SECONDS,
+    },
+    {
+      ...tls,
+      noDelay: true,
+      keepAlive: true,
+      timeout: CONNECT_TIMEOUT_MS,
+      clientProperties: clientProperties(options.connectionName),
+    },
+  );
+}
+
+export function createConnection(options: ConnectionOptions): Connection {
+  const { url, log, timing } = options;
+  const closing = new AbortController();
+  const connectedListeners = new Set<() => void>();
+  const disconnectedListeners = new Set<() => void>();
+  let model: ChannelModel | undefined;
+  let running: Promise<void> | undefined;
+  // Agents of one cloud share one transport_url; each begins at another host of it.
+  let hostIndex = Math.floor(timing.random() * url.hosts.length);
+
+  /** Lives through one connection. Resolves with true when it had been prepared. */
+  async function live(opened: ChannelModel, broker: string): Promise<boolean> {
+    const lost = new AbortController();
+    let reason: unknown;
+    let wasReady = false;
+    const closed = new Promise<void>((resolve) => {
+      opened.on("close", () => {
+        lost.abort();
+        resolve();
+      });
+    });
+    // amqplib emits `close` after it; an emitter without a listener for `error` would end the process.
+    opened.on("error", (err) => (reason = err));
+    opened.on("blocked", (why) => log.warn({ broker, why }, "broker blocks publishing"));
+    opened.on("unblocked", () => log.info({ broker }, "broker unblocks publishing"));
+    const shut = () => void opened.close().catch(() => undefined); // already closed is what we want
+    closing.signal.addEventListener("abort", shut);
+    try {
+      if (closing.signal.aborted) shut();
+      await options.prepare(opened, lost.signal);
+      if (!lost.signal.aborted) {
+        wasReady = true;
+        model = opened;
+        log.info({ broker }, "connected to the broker");
+        for (const listener of connectedListeners) listener();
+      }
+    } catch (error) {
+      reason = error;
+      shut();
+    }
+    await closed;
+    closing.signal.removeEventListener("abort", shut);
+    if (wasReady) {
+      model = undefined;
+      if (!closing.signal.aborted) log.warn({ broker, err: reason }, "connection to the broker lost, will reconnect");
+      for (const listener of disconnectedListeners) listener();
+    } else if (!closing.signal.aborted) {
+      throw new UnavailableError("BROKER_DOWN", "preparing the connection to the broker", { cause: reason });
+    }
+    return wasReady;
+  }
+
+  async function run(): Promise<void> {
+    let failures = 0;
+    while (!closing.signal.aborted) {
+      const host = url.hosts[hostIndex % url.hosts.length] ?? url.hosts[0];
+      const broker = `${host.host}:${host.port}`;
+      try {
+        if (await live(await open(options, host), broker)) failures = 0;
+      } catch (err) {
+        failures += 1;
+        hostIndex += 1;
+        log.warn({ broker, failures, err }, "cannot use the broker, will retry");
+      }
+      // The other hosts of the list are tried at once; the wait grows from round to round.
+      const round = Math.floor(failures / url.hosts.length);
+      const isRoundDone = failures % url.hosts.length === 0;
+      if (isRoundDone) {
+        const delayMs = backoffMs(Math.max(0, round - 1), RETRY_BASE_MS, RETRY_CAP_MS, timing.random());
+        await pause(timing, delayMs, closing.signal);
+      }
+    }
+  }
+
+  const subscribe = (listeners: Set<() => void>) => (listener: () => void) => {
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
+  };
+
+  return {
+    start() {
+      running ??= run();
+    },
+    get model() {
+      return model;
+    },
+    onConnected: subscribe(connectedListeners),
+    onDisconnected: subscribe(disconnectedListeners),
+    async close() {
+      closing.abort();
+      // A broker that no longer answers must not hold up our end; the process ends with the socket.
+      const isOver = new AbortController();
+      await Promise.race([running, pause(timing, CLOSE_TIMEOUT_MS, isOver.signal)]);
+      isOver.abort();
+    },
+  };
+}

@@ -1,0 +1,133 @@
+// Exchanges and queues as we declare them, and what we do when the broker has them otherwise: take them as they are.
+// Nothing is ever deleted here: what stands may hold somebody's messages.
+import type { Channel, ChannelModel, Options } from "amqplib";
+import type { Logger } from "pino";
+
+/** The options of oslo.messaging's [oslo_messaging_rabbit] that shape what is declared; defaults are oslo's. */
+export type AmqpTopologyOptions = {
+  /** amqp_durable_queues */
+  readonly durableQueues: boolean;
+  /** amqp_auto_delete */
+  readonly autoDelete: boolean;
+  /** rabbit_quorum_queue; makes queue and control exchange durable too */
+  readonly quorumQueue: boolean;
+  /** rabbit_transient_queues_ttl; 0 lets the reply queue live for ever */
+  readonly transientQueuesTtlSeconds: number;
+};
+
+export const defaultTopology: AmqpTopologyOptions = {
+  durableQueues: false,
+  autoDelete: false,
+  quorumQueue: false,
+  transientQueuesTtlSeconds: 1800,
+};
+
+const PRECONDITION_FAILED = 406;
+
+/** Which of oslo's options an argument of a declaration comes from. */
+const OPTION_OF: ReadonlyMap<string, string> = new Map([
+  ["durable", "amqp_durable_queues"], // also implied by rabbit_quorum_queue
+  ["auto_delete", "amqp_auto_delete"],
+  ["x-queue-type", "rabbit_quorum_queue"],
+  ["x-expires", "rabbit_transient_queues_ttl"],
+]);
+
+type Declared = Pick<Options.AssertQueue, "durable" | "autoDelete"> & { arguments?: Record<string, unknown> };
+
+export function exchangeArguments(options: AmqpTopologyOptions): Declared {
+  return { durable: options.durableQueues || options.quorumQueue, autoDelete: options.autoDelete };
+}
+
+export function serverQueueArguments(options: AmqpTopologyOptions): Declared {
+  return {
+    durable: options.durableQueues || options.quorumQueue,
+    autoDelete: options.autoDelete,
+    arguments: options.quorumQueue ? { "x-queue-type": "quorum" } : {},
+  };
+}
+
+/**
+ * Nobody but us declares our reply queue, so nothing has to match. It is durable where the operator asked for quorum
+ * queues: that is done for brokers (RabbitMQ 4 deprecates them) that refuse transient queues which are not exclusive.
+ */
+export function replyQueueArguments(options: AmqpTopologyOptions): Declared {
+  const ttlMs = options.transientQueuesTtlSeconds * 1000;
+  return { durable: options.quorumQueue, autoDelete: false, arguments: ttlMs > 0 ? { "x-expires": ttlMs } : {} };
+}
+
+/** A channel of its own for one step: a refused declaration closes its channel, and nothing else may be on it. */
+export async function onOwnChannel<T>(model: ChannelModel, step: (channel: Channel) => Promise<T>): Promise<T> {
+  const channel = await model.createChannel();
+  // The failed step rejects with the same reason; without a listener the event would end the process.
+  channel.on("error", () => undefined);
+  const value = await step(channel);
+  await channel.close();
+  return value;
+}
+
+export type Declarer = {
+  ensureExchange(model: ChannelModel, name: string): Promise<void>;
+  /** The queue of a server, bound to the exchange under its own name. */
+  ensureServerQueue(model: ChannelModel, exchange: string, queue: string): Promise<void>;
+  ensureReplyQueue(model: ChannelModel, queue: string): Promise<void>;
+};
+
+export function createDeclarer(options: AmqpTopologyOptions, log: Logger): Declarer {
+  const warned = new Set<string>();
+
+  function warnOnce(kind: "exchange" | "queue", name: string, err: Error): void {
+    if (warned.has(`${kind} ${name}`)) return;
+    warned.add(`${kind} ${name}`);
+    // PRECONDITION_FAILED - inequivalent arg '<arg>' for <kind> '<name>' in vhost '<vhost>': received … but current is …
+    const argument = /inequivalent arg '([^']+)'/.exec(err.message)?.[1] ?? "";
+    log.warn(
+      { kind, name, argument, option: OPTION_OF.get(argument), err },
+      "broker has it declared otherwise, used as it is; make the option equal to the one of the other side",
+    );
+  }
+
+  /** Declares; where that is refused because it stands already in another form, asks only whether it stands. */
+  async function declareOrAccept(
+    model: ChannelModel,
+    kind: "exchange" | "queue",
+    name: string,
+    declare: (channel: Channel) => Promise<unknown>,
+    check: (channel: Channel) => Promise<unknown>,
+  ): Promise<void> {
+    try {
+      await onOwnChannel(model, declare);
+    } catch (error) {
+      if (!(error instanceof Error) || !("code" in error) || error.code !== PRECONDITION_FAILED) throw error;
+      await onOwnChannel(model, check);
+      warnOnce(kind, name, error);
+    }
+  }
+
+  const ensureExchange = (model: ChannelModel, name: string) =>
+    declareOrAccept(
+      model,
+      "exchange",
+      name,
+      (channel) => channel.assertExchange(name, "topic", exchangeArguments(options)),
+      (channel) => channel.checkExchange(name),
+    );
+
+  const ensureQueue = (model: ChannelModel, name: string, declared: Declared) =>
+    declareOrAccept(
+      model,
+      "queue",
+      name,
+      (channel) => channel.assertQueue(name, { exclusive: false, ...declared }),
+      (channel) => channel.checkQueue(name),
+    );
+
+  return {
+    ensureExchange,
+    async ensureServerQueue(model, exchange, queue) {
+      await ensureExchange(model, exchange);
+      await ensureQueue(model, queue, serverQueueArguments(options));
+      await onOwnChannel(model, (channel) => channel.bindQueue(queue, exchange, queue));
+    },
+    ensureReplyQueue: (model, queue) => ensureQueue(model, queue, replyQueueArguments(options)),
+  };
+}
