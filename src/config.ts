@@ -150,6 +150,8 @@ export type ServiceManager = { readonly notifySocket?: string; readonly watchdog
 type Finished<Raw> = Immutable<Omit<Raw, "transportUrl">> & {
   readonly transportUrl: Secret;
   readonly serviceManager: ServiceManager;
+  /** Of this program. */
+  readonly version: string;
 };
 
 export type AgentConfig = Finished<z.output<typeof agentSchema>>;
@@ -171,6 +173,12 @@ export const readAgentConfig = (source: ConfigSource = {}): ConfigResult<AgentCo
 
 export const readControllerConfig = (source: ConfigSource = {}): ConfigResult<ControllerConfig> =>
   readConfig(controllerSchema, "/etc/swanherd/controller.yaml", source, {});
+
+/** The version of package.json, which lies beside both `src` and `dist`. */
+export function programVersion(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return z.object({ version: z.string() }).parse(JSON.parse(text)).version;
+}
 
 /** The control socket that a command asks when no option names one. */
 export const controlSocketOf = (env: Environment = process.env): string =>
@@ -216,9 +224,12 @@ function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>
   return {
     kind: "ok",
     file,
-    value: { ...parsed.data, transportUrl: secret, serviceManager: serviceManagerOf(env) } as Finished<
-      z.output<Schema>
-    >,
+    value: {
+      ...parsed.data,
+      transportUrl: secret,
+      serviceManager: serviceManagerOf(env),
+      version: programVersion(),
+    } as Finished<z.output<Schema>>,
   };
 }
 

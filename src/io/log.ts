@@ -32,7 +32,7 @@ const MAX_CAUSES = 8;
 export function createLog({ level, pretty, stream }: LogOptions): Logger {
   const isTerminal = stream === undefined && isatty(1);
   // Synchronous, so that the last line before an exit is not lost; pino-pretty's own stream is not.
-  const target = stream ?? destination({ dest: 1, sync: true });
+  const target = stream ?? standardOutput();
   const isPretty = pretty === "on" || (pretty === "auto" && isTerminal);
   return pino(
     {
@@ -58,6 +58,13 @@ export function createLog({ level, pretty, stream }: LogOptions): Logger {
     },
     isPretty ? prettified(target, isTerminal) : target,
   );
+}
+
+function standardOutput(): DestinationStream {
+  const output = destination({ dest: 1, sync: true });
+  // A log that nobody takes (a closed pipe, a full disk) must not stop the work.
+  output.on("error", () => undefined);
+  return output;
 }
 
 function prettified(target: DestinationStream, colorize: boolean): DestinationStream {

@@ -1,0 +1,124 @@
+// The command line: which commands there are, what they take and what their help teaches.
+// It refuses to know how an agent is run: that is handed in as a function.
+import { Command, CommanderError } from "@commander-js/extra-typings";
+import { apiClient, type ApiClient } from "../io/api/client.ts";
+import { showCheckedConfig, type CheckedConfig } from "./check-config.ts";
+import { runStatus } from "./status.ts";
+import { runSync } from "./sync.ts";
+import { runTeardown } from "./teardown.ts";
+import { EXIT, EXIT_CODES_HELP, type Terminal } from "./terminal.ts";
+
+export type Role = "agent" | "controller";
+
+export type CliOptions = {
+  readonly version: string;
+  readonly terminal: Terminal;
+  /** Asked when no --socket names another. */
+  readonly defaultSocket: string;
+  readonly signal: AbortSignal;
+  readonly nowMs: () => number;
+  /** Runs the daemon until `signal`; its exit code. */
+  readonly runDaemon: (role: Role, file: string | undefined) => Promise<number>;
+  readonly checkConfig: (role: Role, file: string | undefined) => CheckedConfig;
+};
+
+/** Runs one command line (without the program's own name) and gives its exit code. */
+export async function runCli(argv: readonly string[], options: CliOptions): Promise<number> {
+  const outcome = { code: EXIT.ok as number };
+  try {
+    await buildProgram(options, (code) => (outcome.code = code)).parseAsync(argv, { from: "user" });
+  } catch (err) {
+    // Help and version end with an error of their own, exit code 0.
+    if (err instanceof CommanderError) return err.exitCode;
+    throw err;
+  }
+  return outcome.code;
+}
+
+function buildProgram(options: CliOptions, done: (code: number) => void): Command {
+  const { terminal, signal, nowMs } = options;
+  const client = (socketPath: string): ApiClient => apiClient(socketPath, signal);
+  const program = new Command("swanherd")
+    .description(
+      "Keeps IPsec tunnels the way the control plane wants them: one strongSwan charon per network namespace.",
+    )
+    .version(options.version, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print help")
+    .helpCommand("help [command]", "print help for a command")
+    .showHelpAfterError("(swanherd --help shows what there is)")
+    .configureOutput({
+      writeOut: (text) => terminal.out(text),
+      writeErr: (text) => terminal.err(text),
+      getOutHasColors: () => terminal.hasColours,
+      getErrHasColors: () => terminal.hasColours,
+      getOutHelpWidth: () => terminal.columns ?? 100,
+      getErrHelpWidth: () => terminal.columns ?? 100,
+    })
+    .exitOverride()
+    .addHelpText("after", examples(["swanherd status", "what every router and connection is doing"]) + EXIT_CODES_HELP);
+
+  const daemon = (role: Role, description: string): void => {
+    program
+      .command(role)
+      .description(description)
+      .option("-c, --config <file>", `configuration (default: $SWANHERD_CONFIG or /etc/swanherd/${role}.yaml)`)
+      .addHelpText(
+        "after",
+        examples([`swanherd ${role} --config ./${role}.yaml`, "run in the foreground; SIGTERM or SIGINT ends it"]),
+      )
+      .action(async ({ config }) => done(await options.runDaemon(role, config)));
+  };
+  daemon("agent", "run the agent of this machine; stopping it leaves the tunnels up");
+  daemon("controller", "serve YAML documents to agents, in place of an OpenStack Neutron server");
+
+  program
+    .command("status")
+    .description("what every router and connection is doing, and why one is DOWN")
+    .argument("[id]", "a router or connection: its id, the beginning of it, or a connection's name")
+    .option("--json", "the state as JSON, for programs")
+    .option("--watch", "again every second, until interrupted")
+    .option("--socket <path>", "control socket of the agent or controller", options.defaultSocket)
+    .addHelpText(
+      "after",
+      examples(
+        ["swanherd status 7d3c2a52", "one router by the beginning of its id"],
+        ["swanherd status --socket /run/swanherd/controller.sock", "what the agents told the controller"],
+      ),
+    )
+    .action(async (id, { json = false, watch = false, socket }) =>
+      done(await runStatus(client(socket), { id, json, watch }, terminal, nowMs, signal)),
+    );
+
+  program
+    .command("sync")
+    .description("compare with the control plane and repair now, instead of at the next pass")
+    .argument("[router]", "id of one router (default: all)")
+    .option("--socket <path>", "control socket of the agent", options.defaultSocket)
+    .addHelpText("after", examples(["swanherd sync", "also resumes what teardown has paused"]))
+    .action(async (router, { socket }) => done(await runSync(client(socket), router, terminal)));
+
+  program
+    .command("teardown")
+    .description("take tunnels down on purpose, and keep them down until sync")
+    .option("--router <id>", "one router only (default: all of this machine)")
+    .option("--yes", "really do it; without it the command says what it would do")
+    .option("--socket <path>", "control socket of the agent", options.defaultSocket)
+    .addHelpText("after", examples(["swanherd teardown --yes", "before this machine is taken out of service"]))
+    .action(async ({ router, yes = false, socket }) =>
+      done(await runTeardown(client(socket), { router, yes }, terminal)),
+    );
+
+  program
+    .command("check-config")
+    .description("tell every problem of a configuration at once")
+    .argument("[file]", "the configuration (default: what agent or controller would read)")
+    .option("--controller", "it is a controller's")
+    .addHelpText("after", examples(["swanherd check-config ./agent.yaml", "exit code 78 if there is a problem"]))
+    .action((file, { controller = false }) =>
+      done(showCheckedConfig(options.checkConfig(controller ? "controller" : "agent", file), terminal)),
+    );
+  return program;
+}
+
+const examples = (...all: readonly (readonly [command: string, what: string])[]): string =>
+  `\nExample${all.length === 1 ? "" : "s"}:\n${all.map(([command, what]) => `  $ ${command}\n      ${what}\n`).join("")}`;
