@@ -1,7 +1,7 @@
 // charon's commands with types: arguments in our words, answers judged (`success = no` throws) and decoded.
 import { type ConnConfig, decodeConn } from "./conns.ts";
 import { MalformedMessageError, ViciCommandError } from "./errors.ts";
-import { decodeEvent, type LogEvent } from "./events.ts";
+import { decodeLogLine, type LogLine } from "./events.ts";
 import { readInteger, readList, readSection, readText, requireInteger, requireText, sectionsOf } from "./fields.ts";
 import type { Section, SectionInput } from "./message.ts";
 import { decodeIkeSa, type IkeSa } from "./sas.ts";
@@ -171,7 +171,7 @@ export type WaitOptions = CommandOptions & {
   readonly waitMs?: number;
   /** Up to which level `onLog` is told what charon does meanwhile; it tells nothing when it does not wait. */
   readonly logLevel?: number;
-  readonly onLog?: (line: LogEvent) => void;
+  readonly onLog?: (line: LogLine) => void;
 };
 
 export type InitiateTarget = {
@@ -268,10 +268,7 @@ async function runWaiting(
   // charon's limit has to pass first: it answers with a reason, ours costs the session.
   const timeoutMs = options.timeoutMs ?? (waitMs ?? 0) + DEFAULT_COMMAND_TIMEOUT_MS;
   if (onLog === undefined) return judge(command, await vici.request(command, message, { timeoutMs, signal }));
-  const onEvent = (line: Section) => {
-    const event = decodeEvent("control-log", line);
-    if (event.kind === "controlLog") onLog(event);
-  };
+  const onEvent = (line: Section) => onLog(decodeLogLine(line));
   return judge(command, await vici.stream(command, "control-log", message, onEvent, { timeoutMs, signal }));
 }
 

@@ -19,13 +19,15 @@ export type ViciEvent =
   /** `ikeSa.childSas` is `[childSa]`. */
   | { readonly kind: "childUpdown"; readonly isUp: boolean; readonly ikeSa: IkeSa; readonly childSa: ChildSa }
   | { readonly kind: "childRekey"; readonly ikeSa: IkeSa; readonly old: ChildSa; readonly new: ChildSa }
-  | LogEvent
+  /** Level 0 and 1 of everything charon logs. */
+  | ({ readonly kind: "log" } & LogLine)
+  /** What an initiate or terminate of the same session does. */
+  | ({ readonly kind: "controlLog" } & LogLine)
   /** From 6.0.3. `type` is one of the README's list, e.g. peer-auth-failed. */
   | { readonly kind: "alert"; readonly type: string; readonly ikeSa: IkeSa | undefined }
   | { readonly kind: "other"; readonly name: string; readonly message: Section };
 
-export type LogEvent = {
-  readonly kind: "log" | "controlLog";
+export type LogLine = {
   /** Subsystem: IKE, CFG, NET, KNL, … */
   readonly group: string;
   readonly level: number;
@@ -74,9 +76,9 @@ export function decodeEvent(name: string, message: Section): ViciEvent {
       };
     }
     case "log":
-      return decodeLog("log", message);
+      return { kind: "log", ...decodeLogLine(message) };
     case "control-log":
-      return decodeLog("controlLog", message);
+      return { kind: "controlLog", ...decodeLogLine(message) };
     case "alert": {
       const found = sectionsOf(readSection(message, "ike-sa"))[0];
       return {
@@ -90,9 +92,8 @@ export function decodeEvent(name: string, message: Section): ViciEvent {
   }
 }
 
-function decodeLog(kind: LogEvent["kind"], message: Section): LogEvent {
+export function decodeLogLine(message: Section): LogLine {
   return {
-    kind,
     group: requireText(message, "group"),
     level: requireInteger(message, "level"),
     threadId: readInteger(message, "thread"),

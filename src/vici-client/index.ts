@@ -3,7 +3,7 @@ export * from "./client.ts";
 export * from "./commands.ts";
 export type { AuthRound, ChildConfig, ConnConfig } from "./conns.ts";
 export * from "./errors.ts";
-export { decodeEvent, type LogEvent, type ViciEvent } from "./events.ts";
+export { decodeEvent, type LogLine, type ViciEvent } from "./events.ts";
 export { MAX_FRAME_BYTES } from "./framing.ts";
 export {
   type Atom,

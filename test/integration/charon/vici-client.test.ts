@@ -17,7 +17,7 @@ import {
   version,
 } from "../../../src/vici-client/commands.ts";
 import { ViciClosedError, ViciCommandError, ViciUnknownCommandError } from "../../../src/vici-client/errors.ts";
-import { decodeEvent, type LogEvent, type ViciEvent } from "../../../src/vici-client/events.ts";
+import { decodeEvent, type LogLine, type ViciEvent } from "../../../src/vici-client/events.ts";
 import type { ValueInput } from "../../../src/vici-client/message.ts";
 import { openViciSession } from "../../../src/vici-client/session.ts";
 import { type Charon, CharonLab, whyNoCharon } from "../../support/charon.ts";
@@ -192,7 +192,7 @@ describe.skipIf(reason !== undefined)("with charon", () => {
     await loadConn(left, "peer-1", aConnection(LEFT, RIGHT));
     await loadConn(right, "peer-1", aConnection(RIGHT, LEFT));
 
-    const lines: LogEvent[] = [];
+    const lines: LogLine[] = [];
     await initiate(left, { ike: "peer-1", child: "net" }, { waitMs: 10_000, onLog: (line) => lines.push(line) });
     expect(lines.map((line) => line.text)).toContainEqual(expect.stringMatching(/^CHILD_SA net\{\d+\} established/));
 
