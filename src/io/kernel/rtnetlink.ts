@@ -1,5 +1,5 @@
 // rtnetlink's messages: links, addresses, routes and rules, to bytes and back. It sends nothing.
-import { addressBytes, addressText, familyOf, parseCidr } from "../../core/address.ts";
+import { addressBits, addressBytes, addressText, familyOf, parseCidr } from "../../core/address.ts";
 import { KernelError } from "../../core/errors.ts";
 import type { IpFamily } from "../../core/model.ts";
 import type { LinkAddress, LinkEnd, Route, Rule } from "../../core/network.ts";
@@ -24,6 +24,7 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const IFF_UP = 1;
 const IFA_F_NODAD = 2;
+const IFA_F_NOPREFIXROUTE = 0x200;
 const RTN_UNICAST = 1;
 const RTN_UNREACHABLE = 7;
 const RTNH_F_ONLINK = 4;
@@ -143,7 +144,9 @@ export function encodeAddress({ address, prefixLength }: LinkAddress, linkIndex:
   const header = Buffer.from([rawFamily(family), prefixLength, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0]);
   header.writeUInt32LE(linkIndex, 4);
   const bytes = packed(address);
-  const flags = family === 6 ? [attribute(IFA.flags, u32(IFA_F_NODAD))] : [];
+  // IPv6 would put a route to a single address, through its link, into table main, where the rule of a borrowed one looks.
+  const noRoute = prefixLength === addressBits(family) ? IFA_F_NOPREFIXROUTE : 0;
+  const flags = family === 6 ? [attribute(IFA.flags, u32(IFA_F_NODAD | noRoute))] : [];
   return [header, attribute(IFA.local, bytes), attribute(IFA.address, bytes), ...flags];
 }
 

@@ -1,0 +1,200 @@
+// Everything that one router needs, in real namespaces: made, kept, repaired and removed.
+import { execa } from "execa";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { createNamespace, deleteNamespace, inNamespace, namespaceInode } from "../../../src/io/kernel/netns.ts";
+import { KernelNetwork } from "../../../src/io/kernel/network.ts";
+import { networkScope } from "../../../src/core/network.ts";
+import { DUAL_STACK } from "../../support/network-builders.ts";
+import { makeLab, never, sh, type Lab } from "./lab.ts";
+
+const innerNames = (lab: Lab): { vg: string; vr: string; hg: string; hr: string } => {
+  const [external, transit] = lab.config.veths;
+  return {
+    vg: external?.inner.name ?? "",
+    vr: transit?.inner.name ?? "",
+    hg: external?.outer.name ?? "",
+    hr: transit?.outer.name ?? "",
+  };
+};
+
+test("one pass makes everything, and the next finds nothing to do", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  expect(await lab.converge()).not.toEqual([]);
+  expect(await lab.plan()).toEqual([]);
+  expect(await lab.network.listOwned(lab.config.alias, never)).toEqual([lab.config.router]);
+  expect(await lab.network.listOwned("swanherd:someone-else", never)).toEqual([]);
+});
+
+test("a pass with nothing to do starts no process", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  await lab.converge();
+  // The kernel's own count of processes started (proc(5), /proc/stat) has other people's in it: so children of ours.
+  const childrenCpuBefore = (await sh(lab.config.namespace, `cat /proc/${process.pid}/task/*/children`)).trim();
+  const spy = vi.fn();
+  const network = new KernelNetwork(spy);
+  onTestFinished(() => {
+    network.close();
+  });
+  for (let pass = 0; pass < 20; pass += 1) expect(await lab.plan()).toEqual([]);
+  await network.observe(lab.config, never);
+  expect(spy).not.toHaveBeenCalled();
+  expect((await sh(lab.config.namespace, `cat /proc/${process.pid}/task/*/children`)).trim().split(" ").length).toBe(
+    childrenCpuBefore.split(" ").length,
+  );
+});
+
+const drifts: readonly (readonly [what: string, where: "own" | "router" | "agent", command: (lab: Lab) => string])[] = [
+  ["an address is deleted", "own", (lab) => `ip addr del 203.0.113.10/24 dev ${innerNames(lab).vg}`],
+  ["an IPv6 address is deleted", "own", (lab) => `ip addr del 2001:db8:ff::10/64 dev ${innerNames(lab).vg}`],
+  ["an address has another prefix length", "own", (lab) => `ip addr del 2001:db8:ff::10/64 dev ${innerNames(lab).vg}; ip addr add 2001:db8:ff::10/60 dev ${innerNames(lab).vg}`],
+  ["a strange address is on our link", "own", (lab) => `ip addr add 198.51.100.7/24 dev ${innerNames(lab).vr}`],
+  ["the transit gateway's address is deleted", "router", (lab) => `ip addr flush dev ${innerNames(lab).hr}`],
+  ["a borrowed address is deleted", "own", () => "ip addr del 10.1.0.0/32 dev lo"],
+  ["the default route is deleted", "own", () => "ip route del default"],
+  ["the route to a local subnet has another next hop", "own", (lab) => `ip route replace 10.1.0.0/24 via 169.254.0.9 dev ${innerNames(lab).vr}`],
+  ["the route to a peer's subnet is deleted", "router", () => "ip route del 10.2.0.0/24"],
+  ["the unreachable route is deleted", "router", () => "ip route del unreachable 10.2.0.0/24"],
+  ["the IPv6 route to a peer's subnet is deleted", "router", () => "ip -6 route del fd00:2::/64 metric 1"],
+  ["a route of ours is left over", "router", () => "ip route add unreachable 10.77.0.0/24 proto 215"],
+  ["a link is down", "own", (lab) => `ip link set ${innerNames(lab).vg} down`],
+  ["the router's end is down", "router", (lab) => `ip link set ${innerNames(lab).hr} down`],
+  ["lo is down", "own", () => "ip link set lo down"],
+  ["the MTU differs", "own", (lab) => `ip link set ${innerNames(lab).vg} mtu 1400`],
+  ["the MAC address differs", "own", (lab) => `ip link set ${innerNames(lab).vg} address 02:00:00:00:00:07`],
+  ["the alias is gone", "own", (lab) => `ip link set ${innerNames(lab).vg} alias ""`],
+  ["a pair of links is gone", "own", (lab) => `ip link del ${innerNames(lab).vg}`],
+  ["the internal pair is gone", "router", (lab) => `ip link del ${innerNames(lab).hr}`],
+  ["the outer end left the bridge", "agent", (lab) => `ip link set ${innerNames(lab).hg} nomaster`],
+  ["the outer end is down", "agent", (lab) => `ip link set ${innerNames(lab).hg} down`],
+  ["a link has the name of ours and is another", "own", (lab) => `ip link del ${innerNames(lab).vg}; ip link add ${innerNames(lab).vg} type bridge`],
+  ["a rule is gone", "own", () => "ip rule del pref 50"],
+  ["the kernel's first rule is back", "own", () => "ip -6 rule add pref 0 lookup local"],
+  ["forwarding is off", "own", () => "sysctl -qw net.ipv4.ip_forward=0"],
+  ["IPv6 forwarding is off", "own", () => "sysctl -qw net.ipv6.conf.all.forwarding=0"],
+  ["the reverse path filter is on", "own", () => "sysctl -qw net.ipv4.conf.all.rp_filter=1"],
+  ["the guard is gone", "own", () => "nft delete table inet swanherd"],
+  ["somebody flushed all rules", "own", () => "nft flush ruleset"],
+];
+
+test("whatever is changed by hand is put right in one pass", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  await lab.converge();
+  const places = { own: lab.config.namespace, router: lab.config.routerNamespace };
+  for (const [what, where, command] of drifts) {
+    if (where === "agent") await execa("sh", ["-c", command(lab)]);
+    else await sh(places[where], command(lab));
+    expect(await lab.plan(), what).not.toEqual([]);
+    await lab.converge();
+    expect(await lab.plan(), `after: ${what}`).toEqual([]);
+    const pinged = await lab.world.ping(lab.world.internetNamespace, "203.0.113.10");
+    expect(pinged.received, `reachable after: ${what}`).toBe(1);
+  }
+});
+
+test("removal leaves nothing of ours and all of others", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  const router = lab.config.routerNamespace;
+  await sh(router, "ip route add 10.66.0.0/24 via 10.1.0.9; ip link add foreign type bridge; ip link set foreign up");
+  const links = async (): Promise<string> => (await execa("sh", ["-c", `ip -br link show master ${lab.world.bridge} | cut -d@ -f1; ip -n ${router} -br link | cut -d@ -f1; ip -n ${router} route; ip -n ${router} -6 route`])).stdout;
+  const before = await links();
+  await lab.converge();
+  expect(await links()).not.toBe(before);
+  await lab.remove();
+  expect(await links()).toBe(before);
+  expect(namespaceInode(lab.config.namespace)).toBeUndefined();
+  expect(await lab.network.listOwned(lab.config.alias, never)).toEqual([]);
+});
+
+test("a router whose plumbing nobody remembers is removed by its id", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  await lab.converge();
+  const scope = networkScope(lab.config.router, { bridge: lab.world.bridge, routerNamespace: lab.config.routerNamespace }, lab.config.alias.replace("swanherd:", ""));
+  const observed = await lab.network.observe(scope, never);
+  expect(observed.links.map((link) => link.name).sort()).toEqual(["lo", ...Object.values(innerNames(lab))].sort());
+});
+
+test("objects of others in our namespace stay", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  await lab.converge();
+  await sh(lab.config.namespace, "ip link add foreign type bridge; ip addr add 198.51.100.1/24 dev foreign; ip link set foreign up; ip route add 10.55.0.0/24 via 198.51.100.2 table 220; ip rule add pref 300 lookup 220; ip route add 10.56.0.0/24 via 198.51.100.2");
+  expect(await lab.plan()).toEqual([]);
+});
+
+test("a namespace that was deleted and made again by others is filled again", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  await lab.converge();
+  await execa("ip", ["netns", "del", lab.config.namespace]);
+  await execa("ip", ["netns", "add", lab.config.namespace]);
+  await lab.converge();
+  expect(await lab.plan()).toEqual([]);
+  expect((await lab.world.ping(lab.world.internetNamespace, "2001:db8:ff::10")).received).toBe(1);
+});
+
+test("what is missing around us is told by name", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  await execa("ip", ["netns", "del", lab.config.routerNamespace]);
+  await expect(lab.converge()).rejects.toMatchObject({ code: "NAMESPACE_MISSING" });
+  await execa("ip", ["netns", "add", lab.config.routerNamespace]);
+  await execa("ip", ["link", "del", lab.world.bridge]);
+  await expect(lab.converge()).rejects.toMatchObject({ code: "BRIDGE_MISSING" });
+});
+
+test("a changed guard, new subnets and fewer subnets need one pass each", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  await lab.converge();
+  const more = lab.configOf([DUAL_STACK, { local: ["10.1.0.0/24"], peer: ["10.3.0.0/16", "0.0.0.0/0"] }]);
+  await lab.converge(more);
+  expect(await lab.plan(more)).toEqual([]);
+  await lab.converge();
+  expect(await lab.plan()).toEqual([]);
+  expect(await sh(lab.config.routerNamespace, "ip route")).not.toContain("10.3.0.0");
+});
+
+test("changes wake the watcher, also those of a namespace that comes later", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK] });
+  let changes = 0;
+  const stop = lab.network.watch(lab.config, () => (changes += 1));
+  onTestFinished(stop);
+  const wakes = async (command: () => Promise<unknown>): Promise<void> => {
+    changes = 0;
+    await command();
+    await vi.waitFor(() => {
+      expect(changes).toBeGreaterThan(0);
+    }, 2_000);
+  };
+  await wakes(() => lab.converge());
+  const { namespace } = lab.config;
+  const { vg, hg } = innerNames(lab);
+  await wakes(() => sh(namespace, `ip addr del 203.0.113.10/24 dev ${vg}`));
+  await wakes(() => sh(namespace, "nft flush ruleset"));
+  await wakes(() => execa("ip", ["link", "set", hg, "down"]));
+  await wakes(() => sh(lab.config.routerNamespace, "ip route del unreachable 10.2.0.0/24"));
+  await wakes(() => execa("ip", ["netns", "del", namespace]));
+  await execa("ip", ["netns", "add", namespace]);
+  await vi.waitFor(async () => wakes(() => sh(namespace, "ip link set lo up; ip link set lo down")), 5_000);
+});
+
+test("a namespace made here is one for iproute2, and work inside leaves the agent where it was", async () => {
+  const name = `t-${crypto.randomUUID()}`;
+  createNamespace(name);
+  onTestFinished(() => {
+    deleteNamespace(name);
+  });
+  createNamespace(name);
+  await sh(name, "ip link add here type bridge");
+  const { readFileSync, readlinkSync } = await import("node:fs");
+  const home = readlinkSync("/proc/thread-self/ns/net");
+  expect(inNamespace(name, () => readFileSync("/proc/thread-self/net/dev", "utf8"))).toContain("here");
+  expect(() =>
+    inNamespace(name, () => {
+      throw new Error("inside");
+    }),
+  ).toThrow("inside");
+  expect(readlinkSync("/proc/thread-self/ns/net")).toBe(home);
+});
+
+test("this kernel's ESP is found out by trying", async () => {
+  const network = new KernelNetwork(() => Promise.resolve());
+  expect(["kernel", "userland"]).toContain(await network.probeEspBackEnd());
+  network.close();
+});
