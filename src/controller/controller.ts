@@ -1,0 +1,108 @@
+// Composition root of the file-backed control plane: log, broker, documents, sockets; started in that order and stopped
+// the other way round.
+import type { ControllerConfig } from "../config.ts";
+import { ConfigError } from "../core/errors.ts";
+import { startControlServer, startHealthServer, type ApiServer } from "../io/api/server.ts";
+import { createLog } from "../io/log.ts";
+import { createMetrics } from "../io/metrics.ts";
+import { createBroker } from "../io/rabbit/broker.ts";
+import { createNotifier } from "../io/systemd.ts";
+import { parseTransportUrl } from "../wire/oslo/transport-url.ts";
+import type { Environment } from "./directory.ts";
+import { controllerState } from "./rows.ts";
+import { startControllerService } from "./service.ts";
+
+export type Surroundings = {
+  /** Where keys of the form {env: NAME} are, and CREDENTIALS_DIRECTORY. */
+  readonly environment?: Environment;
+  readonly version?: string;
+};
+
+/** Runs until the signal aborts, and has closed everything then. */
+export async function runController(
+  config: ControllerConfig,
+  signal: AbortSignal,
+  { environment = {}, version = "unknown" }: Surroundings = {},
+): Promise<void> {
+  const log = createLog(config.log);
+  const transport = parseTransportUrl(config.transportUrl.reveal());
+  if (transport.kind === "invalid") throw new ConfigError([`transportUrl ${transport.problem}`]);
+  const startedAtMs = Date.now();
+  const metrics = createMetrics({ version });
+  const notifier = createNotifier(config.serviceManager.notifySocket, (err) =>
+    log.warn({ err }, "service manager cannot be told anything"),
+  );
+  const broker = createBroker({
+    url: transport.url,
+    exchange: config.exchange,
+    topology: config.amqp,
+    programName: "swanherd-controller",
+    log,
+    onMessage: ({ method, result }) =>
+      metrics.message(method, result === "ok" || result === "failed" ? result : "rejected"),
+  });
+  broker.onConnected(() => metrics.brokerConnected(true));
+  broker.onDisconnected(() => metrics.brokerConnected(false));
+
+  const closers: (() => Promise<void>)[] = [];
+  try {
+    const service = await startControllerService({
+      bus: broker,
+      documents: config.documents,
+      stateDirectory: config.stateDirectory,
+      environment,
+      log,
+    });
+    closers.push(() => service.close());
+    const onFailure = (err: unknown, request: string): void =>
+      log.error({ err, request }, "answering on a local socket broke");
+    const servers: ApiServer[] = [];
+    closers.push(async () => {
+      await Promise.all(servers.map((server) => server.close()));
+    });
+    const state = (): unknown =>
+      controllerState(service.statusRows(), {
+        startedAtMs,
+        brokerConnected: broker.isConnected,
+        problems: service.problems,
+      });
+    servers.push(await startControlServer(config.controlSocket, { state }, { onFailure }));
+    if (config.http.enabled) {
+      const health = {
+        metricsContentType: metrics.contentType,
+        metrics: () => metrics.text(),
+        health: () => ({ missing: [] }),
+        ready: () => ({
+          missing: [
+            ...(broker.isConnected ? [] : ["broker"]),
+            ...(service.hasDocuments ? [] : ["documents without problems"]),
+          ],
+        }),
+      };
+      servers.push(await startHealthServer(config.http.address, config.http.port, health, { onFailure }));
+    }
+    broker.start();
+    closers.push(() => broker.close());
+    notifier.ready();
+    const watchdog = startWatchdog(config.serviceManager.watchdogMs, () => notifier.watchdog());
+    log.info({ documents: config.documents }, "controller started");
+    await aborted(signal);
+    clearInterval(watchdog);
+    notifier.stopping();
+    log.info("controller stops");
+  } finally {
+    for (const close of closers.reverse()) {
+      await close().catch((err: unknown) => log.error({ err }, "stopping a part broke"));
+    }
+  }
+}
+
+/** Twice in each interval, as sd_watchdog_enabled(3) advises. */
+const startWatchdog = (intervalMs: number | undefined, beat: () => void): NodeJS.Timeout | undefined =>
+  intervalMs === undefined ? undefined : setInterval(beat, intervalMs / 2);
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
