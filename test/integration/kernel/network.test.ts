@@ -95,7 +95,7 @@ test("removal leaves nothing of ours and all of others", async () => {
   const lab = await makeLab({ pairs: [DUAL_STACK] });
   const router = lab.config.routerNamespace;
   await sh(router, "ip route add 10.66.0.0/24 via 10.1.0.9; ip link add foreign type bridge; ip link set foreign up");
-  const links = async (): Promise<string> => (await execa("sh", ["-c", `ip -br link show master ${lab.world.bridge} | cut -d@ -f1; ip -n ${router} -br link | cut -d@ -f1; ip -n ${router} route; ip -n ${router} -6 route`])).stdout;
+  const links = async (): Promise<string> => (await execa("sh", ["-c", `ip -o link show master ${lab.world.bridge} | cut -d@ -f1; ip -n ${router} -o link | cut -d: -f2; ip -n ${router} route; ip -n ${router} -6 route`])).stdout;
   const before = await links();
   await lab.converge();
   expect(await links()).not.toBe(before);
