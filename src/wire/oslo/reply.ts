@@ -16,8 +16,8 @@ export type ReplyPart = {
 const wireReply = z.object({
   _msg_id: z.string(),
   _unique_id: z.string().nullish(),
-  result: z.unknown(),
-  failure: z.unknown(),
+  result: z.unknown().optional(),
+  failure: z.unknown().optional(),
   ending: z.boolean().nullish(),
 });
 
