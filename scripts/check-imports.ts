@@ -48,7 +48,7 @@ const EFFECTS = new Set(
 const IO_PACKAGES: Readonly<Record<string, readonly string[]>> = {
   charon: ["execa"],
   kernel: ["netlink", "koffi", "ipaddr.js"],
-  nft: ["execa"],
+  nft: ["execa", "koffi"],
   ovs: [],
   rabbit: ["amqplib"],
   api: [],

@@ -50,7 +50,7 @@ function decodeConnection(raw: Readonly<Record<string, unknown>>): ShownConnecti
     id: textOf(raw["id"]),
     name: typeof raw["name"] === "string" ? raw["name"] : undefined,
     status: textOf(raw["status"]),
-    ...(!isCause ? {} : { reason: cause as NonNullable<ConnectionState["reason"]> }),
+    ...(isCause ? { reason: cause as unknown as NonNullable<ConnectionState["reason"]> } : {}),
     children: listOf(children).filter(isChild) as unknown as ConnectionState["children"],
   };
 }
