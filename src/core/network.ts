@@ -11,8 +11,7 @@ import {
   parseCidr,
   addressText,
 } from "./address.ts";
-import type { EspBackEnd, Guard } from "./guard.ts";
-import { USERLAND_ESP_LINK } from "./guard.ts";
+import { USERLAND_ESP_LINK, type EspBackEnd, type Guard, type GuardPair } from "./guard.ts";
 import type { RouterId } from "./ids.ts";
 import type { Cidr, DesiredRouter, InterfaceAddress, IpFamily, Plumbing } from "./model.ts";
 import { externalVeth, namespaceName, ownerAlias, transitVeth } from "./names.ts";
@@ -149,9 +148,9 @@ export function networkConfig(of: {
   const scope = networkScope(router.id, attachment, of.host);
   const external = externalPair(scope, plumbing);
   const transit = transitPair(scope, plumbing);
-  const connections = [...router.connections].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const locals = canonicalCidrs(connections.flatMap((connection) => connection.guarded.localSubnets));
-  const peers = canonicalCidrs(connections.flatMap((connection) => connection.guarded.peerSubnets));
+  const pairs = guardPairs(router);
+  const locals = unique(pairs.flatMap((pair) => pair.localSubnets));
+  const peers = unique(pairs.flatMap((pair) => pair.peerSubnets));
   const loopbackAddresses = espBackEnd === "userland" ? unique(locals.flatMap(loopbackAddressOf)) : [];
   const decryptedFrom = espBackEnd === "userland" ? USERLAND_ESP_LINK : external.inner.name;
   return {
@@ -177,13 +176,26 @@ export function networkConfig(of: {
       espBackEnd,
       loopbackAddresses,
       transitLink: transit.inner.name,
-      pairs: connections.map((connection) => ({
-        localSubnets: canonicalCidrs(connection.guarded.localSubnets),
-        peerSubnets: canonicalCidrs(connection.guarded.peerSubnets),
-        mtuBytes: connection.kind === "usable" ? connection.tunnel.mtuBytes : undefined,
-      })),
+      pairs,
     },
   };
+}
+
+/** A peer's subnet without a local one of its family is nobody's to reach: no route may lead into the gateway. */
+function guardPairs(router: DesiredRouter): readonly GuardPair[] {
+  return [...router.connections]
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+    .flatMap((connection) => {
+      const { localSubnets, peerSubnets } = connection.guarded;
+      const both = ([4, 6] as const).filter((family) =>
+        [localSubnets, peerSubnets].every((subnets) => subnets.some((cidr) => familyOf(cidr) === family)),
+      );
+      const usable = (subnets: readonly Cidr[]): readonly Cidr[] =>
+        unique(subnets.filter((cidr) => both.includes(familyOf(cidr))).map(canonicalCidr));
+      if (both.length === 0) return [];
+      const mtuBytes = connection.kind === "usable" ? connection.tunnel.mtuBytes : undefined;
+      return [{ localSubnets: usable(localSubnets), peerSubnets: usable(peerSubnets), mtuBytes }];
+    });
 }
 
 /**
@@ -252,10 +264,9 @@ function plumbedAddresses(external: Veth, transit: Veth, plumbing: Plumbing): re
 // What the kernel calls no metric: 0 in IPv4, IP6_RT_PRIO_USER in IPv6.
 const usualMetric = (family: IpFamily): number => (family === 4 ? 0 : 1024);
 const everything = (family: IpFamily): Cidr => (family === 4 ? "0.0.0.0/0" : "::/0");
-const familyOfCidr = (cidr: Cidr): IpFamily => familyOf(cidr);
 
 function unicast(end: LinkEnd, destination: Cidr, via: string, more: Partial<Route> = {}): Route {
-  const metric = usualMetric(familyOfCidr(destination));
+  const metric = usualMetric(familyOf(destination));
   const common = { namespace: end.namespace, link: end.name, table: MAIN_TABLE, onlink: false, metric };
   return { ...common, destination, kind: "unicast", via: canonicalAddress(via), ...more };
 }
@@ -272,7 +283,7 @@ function defaultRoutes(inner: LinkEnd, { external }: Plumbing): readonly Route[]
 function localRoutes(transit: Veth, plumbing: Plumbing, locals: readonly Cidr[], peers: readonly Cidr[]): Route[] {
   const selective = familiesOfEverything([...locals, ...peers]);
   return locals.flatMap((local) => {
-    const family = familyOfCidr(local);
+    const family = familyOf(local);
     const via = family === 4 ? plumbing.transit.gatewayAddress : linkLocalOf(transit.outer.macAddress);
     const route = unicast(transit.inner, local, via);
     const forDecrypted = selective.includes(family) ? [{ ...route, table: DECRYPTED_TABLE }] : [];
@@ -284,9 +295,9 @@ function localRoutes(transit: Veth, plumbing: Plumbing, locals: readonly Cidr[],
 function peerRoutes(transit: Veth, plumbing: Plumbing, peers: readonly Cidr[]): readonly Route[] {
   const own4 = plumbing.transit.addresses.find((one) => familyOf(one.address) === 4)?.address;
   return peers.flatMap((peer) => {
-    const via = familyOfCidr(peer) === 4 ? own4 : linkLocalOf(transit.inner.macAddress);
+    const via = familyOf(peer) === 4 ? own4 : linkLocalOf(transit.inner.macAddress);
     // Better than what others set without a metric in IPv6; in IPv4 0 is the best there is.
-    const metric = familyOfCidr(peer) === 4 ? 0 : 1;
+    const metric = familyOf(peer) === 4 ? 0 : 1;
     const blocked = { kind: "unreachable", via: undefined, link: undefined, metric: UNREACHABLE_METRIC } as const;
     const { namespace } = transit.outer;
     const unreachable: Route = { namespace, table: MAIN_TABLE, destination: peer, onlink: false, ...blocked };
@@ -368,4 +379,3 @@ function linkSysctls(external: Veth, transit: Veth): readonly Sysctl[] {
 const familiesOfEverything = (cidrs: readonly Cidr[]): readonly IpFamily[] =>
   ([4, 6] as const).filter((family) => cidrs.includes(everything(family)));
 const unique = (texts: readonly string[]): readonly string[] => [...new Set(texts)].sort();
-const canonicalCidrs = (cidrs: readonly Cidr[]): readonly Cidr[] => unique(cidrs.map(canonicalCidr));

@@ -57,17 +57,19 @@ export type FetchedList = {
   >;
   /** Entries that could not be read and are not among the routers. */
   readonly problems: readonly { readonly where: string; readonly text: string; readonly router?: RouterId }[];
+  /** False when something was listed that is not in `routers`: then an absence proves nothing. */
+  readonly complete: boolean;
 };
 
+/** `fetchedStatus` is what the control plane held: while that is PENDING_* it must be told to overwrite it. */
 export type StatusReport = readonly {
-  readonly service: ServiceId;
+  readonly id: ServiceId;
   readonly status: ReportedStatus;
-  /** True while the control plane holds PENDING_*: else it would keep that for ever. */
-  readonly wasPending: boolean;
+  readonly fetchedStatus: string;
   readonly connections: readonly {
-    readonly connection: ConnectionId;
+    readonly id: ConnectionId;
     readonly status: ReportedStatus;
-    readonly wasPending: boolean;
+    readonly fetchedStatus: string;
   }[];
 }[];
 

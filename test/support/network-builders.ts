@@ -30,7 +30,10 @@ export const PLUMBING: Plumbing = {
 
 /** As above, with ports of its own, so that names of links do not meet. */
 export function somePlumbing(address4: string, address6: string): Plumbing {
-  const mac = (): string => `fa:16:3e:${randomBytes(3).toString("hex").replace(/(..)(?=.)/g, "$1:")}`;
+  const mac = (): string =>
+    `fa:16:3e:${randomBytes(3)
+      .toString("hex")
+      .replace(/(..)(?=.)/g, "$1:")}`;
   return {
     external: {
       ...PLUMBING.external,

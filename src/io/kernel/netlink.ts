@@ -41,7 +41,8 @@ export function u32(value: number): Buffer {
 
 /** Text with its NUL. */
 export const text = (value: string): Buffer => Buffer.from(`${value}\0`, "utf8");
-export const readText = (value: Buffer | undefined): string | undefined => value?.toString("utf8").replace(/\0.*$/s, "");
+export const readText = (value: Buffer | undefined): string | undefined =>
+  value?.toString("utf8").replace(/\0.*$/s, "");
 export const readU32 = (value: Buffer | undefined): number | undefined => value?.readUInt32LE(0);
 
 /** Throws on a length that the bytes do not have: a kernel that says so is not understood. */

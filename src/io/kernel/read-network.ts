@@ -70,7 +70,11 @@ export async function readNetwork(
   const routerNamespaceExists = namespaceInode(scope.routerNamespace) !== undefined;
   signal.throwIfAborted();
   const router = routerNamespaceExists ? await readRouter(sockets, scope.routerNamespace, names) : undefined;
-  const places: readonly Here[] = [...(own === undefined ? [] : [own]), here, ...(router === undefined ? [] : [router])];
+  const places: readonly Here[] = [
+    ...(own === undefined ? [] : [own]),
+    here,
+    ...(router === undefined ? [] : [router]),
+  ];
   const bridges = new Map(bridge === undefined ? [] : [[bridge.index, bridge.name]]);
   return {
     namespaceExists: own !== undefined,
@@ -156,11 +160,14 @@ async function readRoutes(netlink: Netlink, namespace: string, links: readonly R
   const dumps = await Promise.all(
     FAMILIES.map((family) => netlink.dump(`list routes of ${namespace}`, RTM_GETROUTE, allRoutes(family))),
   );
-  return dumps.flat().flatMap(decodeRoute).map(({ linkIndex, ...route }) => ({
-    ...route,
-    namespace,
-    link: linkIndex === 0 ? undefined : (names.get(linkIndex) ?? `#${linkIndex}`),
-  }));
+  return dumps
+    .flat()
+    .flatMap(decodeRoute)
+    .map(({ linkIndex, ...route }) => ({
+      ...route,
+      namespace,
+      link: linkIndex === 0 ? undefined : (names.get(linkIndex) ?? `#${linkIndex}`),
+    }));
 }
 
 function observedLink(

@@ -3,7 +3,17 @@ import { addressBits, addressBytes, addressText, familyOf, parseCidr } from "../
 import { KernelError } from "../../core/errors.ts";
 import type { IpFamily } from "../../core/model.ts";
 import type { LinkAddress, LinkEnd, Route, Rule } from "../../core/network.ts";
-import { attribute, nested, parseAttributes, readText, readU32, text, u32, type Attributes, type Message } from "./netlink.ts";
+import {
+  attribute,
+  nested,
+  parseAttributes,
+  readText,
+  readU32,
+  text,
+  u32,
+  type Attributes,
+  type Message,
+} from "./netlink.ts";
 
 // linux/rtnetlink.h
 export const RTM_NEWLINK = 16;
@@ -43,7 +53,8 @@ const rawFamily = (family: IpFamily): number => (family === 4 ? AF_INET : AF_INE
 const packed = (address: string): Buffer => Buffer.from(addressBytes(address));
 const unpacked = (bytes: Buffer): string => addressText([...bytes]);
 const packedMac = (mac: string): Buffer => Buffer.from(mac.replaceAll(":", ""), "hex");
-const unpackedMac = (bytes: Buffer | undefined): string => [...(bytes ?? [])].map((b) => b.toString(16).padStart(2, "0")).join(":");
+const unpackedMac = (bytes: Buffer | undefined): string =>
+  [...(bytes ?? [])].map((b) => b.toString(16).padStart(2, "0")).join(":");
 
 function body(message: Message, headerBytes: number): Attributes {
   if (message.data.length < headerBytes) throw new KernelError("read a short rtnetlink message", "EBADMSG");
@@ -115,7 +126,8 @@ const changed = (name: string, flags: number, ...attributes: readonly Buffer[]):
 export const linkUp = (name: string): Buffer[] => changed(name, IFF_UP);
 export const linkMac = (name: string, mac: string): Buffer[] =>
   changed(name, 0, attribute(IFLA.address, packedMac(mac)));
-export const linkMtu = (name: string, mtuBytes: number): Buffer[] => changed(name, 0, attribute(IFLA.mtu, u32(mtuBytes)));
+export const linkMtu = (name: string, mtuBytes: number): Buffer[] =>
+  changed(name, 0, attribute(IFLA.mtu, u32(mtuBytes)));
 export const linkAlias = (name: string, alias: string): Buffer[] =>
   changed(name, 0, attribute(IFLA.alias, Buffer.from(alias, "utf8")));
 export const linkMaster = (name: string, masterIndex: number): Buffer[] =>
@@ -186,7 +198,7 @@ export function decodeRoute(message: Message): readonly RawRoute[] {
   const multipath = found.get(RTA.multipath);
   if (multipath === undefined) return [hop(found, readU32(found.get(RTA.link)) ?? 0, data.readUInt32LE(8))];
   const hops: RawRoute[] = [];
-  for (let at = 0; at + 8 <= multipath.length; ) {
+  for (let at = 0; at + 8 <= multipath.length;) {
     const length = multipath.readUInt16LE(at);
     if (length < 8 || at + length > multipath.length) throw new KernelError("read the next hops of a route", "EBADMSG");
     const attributes = parseAttributes(multipath.subarray(at + 8, at + length));

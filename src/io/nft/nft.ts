@@ -33,7 +33,7 @@ export async function applyGuardByNft(namespacePath: string, guard: Guard, signa
   const ruleset = openInMemory(JSON.stringify(guardRuleset(guard)));
   try {
     await execa("nsenter", [`--net=${namespacePath}`, "nft", "-j", "-f", "-"], {
-      stdin: ruleset,
+      stdio: [ruleset, "ignore", "pipe"],
       cancelSignal: signal,
       timeout: TIMEOUT_MS,
     });

@@ -49,7 +49,11 @@ test("what pretends to come from the peer's network in clear is not taken in", a
   await sh(internetNamespace, "ip addr add 10.2.0.9/32 dev lo; ip addr add fd00:2::9/128 dev lo");
   await sh(internetNamespace, "ip route add 10.1.0.0/24 via 203.0.113.10 src 10.2.0.9");
   await sh(internetNamespace, "ip -6 route add fd00:1::/64 via 2001:db8:ff::10 src fd00:2::9");
-  const capture = await startCapture({ interface: "eth0", netns: lab.world.hostNamespaces.get("host") ?? "", filter: "icmp or icmp6 and not ip6[40]>=133" });
+  const capture = await startCapture({
+    interface: "eth0",
+    netns: lab.world.hostNamespaces.get("host") ?? "",
+    filter: "icmp or icmp6 and not ip6[40]>=133",
+  });
   await lab.world.ping(internetNamespace, "10.1.0.9");
   await lab.world.ping(internetNamespace, "fd00:1::9");
   expect(await capture.stop()).toEqual([]);
@@ -61,7 +65,12 @@ test("with a tunnel both families cross it both ways", async () => {
   await lab.converge();
   const peer = await plugTunnel(lab, ["10.2.0.9/32", "fd00:2::9/128"], ["10.2.0.0/24", "fd00:2::/64"]);
   expect(await lab.plan()).toEqual([]);
-  for (const [from, to] of [["host", "10.2.0.9"], ["host", "fd00:2::9"], [peer, "10.1.0.9"], [peer, "fd00:1::9"]] as const) {
+  for (const [from, to] of [
+    ["host", "10.2.0.9"],
+    ["host", "fd00:2::9"],
+    [peer, "10.1.0.9"],
+    [peer, "fd00:1::9"],
+  ] as const) {
     const pinged = await lab.world.ping(from, to, { count: 2 });
     expect(pinged.received, `${from} to ${to}: ${pinged.output}`).toBe(2);
   }
@@ -80,7 +89,10 @@ test("a borrowed address that is a host's is still the host's", async () => {
   const lab = await makeLab({
     pairs: [{ local: ["10.9.0.0/31", "fd00:9::/127", "10.8.0.5/32"], peer: ["10.2.0.0/24", "fd00:2::/64"] }],
     lan: ["10.9.0.1/31", "fd00:9::/127", "10.8.0.1/24"],
-    hosts: [{ name: "host", addresses: ["10.9.0.0/31", "fd00:9::1/127"], gateways: ["10.9.0.1", "fd00:9::"] }, { name: "single", addresses: ["10.8.0.5/24"], gateways: ["10.8.0.1"] }],
+    hosts: [
+      { name: "host", addresses: ["10.9.0.0/31", "fd00:9::1/127"], gateways: ["10.9.0.1", "fd00:9::"] },
+      { name: "single", addresses: ["10.8.0.5/24"], gateways: ["10.8.0.1"] },
+    ],
   });
   await lab.converge();
   expect(lab.config.guard.loopbackAddresses).toEqual(["10.8.0.5", "10.9.0.0", "fd00:9::1"]);
@@ -91,7 +103,11 @@ test("a borrowed address that is a host's is still the host's", async () => {
     // Two routers on the way: answered by the host, not by the gateway.
     expect(pinged.output).toMatch(/ttl=62/);
   }
-  for (const [from, to] of [["host", "10.2.0.9"], ["single", "10.2.0.9"], ["host", "fd00:2::9"]] as const) {
+  for (const [from, to] of [
+    ["host", "10.2.0.9"],
+    ["single", "10.2.0.9"],
+    ["host", "fd00:2::9"],
+  ] as const) {
     const pinged = await lab.world.ping(from, to, { count: 2 });
     expect(pinged.received, `${from} to ${to}: ${pinged.output}`).toBe(2);
   }
@@ -106,42 +122,50 @@ test.each([
   ["local", { local: EVERYTHING, peer: ["10.2.0.0/24", "fd00:2::/64"] }],
   ["peer", { local: ["10.1.0.0/24", "fd00:1::/64"], peer: EVERYTHING }],
   ["both", { local: EVERYTHING, peer: EVERYTHING }],
-] as const)("when everything is %s, IKE and the neighbours get through and nothing else in clear", async (_which, pair) => {
-  const lab = await makeLab({ pairs: [pair] });
-  await lab.converge();
-  expect(await lab.plan()).toEqual([]);
-  const { internetNamespace } = lab.world;
-  const answers = async (to: string, port: number): Promise<boolean> => {
-    const listen = `const s=require("dgram").createSocket({type:"${to.includes(":") ? "udp6" : "udp4"}"});s.on("message",(m,r)=>s.send("yes",r.port,r.address,()=>s.close()));s.bind(${port},()=>console.log("ready"))`;
-    const server = spawn("ip", ["netns", "exec", lab.config.namespace, process.execPath, "-e", listen]);
-    onTestFinished(() => {
+] as const)(
+  "when everything is %s, IKE and the neighbours get through and nothing else in clear",
+  async (_which, pair) => {
+    const lab = await makeLab({ pairs: [pair] });
+    await lab.converge();
+    expect(await lab.plan()).toEqual([]);
+    const { internetNamespace } = lab.world;
+    const answers = async (to: string, port: number): Promise<boolean> => {
+      const listen = `const s=require("dgram").createSocket({type:"${to.includes(":") ? "udp6" : "udp4"}"});s.on("message",(m,r)=>s.send("yes",r.port,r.address,()=>s.close()));s.bind(${port},()=>console.log("ready"))`;
+      const server = spawn("ip", ["netns", "exec", lab.config.namespace, process.execPath, "-e", listen]);
+      onTestFinished(() => {
+        server.kill("SIGKILL");
+      });
+      await new Promise<void>((resolve) => server.stdout.once("data", () => resolve()));
+      const ask = `const s=require("dgram").createSocket({type:"${to.includes(":") ? "udp6" : "udp4"}"});s.on("message",()=>{console.log("heard");process.exit()});s.bind(${port},()=>s.send("x",${port},"${to}"));setTimeout(()=>process.exit(),1000)`;
+      const heard = await sh(internetNamespace, `${process.execPath} -e '${ask}'`);
       server.kill("SIGKILL");
+      return heard.includes("heard");
+    };
+    for (const port of [500, 4500]) {
+      expect(await answers("203.0.113.10", port), `IPv4 port ${port}`).toBe(true);
+      expect(await answers("2001:db8:ff::10", port), `IPv6 port ${port}`).toBe(true);
+    }
+    if (pair.local === EVERYTHING && pair.peer === EVERYTHING) expect(await answers("203.0.113.10", 5353)).toBe(false);
+    const seen = await seenOnBridge(lab, async () => {
+      await lab.world.ping("host", "10.2.0.9");
+      await lab.world.ping("host", "fd00:2::9");
     });
-    await new Promise<void>((resolve) => server.stdout.once("data", () => resolve()));
-    const ask = `const s=require("dgram").createSocket({type:"${to.includes(":") ? "udp6" : "udp4"}"});s.on("message",()=>{console.log("heard");process.exit()});s.bind(${port},()=>s.send("x",${port},"${to}"));setTimeout(()=>process.exit(),1000)`;
-    const heard = await sh(internetNamespace, `${process.execPath} -e '${ask}'`);
-    server.kill("SIGKILL");
-    return heard.includes("heard");
-  };
-  for (const port of [500, 4500]) {
-    expect(await answers("203.0.113.10", port), `IPv4 port ${port}`).toBe(true);
-    expect(await answers("2001:db8:ff::10", port), `IPv6 port ${port}`).toBe(true);
-  }
-  if (pair.local === EVERYTHING && pair.peer === EVERYTHING) expect(await answers("203.0.113.10", 5353)).toBe(false);
-  const seen = await seenOnBridge(lab, async () => {
-    await lab.world.ping("host", "10.2.0.9");
-    await lab.world.ping("host", "fd00:2::9");
-  });
-  expect(seen).toEqual([]);
+    expect(seen).toEqual([]);
 
-  const nets = pair.peer === EVERYTHING ? EVERYTHING : ["10.2.0.0/24", "fd00:2::/64"];
-  const peer = await plugTunnel(lab, ["10.2.0.9/32", "fd00:2::9/128"], nets);
-  for (const [from, to] of [["host", "10.2.0.9"], ["host", "fd00:2::9"], [peer, "10.1.0.9"], [peer, "fd00:1::9"]] as const) {
-    // The way back from the gateway to the hosts when the list does not name their subnet is the router's.
-    const pinged = await lab.world.ping(from, to);
-    expect(pinged.received, `${from} to ${to}: ${pinged.output}`).toBe(1);
-  }
-});
+    const nets = pair.peer === EVERYTHING ? EVERYTHING : ["10.2.0.0/24", "fd00:2::/64"];
+    const peer = await plugTunnel(lab, ["10.2.0.9/32", "fd00:2::9/128"], nets);
+    for (const [from, to] of [
+      ["host", "10.2.0.9"],
+      ["host", "fd00:2::9"],
+      [peer, "10.1.0.9"],
+      [peer, "fd00:1::9"],
+    ] as const) {
+      // The way back from the gateway to the hosts when the list does not name their subnet is the router's.
+      const pinged = await lab.world.ping(from, to);
+      expect(pinged.received, `${from} to ${to}: ${pinged.output}`).toBe(1);
+    }
+  },
+);
 
 test("TCP's segments are made to fit, only downwards", async () => {
   const lab = await makeLab({ pairs: [DUAL_STACK] });
@@ -152,7 +176,8 @@ test("TCP's segments are made to fit, only downwards", async () => {
   const peer = await plugTunnel(lab, ["10.2.0.9/32", "fd00:2::9/128"], ["10.2.0.0/24", "fd00:2::/64"]);
   const capture = await startCapture({ interface: "tun", netns: peer, filter: "tcp" });
   const knock = (to: string): string => `require("net").connect(9,"${to}").on("error",()=>process.exit())`;
-  for (const to of ["10.2.0.9", "fd00:2::9"]) await sh(lab.world.hostNamespaces.get("host") ?? "", `${process.execPath} -e '${knock(to)}'`);
+  for (const to of ["10.2.0.9", "fd00:2::9"])
+    await sh(lab.world.hostNamespaces.get("host") ?? "", `${process.execPath} -e '${knock(to)}'`);
   const syns = (await capture.stop()).filter((line) => line.includes("[S]")).join("\n");
   expect(syns).toContain("mss 1260");
   expect(syns).toContain("mss 1240");

@@ -69,7 +69,11 @@ export async function makeLab(of: {
 }
 
 /** A link called as charon's TUN device, with a machine of the peer's network behind it, and charon's table 220. */
-export async function plugTunnel(lab: Lab, peerAddresses: readonly string[], peerNets: readonly string[]): Promise<string> {
+export async function plugTunnel(
+  lab: Lab,
+  peerAddresses: readonly string[],
+  peerNets: readonly string[],
+): Promise<string> {
   const { namespace } = lab.config;
   const peer = `${lab.world.bridge}-peer`;
   await execa("ip", ["netns", "add", peer]);
@@ -77,8 +81,14 @@ export async function plugTunnel(lab: Lab, peerAddresses: readonly string[], pee
     await execa("ip", ["netns", "del", peer], { reject: false });
   });
   await execa("ip", ["-n", namespace, "link", "add", "ipsec0", "type", "veth", "peer", "name", "tun", "netns", peer]);
-  await sh(namespace, "ip addr add 192.0.2.1/30 dev ipsec0; ip -6 addr add fe80::1/64 dev ipsec0 nodad; ip link set ipsec0 up");
-  await sh(peer, "ip addr add 192.0.2.2/30 dev tun; ip -6 addr add fe80::2/64 dev tun nodad; ip link set tun up; ip link set lo up");
+  await sh(
+    namespace,
+    "ip addr add 192.0.2.1/30 dev ipsec0; ip -6 addr add fe80::1/64 dev ipsec0 nodad; ip link set ipsec0 up",
+  );
+  await sh(
+    peer,
+    "ip addr add 192.0.2.2/30 dev tun; ip -6 addr add fe80::2/64 dev tun nodad; ip link set tun up; ip link set lo up",
+  );
   for (const address of peerAddresses) await sh(peer, `ip addr add ${address} dev lo`);
   const [source4] = peerAddresses.filter((address) => !address.includes(":"));
   const from = source4 === undefined ? "" : `src ${source4.replace(/\/.*/, "")}`;

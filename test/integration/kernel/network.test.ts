@@ -46,12 +46,21 @@ test("a pass with nothing to do starts no process", async () => {
 const drifts: readonly (readonly [what: string, where: "own" | "router" | "agent", command: (lab: Lab) => string])[] = [
   ["an address is deleted", "own", (lab) => `ip addr del 203.0.113.10/24 dev ${innerNames(lab).vg}`],
   ["an IPv6 address is deleted", "own", (lab) => `ip addr del 2001:db8:ff::10/64 dev ${innerNames(lab).vg}`],
-  ["an address has another prefix length", "own", (lab) => `ip addr del 2001:db8:ff::10/64 dev ${innerNames(lab).vg}; ip addr add 2001:db8:ff::10/60 dev ${innerNames(lab).vg}`],
+  [
+    "an address has another prefix length",
+    "own",
+    (lab) =>
+      `ip addr del 2001:db8:ff::10/64 dev ${innerNames(lab).vg}; ip addr add 2001:db8:ff::10/60 dev ${innerNames(lab).vg}`,
+  ],
   ["a strange address is on our link", "own", (lab) => `ip addr add 198.51.100.7/24 dev ${innerNames(lab).vr}`],
   ["the transit gateway's address is deleted", "router", (lab) => `ip addr flush dev ${innerNames(lab).hr}`],
   ["a borrowed address is deleted", "own", () => "ip addr del 10.1.0.0/32 dev lo"],
   ["the default route is deleted", "own", () => "ip route del default"],
-  ["the route to a local subnet has another next hop", "own", (lab) => `ip route replace 10.1.0.0/24 via 169.254.0.9 dev ${innerNames(lab).vr}`],
+  [
+    "the route to a local subnet has another next hop",
+    "own",
+    (lab) => `ip route replace 10.1.0.0/24 via 169.254.0.9 dev ${innerNames(lab).vr}`,
+  ],
   ["the route to a peer's subnet is deleted", "router", () => "ip route del 10.2.0.0/24"],
   ["the unreachable route is deleted", "router", () => "ip route del unreachable 10.2.0.0/24"],
   ["the IPv6 route to a peer's subnet is deleted", "router", () => "ip -6 route del fd00:2::/64 metric 1"],
@@ -66,7 +75,11 @@ const drifts: readonly (readonly [what: string, where: "own" | "router" | "agent
   ["the internal pair is gone", "router", (lab) => `ip link del ${innerNames(lab).hr}`],
   ["the outer end left the bridge", "agent", (lab) => `ip link set ${innerNames(lab).hg} nomaster`],
   ["the outer end is down", "agent", (lab) => `ip link set ${innerNames(lab).hg} down`],
-  ["a link has the name of ours and is another", "own", (lab) => `ip link del ${innerNames(lab).vg}; ip link add ${innerNames(lab).vg} type bridge`],
+  [
+    "a link has the name of ours and is another",
+    "own",
+    (lab) => `ip link del ${innerNames(lab).vg}; ip link add ${innerNames(lab).vg} type bridge`,
+  ],
   ["a rule is gone", "own", () => "ip rule del pref 50"],
   ["the kernel's first rule is back", "own", () => "ip -6 rule add pref 0 lookup local"],
   ["forwarding is off", "own", () => "sysctl -qw net.ipv4.ip_forward=0"],
@@ -95,7 +108,13 @@ test("removal leaves nothing of ours and all of others", async () => {
   const lab = await makeLab({ pairs: [DUAL_STACK] });
   const router = lab.config.routerNamespace;
   await sh(router, "ip route add 10.66.0.0/24 via 10.1.0.9; ip link add foreign type bridge; ip link set foreign up");
-  const links = async (): Promise<string> => (await execa("sh", ["-c", `ip -o link show master ${lab.world.bridge} | cut -d@ -f1; ip -n ${router} -o link | cut -d: -f2; ip -n ${router} route; ip -n ${router} -6 route`])).stdout;
+  const links = async (): Promise<string> =>
+    (
+      await execa("sh", [
+        "-c",
+        `ip -o link show master ${lab.world.bridge} | cut -d@ -f1; ip -n ${router} -o link | cut -d: -f2; ip -n ${router} route; ip -n ${router} -6 route`,
+      ])
+    ).stdout;
   const before = await links();
   await lab.converge();
   expect(await links()).not.toBe(before);
@@ -108,7 +127,11 @@ test("removal leaves nothing of ours and all of others", async () => {
 test("a router whose plumbing nobody remembers is removed by its id", async () => {
   const lab = await makeLab({ pairs: [DUAL_STACK] });
   await lab.converge();
-  const scope = networkScope(lab.config.router, { bridge: lab.world.bridge, routerNamespace: lab.config.routerNamespace }, lab.config.alias.replace("swanherd:", ""));
+  const scope = networkScope(
+    lab.config.router,
+    { bridge: lab.world.bridge, routerNamespace: lab.config.routerNamespace },
+    lab.config.alias.replace("swanherd:", ""),
+  );
   const observed = await lab.network.observe(scope, never);
   expect(observed.links.map((link) => link.name).sort()).toEqual(["lo", ...Object.values(innerNames(lab))].sort());
 });
@@ -116,7 +139,10 @@ test("a router whose plumbing nobody remembers is removed by its id", async () =
 test("objects of others in our namespace stay", async () => {
   const lab = await makeLab({ pairs: [DUAL_STACK] });
   await lab.converge();
-  await sh(lab.config.namespace, "ip link add foreign type bridge; ip addr add 198.51.100.1/24 dev foreign; ip link set foreign up; ip route add 10.55.0.0/24 via 198.51.100.2 table 220; ip rule add pref 300 lookup 220; ip route add 10.56.0.0/24 via 198.51.100.2");
+  await sh(
+    lab.config.namespace,
+    "ip link add foreign type bridge; ip addr add 198.51.100.1/24 dev foreign; ip link set foreign up; ip route add 10.55.0.0/24 via 198.51.100.2 table 220; ip rule add pref 300 lookup 220; ip route add 10.56.0.0/24 via 198.51.100.2",
+  );
   expect(await lab.plan()).toEqual([]);
 });
 

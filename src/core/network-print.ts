@@ -1,0 +1,67 @@
+// A plan as text, one line a step, for logs and for the eyes of a reviewer.
+import { AGENT_NAMESPACE, type Route, type Rule } from "./network.ts";
+import type { NetworkStep } from "./network-plan.ts";
+
+export const printNetworkPlan = (steps: readonly NetworkStep[]): string => steps.map(printNetworkStep).join("\n");
+
+const inNs = (namespace: string): string => (namespace === AGENT_NAMESPACE ? "here" : `in ${namespace}`);
+
+export function printNetworkStep(step: NetworkStep): string {
+  switch (step.kind) {
+    case "createNamespace":
+    case "deleteNamespace":
+      return `${step.kind} ${step.namespace}`;
+    case "applyGuard": {
+      const pairs = step.guard.pairs.map((pair) => `${pair.localSubnets.join(",")} <> ${pair.peerSubnets.join(",")}`);
+      return `applyGuard ${inNs(step.namespace)} (${step.guard.espBackEnd}) ${pairs.join("; ")}`;
+    }
+    case "setSysctl":
+      return `setSysctl ${step.sysctl.name}=${step.sysctl.value} ${inNs(step.sysctl.namespace)}`;
+    case "createVeth": {
+      const { inner, outer } = step.veth;
+      const ends = [inner, outer].map((end) => `${end.name} ${end.macAddress} ${inNs(end.namespace)}`);
+      return `createVeth ${ends.join(" - ")} mtu ${inner.mtuBytes}`;
+    }
+    case "setLink": {
+      const change = Object.entries(step.change).map(([key, value]) => `${key}=${String(value)}`);
+      return `setLink ${step.link} ${change.join(" ")} ${inNs(step.namespace)}`;
+    }
+    case "attachToBridge":
+      return `attachToBridge ${step.link} to ${step.bridge}`;
+    case "deleteLink":
+      return `deleteLink ${step.link} ${inNs(step.namespace)}`;
+    case "addAddress":
+    case "removeAddress": {
+      const { address, prefixLength, link, namespace } = step.address;
+      return `${step.kind} ${address}/${prefixLength} dev ${link} ${inNs(namespace)}`;
+    }
+    case "addRoute":
+    case "removeRoute":
+      return `${step.kind} ${printRoute(step.route)}`;
+    case "addRule":
+    case "removeRule":
+      return `${step.kind} ${printRule(step.rule)}`;
+    default:
+      return step satisfies never;
+  }
+}
+
+function printRoute(route: Route): string {
+  const words = [
+    route.kind === "unreachable" ? "unreachable" : "",
+    route.destination,
+    route.via === undefined ? "" : `via ${route.via}`,
+    route.link === undefined ? "" : `dev ${route.link}`,
+    route.onlink ? "onlink" : "",
+    `metric ${route.metric}`,
+    `table ${route.table}`,
+    inNs(route.namespace),
+  ];
+  return words.filter((word) => word !== "").join(" ");
+}
+
+function printRule(rule: Rule): string {
+  const to = rule.destination === undefined ? "" : ` to ${rule.destination}`;
+  const from = rule.inputLink === undefined ? "" : ` iif ${rule.inputLink}`;
+  return `${rule.preference}: IPv${rule.family}${to}${from} lookup ${rule.table} ${inNs(rule.namespace)}`;
+}
