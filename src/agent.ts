@@ -1,0 +1,313 @@
+// The agent's composition root: it builds everything that touches the outside, hands it to the reconciler as ports, and
+// owns the order of starting and stopping.
+//
+// The way of an update through the house: io/rabbit takes a cast and marks the router; reconcile/loop fetches the list,
+// decides what an absence means, and wakes the router's worker; reconcile/reconcile observes (io/kernel, io/charon),
+// plans (core/network-plan, core/plan) and applies; what came of it goes to reconcile/reporter and from there back over
+// io/rabbit. Stopping the agent stops no tunnel.
+import type { AgentConfig } from "./config.ts";
+import type { CharonPlanOptions } from "./core/charon-step.ts";
+import type { EspBackEnd } from "./core/guard.ts";
+import type { RouterId } from "./core/ids.ts";
+import type { Plumbing } from "./core/model.ts";
+import type { Attachment } from "./core/network.ts";
+import type { Clock } from "./core/ports.ts";
+import type { AgentState } from "./core/status.ts";
+import { startControlServer, startHealthServer, type ApiServer, type OrderAnswer } from "./io/api/server.ts";
+import { createIke, fingerprintsOfTexts } from "./io/charon/ike.ts";
+import { createKernelNetwork } from "./io/kernel/network.ts";
+import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
+import { createLog, type Logger } from "./io/log.ts";
+import { createMetrics } from "./io/metrics.ts";
+import { createBroker, type Broker } from "./io/rabbit/broker.ts";
+import { createControlPlane } from "./io/rabbit/control-plane.ts";
+import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
+import { createNotifier } from "./io/systemd.ts";
+import { Loop } from "./reconcile/loop.ts";
+import { Reconciler, type ReconcileOptions } from "./reconcile/reconcile.ts";
+import { Reporter } from "./reconcile/reporter.ts";
+import {
+  ADDED_TO_AGENT,
+  AGENT_TOPIC,
+  AGENT_UPDATED,
+  decodeAddedArgs,
+  decodeRemovedArgs,
+  decodeServiceUpdatedArgs,
+  REMOVED_FROM_AGENT,
+  SERVICE_UPDATED,
+} from "./wire/neutron/rpc.ts";
+import { parseTransportUrl } from "./wire/oslo/transport-url.ts";
+
+const PASSES_AT_ONCE = 16;
+const DIFFERING_GRACE_MS = 30_000;
+const CONNECT_TIMEOUT_MS = 30_000;
+const YIELD_MS = 500;
+
+const systemClock: Clock = {
+  nowMs: () => Date.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return () => clearTimeout(timer);
+  },
+  random: () => Math.random(),
+};
+
+/** Runs until the signal aborts; everything it opened is closed then, and every tunnel is as it was. */
+export async function runAgent(config: AgentConfig, signal: AbortSignal): Promise<void> {
+  const startedAtMs = Date.now();
+  const log = createLog(config.log);
+  const metrics = createMetrics({ version: config.version });
+  const notifier = createNotifier(config.serviceManager.notifySocket, (err) => log.warn({ err }, "systemd not told"));
+  const closers: (() => Promise<void> | void)[] = [];
+  try {
+    // First, since it tells whether another agent has this machine.
+    let state: () => AgentState = () => ({
+      version: 1,
+      host: config.host,
+      startedAtMs,
+      espBackEnd: "userland",
+      brokerConnected: false,
+      desired: "unknown",
+      routers: [],
+    });
+    let orders: Orders = { sync: () => false, teardown: () => false };
+    const answer = (isKnown: boolean): OrderAnswer => ({ kind: isKnown ? "done" : "unknownRouter" });
+    const onFailure = (err: unknown, request: string): void => log.error({ err, request }, "request not answered");
+    const control = await startControlServer(
+      config.controlSocket,
+      {
+        state: () => state(),
+        sync: (router) => answer(orders.sync(router)),
+        teardown: (router) => answer(orders.teardown(router)),
+      },
+      { onFailure },
+    );
+    closers.push(() => control.close());
+
+    const key = loadNodeKey(config.stateDirectory, log);
+    const network = createKernelNetwork();
+    closers.push(() => network.close());
+    const espBackEnd = config.espBackEnd === "auto" ? await network.probeEspBackEnd() : config.espBackEnd;
+    log.info({ host: config.host, espBackEnd, version: config.version }, "agent starts");
+
+    const ike = createIke({
+      key,
+      executable: config.charonPath,
+      runDirectory: config.runDirectory,
+      socketDirectory: config.charonSocketDirectory,
+      espBackEnd,
+      retransmission: config.retransmit,
+      namespace: { path: (name) => `${NAMESPACE_DIRECTORY}/${name}`, inode: namespaceInode },
+      onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
+      onLog: (router, line) => log.debug({ router, group: line.group, line: line.text }, "charon says"),
+      nowMs: systemClock.nowMs,
+    });
+    closers.push(() => ike.close());
+
+    const broker = brokerOf(config, log, (message) => {
+      metrics.message(
+        message.method,
+        message.result === "ok" ? "ok" : message.result === "failed" ? "failed" : "rejected",
+      );
+    });
+    const controlPlane = createControlPlane(broker, { host: config.host, timeoutMs: config.rpcTimeoutSeconds * 1000 });
+    const ports = { network, ike, clock: systemClock };
+    const reporter = new Reporter(controlPlane, systemClock, { onReport: (result) => metrics.reportDone(result) }, log);
+    const options = reconcileOptions(config, key, espBackEnd);
+    const reconciler = new Reconciler(
+      ports,
+      options,
+      {
+        onStep: (step, result) => metrics.stepDone(step, result),
+        onCharonStart: (router, isRestart) => {
+          if (isRestart) metrics.charonRestarted(router);
+        },
+        onInternalError: () => metrics.internalError(),
+      },
+      log,
+    );
+    const loop = new Loop(
+      ports,
+      controlPlane,
+      reconciler,
+      reporter,
+      createSnapshotStore(config.stateDirectory, key, log),
+      {
+        reconcile: options,
+        retry: config.retry,
+        fetchIntervalMs: config.fetchIntervalSeconds * 1000,
+        passIntervalMs: config.passIntervalSeconds * 1000,
+        listSasIntervalMs: config.listSasIntervalSeconds * 1000,
+        removal: {
+          confirmMs: config.removal.absenceConfirmSeconds * 1000,
+          massCount: config.removal.massCount,
+          massPercent: config.removal.massPercent,
+        },
+        passesAtOnce: PASSES_AT_ONCE,
+      },
+      {
+        onState: (router) => metrics.setRouter(router),
+        onForgotten: (router) => metrics.forgetRouter(router),
+        onPass: (outcome, durationMs) => metrics.passDone(outcome.kind, durationMs / 1000),
+        onFetch: (result) => metrics.fetchDone(result),
+      },
+      log,
+    );
+    state = () => ({
+      version: 1,
+      host: config.host,
+      startedAtMs,
+      espBackEnd,
+      brokerConnected: broker.isConnected,
+      desired: loop.desired.kind,
+      ...(loop.lastFetchAtMs === undefined ? {} : { lastFetchAtMs: loop.lastFetchAtMs }),
+      routers: loop.states(),
+    });
+    orders = { sync: (router) => loop.sync(router), teardown: (router) => loop.teardown(router) };
+
+    serveControlPlane(broker, config.host, loop);
+    broker.onConnected(() => {
+      metrics.brokerConnected(true);
+      loop.connected();
+    });
+    broker.onDisconnected(() => {
+      metrics.brokerConnected(false);
+      loop.disconnected();
+    });
+    closers.push(() => broker.close());
+    closers.push(() => reporter.close());
+    closers.push(() => loop.close());
+    if (config.http.enabled) {
+      const health = await healthServer(config, metrics, broker, loop, onFailure);
+      closers.push(() => health.close());
+    }
+    loop.start();
+    broker.start();
+    closers.push(keepWatchdog(config, notifier.watchdog));
+    notifier.ready();
+    await aborted(signal);
+    log.info("agent stops, tunnels stay up");
+    notifier.stopping();
+  } finally {
+    // Backwards: what was opened last may use what was opened first.
+    for (const close of closers.reverse()) await close();
+  }
+}
+
+type Orders = {
+  readonly sync: (router: RouterId | undefined) => boolean;
+  readonly teardown: (router: RouterId | undefined) => boolean;
+};
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+
+function brokerOf(
+  config: AgentConfig,
+  log: Logger,
+  onMessage: NonNullable<Parameters<typeof createBroker>[0]["onMessage"]>,
+): Broker {
+  return createBroker({
+    url: parseTransportUrl(config.transportUrl),
+    exchange: config.exchange,
+    topology: config.amqp,
+    programName: "swanherd-agent",
+    log,
+    onMessage,
+  });
+}
+
+/** The methods that a Neutron server calls and casts (neutron-vpnaas, device_drivers/ipsec.py and ovn_ipsec.py). */
+function serveControlPlane(broker: Broker, host: string, loop: Loop): void {
+  const done = Promise.resolve(null);
+  broker.serve(`${AGENT_TOPIC}.${host}`, {
+    [SERVICE_UPDATED]: (args) => {
+      loop.serviceUpdated(decodeServiceUpdatedArgs(args));
+      return done;
+    },
+    // Answered at once: the server binds the ports only after the reply, so waiting for them would never end.
+    [ADDED_TO_AGENT]: (args) => {
+      loop.addedToAgent(decodeAddedArgs(args));
+      return done;
+    },
+    [REMOVED_FROM_AGENT]: (args) => {
+      loop.removedFromAgent(decodeRemovedArgs(args));
+      return done;
+    },
+    [AGENT_UPDATED]: () => {
+      loop.fetch(AGENT_UPDATED);
+      return done;
+    },
+  });
+}
+
+function reconcileOptions(
+  config: AgentConfig,
+  key: CharonPlanOptions["key"],
+  espBackEnd: EspBackEnd,
+): ReconcileOptions {
+  return {
+    host: config.host,
+    espBackEnd,
+    initiateRetry: config.initiateRetry,
+    restart: config.retry,
+    attachment: (router, network) => attachmentOf(config, router, network),
+    charonPlan: {
+      key,
+      splitChildren: config.splitChildren,
+      updateWindowMs: config.pskReauthTimeoutSeconds * 1000,
+      differingGraceMs: DIFFERING_GRACE_MS,
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      yieldMs: YIELD_MS,
+      ...fingerprintsOfTexts(key, espBackEnd),
+    },
+  };
+}
+
+/** Without a network, for a removal, the bridge does not matter. */
+function attachmentOf(
+  { attachment }: AgentConfig,
+  router: RouterId,
+  network: Plumbing["external"]["network"] | undefined,
+): Attachment | string {
+  const routerNamespace = attachment.routerNamespace.replace("{id}", router);
+  if (network === undefined) return { bridge: "", routerNamespace };
+  const bridge = attachment.bridges[network.name] ?? attachment.bridges[network.id];
+  if (bridge !== undefined) return { bridge, routerNamespace };
+  return `attachment.bridges names no bridge for external network "${network.name}" (${network.id}); add one and restart`;
+}
+
+function healthServer(
+  config: AgentConfig,
+  metrics: ReturnType<typeof createMetrics>,
+  broker: Broker,
+  loop: Loop,
+  onFailure: (err: unknown, request: string) => void,
+): Promise<ApiServer> {
+  return startHealthServer(
+    config.http,
+    {
+      metricsContentType: metrics.contentType,
+      metrics: () => metrics.text(),
+      health: () => ({ missing: [] }),
+      ready: () => ({
+        missing: [
+          ...(broker.isConnected ? [] : ["broker: not connected"]),
+          ...(loop.desired.kind === "fetched" ? [] : [`control plane: desired state is ${loop.desired.kind}`]),
+        ],
+      }),
+    },
+    { onFailure },
+  );
+}
+
+/** Tells systemd that the event loop turns, at half the interval that it asks for (sd_watchdog_enabled(3)). */
+function keepWatchdog(config: AgentConfig, tell: () => void): () => void {
+  const { watchdogMs } = config.serviceManager;
+  if (watchdogMs === undefined) return () => undefined;
+  const timer = setInterval(tell, watchdogMs / 2);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,69 @@
+// What the agent keeps on disk over a restart: this node's key, and the last snapshot. Mode 0600, written atomically.
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { NodeKey } from "../core/fingerprint.ts";
+
+const KEY_BYTES = 32;
+const MAC_CHARACTERS = 64;
+
+function writePrivately(path: string, content: string | Uint8Array): void {
+  const beside = `${path}.new`;
+  rmSync(beside, { force: true }); // its mode would stay
+  writeFileSync(beside, content, { mode: 0o600, flush: true });
+  renameSync(beside, path);
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The random key of this node. A lost or damaged one is made anew: then nothing that charon holds can be proved to be
+ * what we loaded, and every connection is re-authenticated once.
+ */
+export function loadNodeKey(stateDirectory: string, log: Logger): NodeKey {
+  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
+  const path = join(stateDirectory, "node.key");
+  const found = readIfThere(path);
+  if (found?.length === KEY_BYTES) return found;
+  if (found !== undefined) log.warn({ path, bytes: found.length }, "node key is damaged, making a new one");
+  const key = randomBytes(KEY_BYTES);
+  writePrivately(path, key);
+  return key;
+}
+
+/** The snapshot file: a MAC under the node's key, then the text. What does not prove to be ours is not believed. */
+export function createSnapshotStore(stateDirectory: string, key: NodeKey, log: Logger) {
+  const path = join(stateDirectory, "snapshot");
+  const macOf = (text: string): string => createHmac("sha256", key).update("snapshot\0").update(text).digest("hex");
+  let stored: string | undefined;
+  return {
+    load(): string | undefined {
+      const content = readIfThere(path)?.toString("utf8");
+      if (content === undefined) return undefined;
+      const mac = Buffer.from(content.slice(0, MAC_CHARACTERS));
+      const text = content.slice(MAC_CHARACTERS + 1);
+      const expected = Buffer.from(macOf(text));
+      if (mac.length !== expected.length || !timingSafeEqual(mac, expected)) {
+        log.warn({ path }, "snapshot is damaged or of another node key, waiting for the control plane instead");
+        return undefined;
+      }
+      stored = text;
+      return text;
+    },
+
+    save(text: string): void {
+      if (text === stored) return;
+      mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
+      writePrivately(path, `${macOf(text)}\n${text}`);
+      stored = text;
+    },
+  };
+}

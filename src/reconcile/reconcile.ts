@@ -1,0 +1,332 @@
+// One pass over one router: observe, plan, apply, outcome. It remembers between passes only what cannot be read back.
+import type { Logger } from "pino";
+import { backoffMs, earlier } from "../core/backoff.ts";
+import type { CharonPlanOptions } from "../core/charon-step.ts";
+import type { Fault } from "../core/connection-status.ts";
+import { AgentError, UnavailableError } from "../core/errors.ts";
+import type { EspBackEnd } from "../core/guard.ts";
+import type { ConnectionId, RouterId } from "../core/ids.ts";
+import type { DesiredConnection, DesiredRouter, Plumbing } from "../core/model.ts";
+import { networkConfig, networkScope, type Attachment } from "../core/network.ts";
+import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
+import { ownerAlias } from "../core/names.ts";
+import type { Notes, ObservedCharon } from "../core/observed.ts";
+import type { Grouping } from "../core/peers.ts";
+import { planCharon } from "../core/plan.ts";
+import type { Clock, Ike, Network } from "../core/ports.ts";
+import type { ReasonCode } from "../core/reason.ts";
+import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
+import { noteProgress, notesFor, refreshNotes } from "./upkeep.ts";
+
+export type ReconcileOptions = {
+  readonly host: string;
+  readonly espBackEnd: EspBackEnd;
+  readonly charonPlan: CharonPlanOptions;
+  readonly initiateRetry: { readonly baseMs: number; readonly capMs: number };
+  readonly restart: { readonly baseMs: number; readonly capMs: number };
+  /** Where a router's veths are attached; text when the configuration does not say. */
+  readonly attachment: (router: RouterId, network: Plumbing["external"]["network"] | undefined) => Attachment | string;
+};
+
+export type Ports = { readonly network: Network; readonly ike: Ike; readonly clock: Clock };
+
+export type Observer = {
+  readonly onStep: (step: string, result: "ok" | "failed") => void;
+  readonly onCharonStart: (router: RouterId, isRestart: boolean) => void;
+  readonly onInternalError: () => void;
+};
+
+/** What one router's passes leave to the next. */
+export type RouterMemory = {
+  readonly router: RouterId;
+  /** What the guard was last made from: what has left the list since stays guarded until its SAs are gone. */
+  applied: DesiredRouter | undefined;
+  notes: Notes | undefined;
+  charon: ObservedCharon;
+  grouping: Grouping | undefined;
+  inSync: ReadonlySet<ConnectionId>;
+  fault: Fault | undefined;
+  /** When charon was started, for the pauses between restarts. */
+  charonStartsMs: number[];
+};
+
+export const emptyMemory = (router: RouterId): RouterMemory => ({
+  router,
+  applied: undefined,
+  notes: undefined,
+  charon: { kind: "absent" },
+  grouping: undefined,
+  inSync: new Set(),
+  fault: undefined,
+  charonStartsMs: [],
+});
+
+export type Outcome =
+  | { readonly kind: "converged"; readonly steps: number; readonly wakeAtMs: number | undefined }
+  | {
+      readonly kind: "incomplete";
+      readonly steps: number;
+      readonly wakeAtMs: number | undefined;
+      readonly failure: Error;
+    }
+  | { readonly kind: "waiting"; readonly on: "control plane" };
+
+/** What is looked at: everything, or charon only, when only an SA changed. */
+export type PassScope = "everything" | "charon";
+
+// A pass reads back what it did; a world that still differs then is looked at again later, not for ever.
+const MAX_ROUNDS = 4;
+const CRASH_WINDOW_MS = 60_000;
+const CRASHES_OF_A_LOOP = 4;
+
+export class Reconciler {
+  readonly #ports: Ports;
+  readonly #options: ReconcileOptions;
+  readonly #observer: Observer;
+  readonly #log: Logger;
+
+  constructor(ports: Ports, options: ReconcileOptions, observer: Observer, log: Logger) {
+    this.#ports = ports;
+    this.#options = options;
+    this.#observer = observer;
+    this.#log = log;
+  }
+
+  /** Brings one router's network and charon to what is desired. Throws only when the signal aborts. */
+  async pass(
+    desired: DesiredRouter,
+    from: "remembered" | "fetched",
+    scope: PassScope,
+    memory: RouterMemory,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined };
+    try {
+      const lingering = lingeringGuard(desired, memory.applied);
+      const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
+      if (scope === "everything" || lingering.length > 0) {
+        if (!(await this.#network(guarded, from, run, signal))) return { kind: "waiting", on: "control plane" };
+      }
+      await this.#charon(desired, memory, run, signal);
+      if (lingering.length > 0 && run.failure === undefined) await this.#network(desired, from, run, signal);
+      if (run.failure === undefined) memory.applied = desired;
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#internal(desired.id, error, run);
+    }
+    this.#setFault(memory, run, scope);
+    const { steps, wakeAtMs, failure } = run;
+    return failure === undefined
+      ? { kind: "converged", steps, wakeAtMs }
+      : { kind: "incomplete", steps, wakeAtMs, failure };
+  }
+
+  /** Takes a router away: charon first, which tells its peers, the guard with the namespace last. */
+  async remove(router: RouterId, memory: RouterMemory, signal: AbortSignal): Promise<Outcome> {
+    const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined };
+    try {
+      await this.#ports.ike.remove(router, signal);
+      const attachment = this.#options.attachment(router, undefined);
+      if (typeof attachment === "string") throw new UnavailableError("BRIDGE_MISSING", attachment);
+      const target = networkScope(router, attachment, this.#options.host);
+      const observed = await this.#ports.network.observe(target, signal);
+      await this.#applyNetwork(planNetworkRemoval(target, observed), run, signal);
+      Object.assign(memory, emptyMemory(router));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof AgentError) run.failure = error;
+      else this.#internal(router, error, run);
+    }
+    return run.failure === undefined
+      ? { kind: "converged", steps: run.steps, wakeAtMs: undefined }
+      : { kind: "incomplete", steps: run.steps, wakeAtMs: undefined, failure: run.failure };
+  }
+
+  /** False when there is nothing to repair and nothing may be made: remembered state creates no router. */
+  async #network(
+    desired: DesiredRouter,
+    from: "remembered" | "fetched",
+    run: Run,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    if (desired.plumbing.kind === "unknown") {
+      this.#fail(run, new UnavailableError("NAMESPACE_MISSING", desired.plumbing.why), "plumbing-failed");
+      return true;
+    }
+    const plumbing = desired.plumbing.value;
+    const attachment = this.#options.attachment(desired.id, plumbing.external.network);
+    if (typeof attachment === "string") {
+      this.#fail(run, new UnavailableError("BRIDGE_MISSING", attachment), "plumbing-failed");
+      return true;
+    }
+    const { host, espBackEnd } = this.#options;
+    const config = networkConfig({ router: desired, plumbing, attachment, host, espBackEnd });
+    try {
+      const observed = await this.#ports.network.observe(config, signal);
+      if (from === "remembered" && !observed.namespaceExists) return false;
+      await this.#applyNetwork(planNetwork(config, observed), run, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof AgentError)) throw error;
+      this.#fail(run, error, error.code === "NAMESPACE_MISSING" ? "namespace-missing" : "plumbing-failed");
+    }
+    return true;
+  }
+
+  async #applyNetwork(steps: readonly NetworkStep[], run: Run, signal: AbortSignal): Promise<void> {
+    for (const step of steps) {
+      signal.throwIfAborted();
+      try {
+        await this.#ports.network.apply(step, signal);
+        this.#observer.onStep(step.kind, "ok");
+        run.steps += 1;
+      } catch (error) {
+        this.#observer.onStep(step.kind, "failed");
+        throw error;
+      }
+    }
+  }
+
+  async #charon(desired: DesiredRouter, memory: RouterMemory, run: Run, signal: AbortSignal): Promise<void> {
+    const { ike, clock } = this.#ports;
+    const isWanted = desired.connections.some((connection) => connection.kind === "usable");
+    memory.charon = await ike.observe(desired.id, signal);
+    if (memory.charon.kind === "absent") {
+      memory.inSync = new Set();
+      if (!isWanted || !(await this.#start(desired.id, memory, run, signal))) return;
+      memory.charon = await ike.observe(desired.id, signal);
+    }
+    const plan = this.#options.charonPlan;
+    for (let round = 1; memory.charon.kind === "up"; round += 1) {
+      const observed = memory.charon;
+      const nowMs = clock.nowMs();
+      memory.notes = notesFor(memory.notes, observed);
+      refreshNotes(memory.notes, observed, desired.connections, nowMs, plan.splitChildren);
+      const planned = planCharon(desired.connections, observed, memory.notes, nowMs, plan);
+      noteProgress(memory.notes, planned, desired.connections, nowMs, plan.differingGraceMs);
+      memory.grouping = planned.grouping;
+      memory.inSync = planned.inSync;
+      run.wakeAtMs = planned.wakeAtMs;
+      const count = planned.groups.reduce((sum, group) => sum + group.steps.length, 0);
+      if (count === 0) break;
+      if (round > MAX_ROUNDS) {
+        run.wakeAtMs = earlier(run.wakeAtMs, nowMs + this.#options.restart.baseMs);
+        break;
+      }
+      run.steps += count;
+      const failures = await applyGroups(planned.groups, memory.notes, this.#applier(desired.id), signal);
+      for (const failure of failures) this.#stepFailed(desired.id, failure, run);
+      memory.charon = await ike.observe(desired.id, signal);
+      if (failures.length > 0) break;
+    }
+    if (memory.charon.kind === "failing")
+      this.#fail(run, new UnavailableError("CHARON_DOWN", memory.charon.why), "charon-down");
+    if (!isWanted && memory.charon.kind === "up") {
+      await ike.remove(desired.id, signal);
+      memory.charon = { kind: "absent" };
+    }
+  }
+
+  /** False when it is not the time yet, or it failed. */
+  async #start(router: RouterId, memory: RouterMemory, run: Run, signal: AbortSignal): Promise<boolean> {
+    const { ike, clock } = this.#ports;
+    const nowMs = clock.nowMs();
+    memory.charonStartsMs = memory.charonStartsMs.filter((atMs) => nowMs - atMs < CRASH_WINDOW_MS);
+    const starts = memory.charonStartsMs;
+    const last = starts.at(-1);
+    if (last !== undefined && starts.length > 1) {
+      const { baseMs, capMs } = this.#options.restart;
+      // Without jitter: a router's own crashes do not meet those of others.
+      const dueAtMs = last + backoffMs(starts.length - 2, baseMs, capMs, 1);
+      if (dueAtMs > nowMs) {
+        run.wakeAtMs = earlier(run.wakeAtMs, dueAtMs);
+        const isLoop = starts.length >= CRASHES_OF_A_LOOP;
+        const text = isLoop
+          ? `charon ended ${String(starts.length)} times within a minute; see its log`
+          : "charon ended";
+        this.#fail(run, new UnavailableError("CHARON_DOWN", text), isLoop ? "charon-crash-looping" : "charon-down");
+        return false;
+      }
+    }
+    starts.push(nowMs);
+    this.#observer.onCharonStart(router, last !== undefined);
+    try {
+      await ike.start(router, signal);
+      run.steps += 1;
+      this.#log.info({ router }, "charon started");
+      return true;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof AgentError)) throw error;
+      this.#fail(run, error, "charon-down");
+      return false;
+    }
+  }
+
+  #applier(router: RouterId): Applier {
+    const { ike, clock } = this.#ports;
+    const { charonPlan, initiateRetry } = this.#options;
+    return { router, ike, clock, key: charonPlan.key, initiateRetry, onStep: this.#observer.onStep };
+  }
+
+  /** A refused load is that connection's ERROR and told as such; other failures are tried again. */
+  #stepFailed(router: RouterId, { step, error }: StepFailure, run: Run): void {
+    if (error instanceof AgentError) {
+      this.#log.warn({ router, step: step.kind, code: error.code, err: error }, "step of a pass failed, will retry");
+      run.failure ??= error;
+    } else this.#internal(router, error, run);
+  }
+
+  #fail(run: Run, error: AgentError, code: ReasonCode): void {
+    run.failure ??= error;
+    run.faultCode ??= { code, text: error.message };
+  }
+
+  #internal(router: RouterId, error: unknown, run: Run): void {
+    this.#observer.onInternalError();
+    const err = error instanceof Error ? error : new Error(String(error));
+    this.#log.error({ router, code: "INTERNAL", err }, "internal error in a pass: please report it");
+    run.failure ??= err;
+    run.faultCode ??= { code: "internal-error", text: `internal error: ${err.message}; the agent's log has the stack` };
+  }
+
+  #setFault(memory: RouterMemory, run: Run, scope: PassScope): void {
+    const cause = run.faultCode;
+    if (cause === undefined) {
+      // A look at charon alone does not prove that the plumbing is whole again.
+      const isPlumbing =
+        memory.fault?.cause.code === "plumbing-failed" || memory.fault?.cause.code === "namespace-missing";
+      if (scope === "everything" || !isPlumbing) memory.fault = undefined;
+      return;
+    }
+    const sinceMs = memory.fault?.cause.code === cause.code ? memory.fault.sinceMs : this.#ports.clock.nowMs();
+    const isFinal = cause.code === "internal-error" || cause.code === "charon-crash-looping";
+    memory.fault = { cause, sinceMs, isFinal };
+  }
+}
+
+type Run = {
+  steps: number;
+  wakeAtMs: number | undefined;
+  failure: Error | undefined;
+  faultCode: { readonly code: ReasonCode; readonly text: string } | undefined;
+};
+
+/** Connections, or subnets of them, that left the list: guarded until their SAs are gone. */
+function lingeringGuard(desired: DesiredRouter, applied: DesiredRouter | undefined): DesiredConnection[] {
+  const wanted = new Map(desired.connections.map((connection) => [connection.id, JSON.stringify(connection.guarded)]));
+  return (applied?.connections ?? [])
+    .filter((connection) => wanted.get(connection.id) !== JSON.stringify(connection.guarded))
+    .map(({ id, service, name, guarded, reportedStatus }) => ({
+      id,
+      service,
+      name,
+      guarded,
+      reportedStatus,
+      kind: "disabled" as const,
+      why: "connection" as const,
+    }));
+}
+
+/** The alias that marks what this agent made. */
+export const aliasOf = (options: Pick<ReconcileOptions, "host">): string => ownerAlias(options.host);

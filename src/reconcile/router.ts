@@ -1,0 +1,285 @@
+// One router's queue: what wakes it, when it runs, and what it knows. Routers never wait for each other.
+import type { Logger } from "pino";
+import { backoffMs, earlier } from "../core/backoff.ts";
+import { connectionStates, serviceStates } from "../core/connection-status.ts";
+import type { ConnectionId, RouterId } from "../core/ids.ts";
+import type { DesiredRouter } from "../core/model.ts";
+import { networkScope } from "../core/network.ts";
+import { namespaceName } from "../core/names.ts";
+import { peerNameOf } from "../core/peers.ts";
+import type { CharonEvent } from "../core/ports.ts";
+import type { ConnectionState, RouterState } from "../core/status.ts";
+import {
+  emptyMemory,
+  type Outcome,
+  type PassScope,
+  type Ports,
+  type ReconcileOptions,
+  type Reconciler,
+  type RouterMemory,
+} from "./reconcile.ts";
+
+export type WorkerOptions = Pick<ReconcileOptions, "attachment" | "host"> & {
+  readonly retry: { readonly baseMs: number; readonly capMs: number };
+  readonly splitChildren: boolean;
+};
+
+export type WorkerHooks = {
+  readonly onState: (state: RouterState) => void;
+  readonly onPass: (outcome: Outcome, durationMs: number) => void;
+  /** The router is gone, as it was told. */
+  readonly onRemoved: (router: RouterId) => void;
+  /** At most so many passes run at once. */
+  readonly turn: <T>(run: () => Promise<T>) => Promise<T>;
+};
+
+type Wanted =
+  | { readonly kind: "unknown" }
+  | { readonly kind: "present"; readonly router: DesiredRouter; readonly from: "remembered" | "fetched" }
+  | { readonly kind: "gone" };
+
+// Our own changes come back as kernel events too, in bursts.
+const KERNEL_EVENT_SETTLE_MS = 100;
+
+export class RouterWorker {
+  readonly id: RouterId;
+  readonly #ports: Ports;
+  readonly #reconciler: Reconciler;
+  readonly #options: WorkerOptions;
+  readonly #hooks: WorkerHooks;
+  readonly #log: Logger;
+  readonly #stop = new AbortController();
+  readonly #memory: RouterMemory;
+  #wanted: Wanted = { kind: "unknown" };
+  #isPaused = false;
+  #due: PassScope | undefined;
+  #running: Promise<void> | undefined;
+  #cancelTimer: (() => void) | undefined;
+  #cancelSettle: (() => void) | undefined;
+  #unwatch: (() => void)[] = [];
+  #failures = 0;
+  #state: RouterState | undefined;
+
+  constructor(
+    id: RouterId,
+    ports: Ports,
+    reconciler: Reconciler,
+    options: WorkerOptions,
+    hooks: WorkerHooks,
+    log: Logger,
+  ) {
+    this.id = id;
+    this.#ports = ports;
+    this.#reconciler = reconciler;
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#log = log;
+    this.#memory = emptyMemory(id);
+  }
+
+  get state(): RouterState | undefined {
+    return this.#state;
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  want(router: DesiredRouter, from: "remembered" | "fetched"): void {
+    this.#wanted = { kind: "present", router, from };
+    this.wake("everything");
+  }
+
+  /** Believed to be gone: it is taken away. */
+  wantGone(): void {
+    this.#wanted = { kind: "gone" };
+    this.wake("everything");
+  }
+
+  /** Takes the router away until `resume`. */
+  pause(): void {
+    this.#isPaused = true;
+    this.wake("everything");
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#failures = 0;
+    this.wake("everything");
+  }
+
+  wake(scope: PassScope): void {
+    if (this.#stop.signal.aborted) return;
+    this.#due = this.#due === "everything" ? "everything" : scope;
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  #isStopping(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#cancelTimer?.();
+    this.#cancelSettle?.();
+    for (const unwatch of this.#unwatch) unwatch();
+    this.#unwatch = [];
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#due !== undefined && !this.#stop.signal.aborted) {
+      await this.#hooks.turn(() => this.#pass());
+    }
+  }
+
+  async #pass(): Promise<void> {
+    const scope = this.#due;
+    this.#due = undefined;
+    if (scope === undefined || this.#wanted.kind === "unknown" || this.#stop.signal.aborted) return;
+    this.#cancelTimer?.();
+    const startedAtMs = performance.now();
+    const isRemoval = this.#wanted.kind === "gone" || this.#isPaused;
+    if (!isRemoval) this.#watch();
+    let outcome: Outcome;
+    try {
+      outcome =
+        this.#wanted.kind === "gone" || this.#isPaused
+          ? await this.#reconciler.remove(this.id, this.#memory, this.#stop.signal)
+          : await this.#reconciler.pass(this.#wanted.router, this.#wanted.from, scope, this.#memory, this.#stop.signal);
+    } catch (error) {
+      if (!this.#isStopping()) throw error;
+      return; // what is there stays as it is
+    }
+    this.#hooks.onPass(outcome, performance.now() - startedAtMs);
+    this.#tell(outcome);
+    this.#schedule(outcome);
+    if (isRemoval && outcome.kind === "converged") this.#removed();
+  }
+
+  #removed(): void {
+    for (const unwatch of this.#unwatch) unwatch();
+    this.#unwatch = [];
+    if (this.#wanted.kind === "gone") this.#hooks.onRemoved(this.id);
+  }
+
+  #tell(outcome: Outcome): void {
+    if (this.#wanted.kind !== "present") return;
+    const { router } = this.#wanted;
+    const nowMs = this.#ports.clock.nowMs();
+    const { charon, grouping, notes, inSync, fault } = this.#memory;
+    const previous = new Map<ConnectionId, ConnectionState>(this.#state?.connections.map((c) => [c.id, c]));
+    const { splitChildren } = this.#options;
+    const connections = connectionStates({
+      router,
+      charon,
+      grouping,
+      notes,
+      inSync,
+      fault,
+      previous,
+      nowMs,
+      splitChildren,
+    });
+    const isWanted = router.connections.some((connection) => connection.kind === "usable");
+    this.#state = {
+      id: this.id,
+      namespace: namespaceName(this.id),
+      charon:
+        !isWanted || this.#isPaused
+          ? "not-wanted"
+          : charon.kind === "up"
+            ? "up"
+            : charon.kind === "absent"
+              ? "down"
+              : "starting",
+      services: serviceStates(router, charon, fault, nowMs),
+      connections,
+      lastPassAtMs: nowMs,
+      ...(outcome.kind === "incomplete" ? { lastFailure: outcome.failure.message } : {}),
+    };
+    this.#hooks.onState(this.#state);
+  }
+
+  #schedule(outcome: Outcome): void {
+    const { clock } = this.#ports;
+    let atMs = outcome.kind === "waiting" ? undefined : outcome.wakeAtMs;
+    if (outcome.kind === "incomplete") {
+      const { baseMs, capMs } = this.#options.retry;
+      const delayMs = backoffMs(this.#failures, baseMs, capMs, clock.random());
+      this.#failures += 1;
+      atMs = earlier(atMs, clock.nowMs() + delayMs);
+      this.#log.warn(
+        { router: this.id, attempt: this.#failures, retryDelayMs: delayMs, err: outcome.failure },
+        "router not converged, will retry",
+      );
+    } else if (this.#failures > 0 && outcome.kind === "converged") {
+      this.#log.info({ router: this.id, attempts: this.#failures }, "router converged again");
+      this.#failures = 0;
+    }
+    if (atMs === undefined) return;
+    const scope: PassScope = outcome.kind === "incomplete" ? "everything" : "charon";
+    this.#cancelTimer = clock.after(Math.max(0, atMs - clock.nowMs()), () => this.wake(scope));
+  }
+
+  #watch(): void {
+    if (this.#unwatch.length > 0) return;
+    this.#unwatch.push(this.#ports.ike.watch(this.id, (event) => this.#onCharon(event)));
+    const network =
+      this.#wanted.kind === "present" && this.#wanted.router.plumbing.kind === "known"
+        ? this.#wanted.router.plumbing.value.external.network
+        : undefined;
+    const attachment = this.#options.attachment(this.id, network);
+    if (typeof attachment === "string") return;
+    const scope = networkScope(this.id, attachment, this.#options.host);
+    this.#unwatch.push(this.#ports.network.watch(scope, () => this.#onKernel()));
+  }
+
+  #onKernel(): void {
+    this.#cancelSettle?.();
+    this.#cancelSettle = this.#ports.clock.after(KERNEL_EVENT_SETTLE_MS, () => this.wake("everything"));
+  }
+
+  #onCharon(event: CharonEvent): void {
+    const { notes } = this.#memory;
+    switch (event.kind) {
+      case "sasChanged":
+        this.wake("charon");
+        return;
+      case "connected":
+        this.wake("charon");
+        return;
+      case "lost":
+        this.#log.warn({ router: this.id }, "charon is gone, looking after it");
+        this.wake("everything");
+        return;
+      case "changedByOthers":
+        if (notes === undefined) return;
+        this.#log.warn({ router: this.id }, "charon was changed by somebody else, loading everything again");
+        notes.loadedPeers.clear();
+        notes.loadedSecrets.clear();
+        this.wake("charon");
+        return;
+      case "failed": {
+        const peer = this.#peerOf(event.peer);
+        if (notes === undefined || peer === undefined) return;
+        notes.failures.set(peer, event.failure);
+        this.wake("charon");
+        return;
+      }
+      default:
+        return event satisfies never;
+    }
+  }
+
+  /** charon names no connection before it has chosen one; with a single peer there is no doubt whose it is. */
+  #peerOf(name: string | undefined): string | undefined {
+    if (this.#wanted.kind !== "present") return undefined;
+    const tunnels = this.#wanted.router.connections.flatMap((c) => (c.kind === "usable" ? [c.tunnel] : []));
+    const peers = [...new Set<string>(tunnels.map(peerNameOf))];
+    if (name !== undefined && peers.includes(name)) return name;
+    return peers.length === 1 ? peers[0] : undefined;
+  }
+}
