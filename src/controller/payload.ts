@@ -77,12 +77,16 @@ export function subnetInfo({ subnets }: Payloads, id: string): unknown {
  */
 export function routerTexts(payloads: Payloads): ReadonlyMap<string, { readonly host: string; readonly text: string }> {
   const unsaid: StatusOf = () => "";
+  const told = new Map<string, unknown[]>();
+  for (const service of payloads.services) {
+    const before = told.get(service.routerId) ?? [];
+    before.push(encodeOne(service, payloads.secrets, unsaid));
+    told.set(service.routerId, before);
+  }
   return new Map(
     [...payloads.routers].map(([router, { host, transit }]) => {
-      const services = payloads.services.filter(({ routerId }) => routerId === router);
-      const told = services.map((service) => encodeOne(service, payloads.secrets, unsaid));
       const subnets = transit.externalNetwork.subnets.map(({ id }) => subnetInfo(payloads, id));
-      return [router, { host, text: JSON.stringify([told, encodeTransitDetails(transit), subnets]) }];
+      return [router, { host, text: JSON.stringify([told.get(router), encodeTransitDetails(transit), subnets]) }];
     }),
   );
 }
