@@ -205,21 +205,18 @@ function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>
   if (document.contents !== null && !isMap(document.contents)) {
     return invalid([`${file}:1: wants a map of keys and values`]);
   }
-  const found = (document.toJS() ?? {}) as Record<string, unknown>;
+  const found = plainOf(document);
+  if (typeof found === "string") return invalid([`${file}:1: ${found}`]);
   const parsed = schema.safeParse({ ...machineDefaults, ...found });
-  const problems = parsed.success
-    ? []
-    : parsed.error.issues
-        .flatMap((issue) => explain(issue, schema))
-        .map(
-          ({ at, says }) => `${file}:${lineOf(document, lines, at)}: ${at.length === 0 ? "" : `${dotted(at)} `}${says}`,
-        );
+  const explained = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, schema));
   // Looked up even when other keys are wrong: every problem is told at once.
   const reference = secretReference.safeParse(found["transportUrl"]);
   const secret = reference.success ? readSecret(reference.data, env, path.dirname(file)) : undefined;
-  if (typeof secret === "string") {
-    problems.push(`${file}:${lineOf(document, lines, ["transportUrl"])}: transportUrl ${secret}`);
-  }
+  if (typeof secret === "string") explained.push({ at: ["transportUrl"], says: secret });
+  const problems = explained
+    .map(({ at, says }) => ({ line: lineOf(document, lines, at), says: `${at.map(String).join(".")} ${says}` }))
+    .sort((one, other) => one.line - other.line)
+    .map(({ line, says }) => `${file}:${line}: ${says}`);
   if (!parsed.success || !(secret instanceof Secret)) return invalid(problems);
   return {
     kind: "ok",
@@ -231,6 +228,15 @@ function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>
       version: programVersion(),
     } as Finished<z.output<Schema>>,
   };
+}
+
+/** The values, or why there are none: an alias without its anchor is found only now. */
+function plainOf(document: Document): Record<string, unknown> | string {
+  try {
+    return (document.toJS() ?? {}) as Record<string, unknown>;
+  } catch (err) {
+    return err instanceof Error ? err.message : "cannot be resolved";
+  }
 }
 
 /** Gives the secret, or what is wrong with it. */
@@ -291,8 +297,6 @@ function sentence(issue: z.core.$ZodIssue): string {
   }
 }
 
-const dotted = (at: readonly PropertyKey[]): string => at.map(String).join(".");
-
 /** The line of the deepest part of the path that stands in the file. */
 function lineOf(document: Document, lines: LineCounter, at: readonly PropertyKey[]): number {
   for (let depth = at.length; depth > 0; depth--) {
@@ -347,17 +351,22 @@ function suggestion(key: string, known: readonly string[]): string {
   return known.length <= 8 ? `; known here: ${known.join(", ")}` : "";
 }
 
-/** Levenshtein's distance: how many letters are put in, taken out or changed. */
+/** How many letters are put in, taken out, changed or swapped with their neighbour (Damerau and Levenshtein). */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of Array.from(a).entries()) {
-    const next = [i + 1];
-    for (const [j, other] of Array.from(b).entries()) {
-      next.push(Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)));
+  let beforeLast: readonly number[] = [];
+  let last: readonly number[] = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (last[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = isSwap ? (beforeLast[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY;
+      row.push(Math.min((row[j - 1] ?? 0) + 1, (last[j] ?? 0) + 1, change, swap));
     }
-    row = next;
+    beforeLast = last;
+    last = row;
   }
-  return row[b.length] ?? 0;
+  return last[b.length] ?? 0;
 }
 
 const errnoOf = (err: unknown): string =>

@@ -67,10 +67,8 @@ test("every problem is told at once, each with its line and its key", () => {
     "stateDirectory: var/lib",
     "attachment: bridge",
   ].join("\n");
-  expect(problemsOf(text).sort()).toMatchInlineSnapshot(`
+  expect(problemsOf(text)).toMatchInlineSnapshot(`
     [
-      "10: stateDirectory must be an absolute path",
-      "11: attachment wants a map of keys and values",
       "1: transportUrl wants the environment variable MQ_URL, which is not set",
       "2: passIntervalSecond is not a key here; did you mean passIntervalSeconds?",
       "3: fetchIntervalSeconds must be at least 30",
@@ -78,6 +76,8 @@ test("every problem is told at once, each with its line and its key", () => {
       "6: log.levle is not a key here; did you mean level?",
       "8: http.port wants a whole number from 1 to 65535",
       "9: espBackEnd must be auto or kernel or userland",
+      "10: stateDirectory must be an absolute path",
+      "11: attachment wants a map of keys and values",
     ]
   `);
 });
@@ -95,6 +95,7 @@ test("a missing broker is a problem", () => {
 
 test("broken YAML is told with its line", () => {
   expect(problemsOf("host: a\nhost: b\n")).toEqual([expect.stringMatching(/^2: .*unique/i)]);
+  expect(problemsOf("host: *nowhere\n")).toEqual([expect.stringMatching(/^1: .*nowhere/)]);
   expect(problemsOf("- a\n")).toEqual(["1: wants a map of keys and values"]);
 });
 

@@ -34,9 +34,9 @@ test("check-config tells every problem and ends with 78", () => {
     code: 78,
     out: "",
     err: [
-      `${file}:3: exchange wants a text`,
-      `${file}:2: hots is not a key here; did you mean host?`,
       `${file}:1: transportUrl wants the environment variable MQ, which is not set`,
+      `${file}:2: hots is not a key here; did you mean host?`,
+      `${file}:3: exchange wants a text`,
       "3 problems",
       "",
     ].join("\n"),
