@@ -12,17 +12,15 @@ import type { Environment } from "./directory.ts";
 import { controllerState } from "./rows.ts";
 import { startControllerService } from "./service.ts";
 
-export type Surroundings = {
-  /** Where keys of the form {env: NAME} are, and CREDENTIALS_DIRECTORY. */
-  readonly environment?: Environment;
-  readonly version?: string;
-};
-
-/** Runs until the signal aborts, and has closed everything then. */
+/**
+ * Runs until the signal aborts, and has closed everything then. `environment` is where keys of the form {env: NAME} are,
+ * and CREDENTIALS_DIRECTORY.
+ */
 export async function runController(
   config: ControllerConfig,
   signal: AbortSignal,
-  { environment = {}, version = "unknown" }: Surroundings = {},
+  environment: Environment = {},
+  version = "unknown",
 ): Promise<void> {
   const log = createLog(config.log);
   const transport = parseTransportUrl(config.transportUrl.reveal());
