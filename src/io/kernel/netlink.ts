@@ -108,8 +108,7 @@ export class Netlink {
 
   async #exchange(operation: string, type: number, data: readonly Uint8Array[], flags: number): Promise<Message[]> {
     if (this.#closed) throw new KernelError(operation, "EBADF");
-    const timeout = setTimeout(() => (timedOut = true), REQUEST_TIMEOUT_MS);
-    let timedOut = false;
+    const startedAt = performance.now();
     try {
       const options = { flags, timeout: REQUEST_TIMEOUT_MS, checkError: false };
       const [messages] = await this.#socket.request(type, [Buffer.concat(data)], options);
@@ -122,12 +121,12 @@ export class Netlink {
       if (error instanceof KernelError) throw error;
       // Whatever comes on this socket now may belong to the request that was given up.
       this.close();
-      if (timedOut) throw new DeadlineError(`${operation}: no answer in ${REQUEST_TIMEOUT_MS} ms`, { cause: error });
+      if (performance.now() - startedAt >= REQUEST_TIMEOUT_MS - 1) {
+        throw new DeadlineError(`${operation}: no answer in ${REQUEST_TIMEOUT_MS} ms`, { cause: error });
+      }
       throw new KernelError(operation, error instanceof Error && "code" in error ? String(error.code) : "EIO", {
         cause: error,
       });
-    } finally {
-      clearTimeout(timeout);
     }
   }
 }

@@ -11,8 +11,8 @@ const MFD_CLOEXEC = 1;
 let create: ((name: string, flags: number) => number) | undefined;
 
 /**
- * nft opens `-` as /dev/stdin, which for the socket that Node gives a child is ENXIO; so stdin is a file in memory.
- * An argument would end at 128 KiB (MAX_ARG_STRLEN).
+ * nft opens `-` as /dev/stdin, which for the socket that Node gives a child is ENXIO; so it reads a file in memory of
+ * ours. An argument would end at 128 KiB (MAX_ARG_STRLEN).
  */
 function openInMemory(text: string): number {
   create ??= koffi.load("libc.so.6").func("int memfd_create(const char *name, unsigned int flags)") as unknown as (
@@ -32,8 +32,8 @@ function openInMemory(text: string): number {
 export async function applyGuardByNft(namespacePath: string, guard: Guard, signal: AbortSignal): Promise<void> {
   const ruleset = openInMemory(JSON.stringify(guardRuleset(guard)));
   try {
-    await execa("nsenter", [`--net=${namespacePath}`, "nft", "-j", "-f", "-"], {
-      stdio: [ruleset, "ignore", "pipe"],
+    await execa("nsenter", [`--net=${namespacePath}`, "nft", "-j", "-f", `/proc/${process.pid}/fd/${ruleset}`], {
+      stdin: "ignore",
       cancelSignal: signal,
       timeout: TIMEOUT_MS,
     });
