@@ -34,8 +34,17 @@ export function cidrContains(outer: Cidr, inner: Cidr): boolean {
 
 /** The same addresses in as few CIDRs as containment gives: one that lies in another is left out. Sorted. */
 export function withoutContained(cidrs: readonly Cidr[]): readonly Cidr[] {
-  const unique = [...new Set(cidrs)].sort();
-  return unique.filter((one) => !unique.some((other) => other !== one && cidrContains(other, one)));
+  const parsed = [...new Set(cidrs)].sort().map((cidr) => ({ cidr, ...parseCidr(cidr) }));
+  const keyOf = (family: IpFamily, bytes: readonly number[], length: number): string =>
+    `${family} ${length} ${withHostBits(bytes, length, 0).join(".")}`;
+  const keys = new Set(parsed.map(({ family, bytes, prefixLength }) => keyOf(family, bytes, prefixLength)));
+  const lengths = [...new Set(parsed.map(({ prefixLength }) => prefixLength))];
+  return parsed
+    .filter(
+      ({ family, bytes, prefixLength }) =>
+        !lengths.some((shorter) => shorter < prefixLength && keys.has(keyOf(family, bytes, shorter))),
+    )
+    .map(({ cidr }) => cidr);
 }
 
 /** The highest address of a CIDR. */

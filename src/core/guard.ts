@@ -85,7 +85,7 @@ export const guardUnion = (wanted: Guard, held: Guard): Guard => ({
 });
 
 export const guardsEqual = (a: Guard, b: Guard): boolean =>
-  a === b || JSON.stringify(guardRuleset(a)) === JSON.stringify(guardRuleset(b));
+  JSON.stringify(a) === JSON.stringify(b) || JSON.stringify(guardRuleset(a)) === JSON.stringify(guardRuleset(b));
 
 function pairKeys(guard: Guard): readonly string[] {
   return guard.pairs.flatMap((pair) =>

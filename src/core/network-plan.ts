@@ -239,20 +239,14 @@ const isBorrowed = (config: NetworkConfig, held: LinkAddress): boolean =>
   held.address !== "::1" &&
   held.prefixLength === addressBits(familyOf(held.address));
 
-const routesEqual = (a: Route, b: Route): boolean =>
-  a.namespace === b.namespace &&
-  a.table === b.table &&
-  a.destination === b.destination &&
-  a.kind === b.kind &&
-  a.via === b.via &&
-  a.link === b.link &&
-  a.metric === b.metric;
+// Keys and not comparisons in pairs: a router may have a thousand subnets of peers.
+const routeKey = ({ namespace, table, destination, kind, via, link, metric }: Route): string =>
+  [namespace, table, destination, kind, via, link, metric].join(" ");
 
 /** `unreachable` goes first: from then on nothing takes the router's default route. */
 function planRoutes(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
-  return config.routes
-    .filter((wanted) => !observed.routes.some((held) => routesEqual(held, wanted)))
-    .map((route) => ({ kind: "addRoute", route }));
+  const held = new Set(observed.routes.map(routeKey));
+  return config.routes.filter((wanted) => !held.has(routeKey(wanted))).map((route) => ({ kind: "addRoute", route }));
 }
 
 const rulesEqual = (a: Rule, b: Rule): boolean =>
@@ -282,9 +276,8 @@ const unicastFirst = (a: Route, b: Route): number =>
   Number(a.kind === "unreachable") - Number(b.kind === "unreachable");
 
 function planLeftovers(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
-  const routes = observed.routes.filter(
-    (held) => isOurRoute(config, held) && !config.routes.some((wanted) => routesEqual(held, wanted)),
-  );
+  const wantedRoutes = new Set(config.routes.map(routeKey));
+  const routes = observed.routes.filter((held) => isOurRoute(config, held) && !wantedRoutes.has(routeKey(held)));
   const isOurLink = (address: LinkAddress): boolean =>
     isBorrowed(config, address) ||
     config.veths.some((veth) =>

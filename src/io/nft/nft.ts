@@ -39,8 +39,8 @@ export async function applyGuardByNft(namespacePath: string, guard: Guard, signa
     });
   } catch (error) {
     if (!(error instanceof ExecaError)) throw error;
-    const said = typeof error.stderr === "string" ? error.stderr.trim() : "";
-    const detail = said === "" ? error.shortMessage : said;
+    const { stderr, shortMessage }: { readonly stderr: unknown; readonly shortMessage: string } = error;
+    const detail = typeof stderr === "string" && stderr !== "" ? stderr.trim() : shortMessage;
     throw new UnavailableError("NFT_FAILED", `nft refused the guard of ${namespacePath}: ${detail}`, { cause: error });
   } finally {
     closeSync(ruleset);
