@@ -41,7 +41,7 @@ const daemons: Record<Role, (file: string | undefined) => Promise<number>> = {
     const config = readers.controller({ file });
     if (config.kind === "invalid") return refuse(config.problems);
     const { runController } = await import("./controller/controller.ts");
-    await runController(config.value, stop.signal, process.env);
+    await runController(config.value, stop.signal, process.env, config.value.version);
     return 0;
   },
 };
