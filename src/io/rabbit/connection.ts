@@ -13,7 +13,8 @@ const HEARTBEAT_SECONDS = 60; // oslo's heartbeat_timeout_threshold
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 3000;
 const RETRY_BASE_MS = 500;
-const RETRY_CAP_MS = 30_000; // oslo's rabbit_interval_max
+// A third of oslo's rabbit_interval_max: a status nobody hears of is what the customer sees meanwhile.
+const RETRY_CAP_MS = 10_000;
 
 /** For amqps: what node:tls takes. Absent means amqp in clear. */
 export type TlsOptions = {

@@ -42,7 +42,7 @@ export function createPublisher(
 ): Publisher {
   let opened: { readonly model: ChannelModel; readonly channel: Promise<ConfirmChannel> } | undefined;
   const awaitingConfirm = new Map<string, { wasReturned: boolean }>();
-  let declaredOn: { readonly model: ChannelModel; readonly exchanges: Set<string> } | undefined;
+  let declaredOn: { readonly model: ChannelModel; readonly exchanges: Map<string, Promise<void>> } | undefined;
 
   async function openChannel(model: ChannelModel): Promise<ConfirmChannel> {
     const channel = await model.createConfirmChannel();
@@ -70,12 +70,20 @@ export function createPublisher(
     return channel;
   }
 
-  /** The nameless exchange always stands; any other is declared once a connection, as oslo.messaging does. */
-  async function ensureExchange(model: ChannelModel, exchange: string): Promise<void> {
-    if (exchange === "" || (declaredOn?.model === model && declaredOn.exchanges.has(exchange))) return;
-    await declarer.ensureExchange(model, exchange);
-    if (declaredOn?.model !== model) declaredOn = { model, exchanges: new Set() };
-    declaredOn.exchanges.add(exchange);
+  /**
+   * The nameless exchange always stands; any other is declared once a connection, as oslo.messaging does. All wait for
+   * the one declaration, so that messages leave in the order in which they were given.
+   */
+  function ensureExchange(model: ChannelModel, exchange: string): Promise<void> {
+    if (exchange === "") return Promise.resolve();
+    if (declaredOn?.model !== model) declaredOn = { model, exchanges: new Map() };
+    const { exchanges } = declaredOn;
+    const known = exchanges.get(exchange);
+    if (known !== undefined) return known;
+    const declared = declarer.ensureExchange(model, exchange);
+    exchanges.set(exchange, declared);
+    declared.catch(() => exchanges.delete(exchange));
+    return declared;
   }
 
   function send(channel: ConfirmChannel, publication: Publication): Promise<Delivery> {

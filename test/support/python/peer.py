@@ -21,8 +21,9 @@ def emit(value):
 
 
 def transport(url, exchange):
-    conf = cfg.ConfigOpts()
-    conf([])
+    # The global one: oslo.messaging registers its metrics options nowhere else.
+    conf = cfg.CONF
+    conf([], default_config_files=[], default_config_dirs=[])
     oslo_messaging.set_transport_defaults(control_exchange=exchange)
     return oslo_messaging.get_rpc_transport(conf, url=url)
 
