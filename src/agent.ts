@@ -7,6 +7,7 @@
 // io/rabbit. Stopping the agent stops no tunnel.
 import type { AgentConfig } from "./config.ts";
 import type { CharonPlanOptions } from "./core/charon-step.ts";
+import { ConfigError } from "./core/errors.ts";
 import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
 import type { Plumbing } from "./core/model.ts";
@@ -15,7 +16,7 @@ import type { Clock } from "./core/ports.ts";
 import type { AgentState } from "./core/status.ts";
 import { startControlServer, startHealthServer, type ApiServer, type OrderAnswer } from "./io/api/server.ts";
 import { createIke, fingerprintsOfTexts } from "./io/charon/ike.ts";
-import { createKernelNetwork } from "./io/kernel/network.ts";
+import { KernelNetwork } from "./io/kernel/network.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
 import { createLog, type Logger } from "./io/log.ts";
 import { createMetrics } from "./io/metrics.ts";
@@ -23,6 +24,7 @@ import { createBroker, type Broker } from "./io/rabbit/broker.ts";
 import { createControlPlane } from "./io/rabbit/control-plane.ts";
 import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
 import { createNotifier } from "./io/systemd.ts";
+import { applyGuardByNft } from "./io/nft/nft.ts";
 import { Loop } from "./reconcile/loop.ts";
 import { Reconciler, type ReconcileOptions } from "./reconcile/reconcile.ts";
 import { Reporter } from "./reconcile/reporter.ts";
@@ -85,7 +87,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     closers.push(() => control.close());
 
     const key = loadNodeKey(config.stateDirectory, log);
-    const network = createKernelNetwork();
+    const network = new KernelNetwork(applyGuardByNft);
     closers.push(() => network.close());
     const espBackEnd = config.espBackEnd === "auto" ? await network.probeEspBackEnd() : config.espBackEnd;
     log.info({ host: config.host, espBackEnd, version: config.version }, "agent starts");
@@ -100,7 +102,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       namespace: { path: (name) => `${NAMESPACE_DIRECTORY}/${name}`, inode: namespaceInode },
       onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
       onLog: (router, line) => log.debug({ router, group: line.group, line: line.text }, "charon says"),
-      nowMs: systemClock.nowMs,
+      nowMs: () => systemClock.nowMs(),
     });
     closers.push(() => ike.close());
 
@@ -183,7 +185,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     }
     loop.start();
     broker.start();
-    closers.push(keepWatchdog(config, notifier.watchdog));
+    closers.push(keepWatchdog(config, () => notifier.watchdog()));
     notifier.ready();
     await aborted(signal);
     log.info("agent stops, tunnels stay up");
@@ -210,8 +212,10 @@ function brokerOf(
   log: Logger,
   onMessage: NonNullable<Parameters<typeof createBroker>[0]["onMessage"]>,
 ): Broker {
+  const parsed = parseTransportUrl(config.transportUrl.reveal());
+  if (parsed.kind === "invalid") throw new ConfigError([`transportUrl: ${parsed.problem}`]);
   return createBroker({
-    url: parseTransportUrl(config.transportUrl),
+    url: parsed.url,
     exchange: config.exchange,
     topology: config.amqp,
     programName: "swanherd-agent",
@@ -288,7 +292,8 @@ function healthServer(
   onFailure: (err: unknown, request: string) => void,
 ): Promise<ApiServer> {
   return startHealthServer(
-    config.http,
+    config.http.address,
+    config.http.port,
     {
       metricsContentType: metrics.contentType,
       metrics: () => metrics.text(),

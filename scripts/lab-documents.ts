@@ -1,0 +1,143 @@
+// The documents and the world of the demo and of most tests: two sites, one connection from each to the other.
+import { NETWORK, type LabDocument, type LabSide } from "./lab.ts";
+
+export const LEFT_ROUTER = "7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01";
+export const RIGHT_ROUTER = "7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b02";
+
+export const SIDES: readonly LabSide[] = [
+  {
+    host: "gw-left",
+    routerId: LEFT_ROUTER,
+    lan: ["10.1.0.1/24", "fd00:1::1/64"],
+    hosts: [{ name: "left", addresses: ["10.1.0.9/24", "fd00:1::9/64"], gateways: ["10.1.0.1", "fd00:1::1"] }],
+  },
+  {
+    host: "gw-right",
+    routerId: RIGHT_ROUTER,
+    lan: ["10.2.0.1/24", "10.3.0.1/24", "fd00:2::1/64"],
+    hosts: [
+      { name: "right", addresses: ["10.2.0.9/24", "fd00:2::9/64"], gateways: ["10.2.0.1", "fd00:2::1"] },
+      { name: "other", addresses: ["10.3.0.9/24"], gateways: ["10.3.0.1"] },
+    ],
+  },
+];
+
+export const LEFT_ADDRESS = "203.0.113.10";
+export const RIGHT_ADDRESS = "203.0.113.20";
+
+export type Settings = {
+  readonly leftPsk: string;
+  readonly rightPsk: string;
+  /** Subnets behind the right gateway that the tunnel carries. */
+  readonly rightSubnets: readonly string[];
+  readonly leftSubnets: readonly string[];
+  readonly ike: LabDocument;
+  readonly ipsec: LabDocument;
+  readonly connection: LabDocument;
+};
+
+const DEFAULTS: Settings = {
+  leftPsk: "correct horse battery staple",
+  rightPsk: "correct horse battery staple",
+  leftSubnets: ["10.1.0.0/24"],
+  rightSubnets: ["10.2.0.0/24"],
+  ike: { ike_version: "v2", encryption_algorithm: "aes-256", auth_algorithm: "sha256", pfs: "group14" },
+  ipsec: { encryption_algorithm: "aes-256", auth_algorithm: "sha256", pfs: "group14" },
+  connection: {},
+};
+
+const PROJECT = "acme";
+
+/** Documents common to all: the network, the routers, the policies and a service on each side. */
+export function baseDocuments(settings: Partial<Settings> = {}): readonly LabDocument[] {
+  const { ike, ipsec } = { ...DEFAULTS, ...settings };
+  const service = (name: string, host: string, router: string, address: string, v6: string): LabDocument => ({
+    kind: "VpnService",
+    project: PROJECT,
+    name,
+    host,
+    router,
+    external: { network: NETWORK, fixed_ips: [address, v6] },
+  });
+  return [
+    {
+      kind: "Network",
+      name: NETWORK,
+      mtu: 1500,
+      subnets: [
+        { cidr: "203.0.113.0/24", gateway_ip: "203.0.113.1" },
+        { cidr: "2001:db8:ff::/64", gateway_ip: "2001:db8:ff::1" },
+      ],
+    },
+    { kind: "Router", project: PROJECT, name: "left-router", id: LEFT_ROUTER },
+    { kind: "Router", project: PROJECT, name: "right-router", id: RIGHT_ROUTER },
+    { kind: "IkePolicy", project: PROJECT, name: "ike", ...ike },
+    { kind: "IpsecPolicy", project: PROJECT, name: "ipsec", ...ipsec },
+    service("left", "gw-left", "left-router", LEFT_ADDRESS, "2001:db8:ff::10"),
+    service("right", "gw-right", "right-router", RIGHT_ADDRESS, "2001:db8:ff::20"),
+  ];
+}
+
+/** One connection with its endpoint groups. */
+export function connectionDocuments(of: {
+  readonly name: string;
+  readonly service: "left" | "right";
+  readonly local: readonly string[];
+  readonly peer: readonly string[];
+  readonly peerAddress: string;
+  readonly psk: string;
+  readonly more?: LabDocument;
+}): readonly LabDocument[] {
+  const group = (suffix: string, endpoints: readonly string[]): LabDocument => ({
+    kind: "EndpointGroup",
+    project: PROJECT,
+    name: `${of.name}-${suffix}`,
+    type: "cidr",
+    endpoints,
+  });
+  return [
+    group("local", of.local),
+    group("peer", of.peer),
+    {
+      kind: "IpsecSiteConnection",
+      project: PROJECT,
+      name: of.name,
+      vpnservice: of.service,
+      ikepolicy: "ike",
+      ipsecpolicy: "ipsec",
+      local_ep_group: `${of.name}-local`,
+      peer_ep_group: `${of.name}-peer`,
+      peer_address: of.peerAddress,
+      peer_id: of.peerAddress,
+      psk: of.psk,
+      dpd: { action: "restart", interval: 5, timeout: 20 },
+      ...of.more,
+    },
+  ];
+}
+
+/** `to-right` on the left gateway and `to-left` on the right one. */
+export function demoDocuments(settings: Partial<Settings> = {}): readonly LabDocument[] {
+  const { leftPsk, rightPsk, leftSubnets, rightSubnets, connection } = { ...DEFAULTS, ...settings };
+  return [
+    ...baseDocuments(settings),
+    ...connectionDocuments({
+      name: "to-right",
+      service: "left",
+      local: leftSubnets,
+      peer: rightSubnets,
+      peerAddress: RIGHT_ADDRESS,
+      psk: leftPsk,
+      more: connection,
+    }),
+    ...connectionDocuments({
+      name: "to-left",
+      service: "right",
+      local: rightSubnets,
+      peer: leftSubnets,
+      peerAddress: LEFT_ADDRESS,
+      psk: rightPsk,
+      more: connection,
+    }),
+  ];
+}

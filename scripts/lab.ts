@@ -1,0 +1,392 @@
+// A whole little cloud for the demo and for tests: a private broker, the controller, agents with hosts of their own, and
+// the world around them. Agents and controller are the built program, run as an operator would run it.
+// Everything lives under one directory whose name says whose it is, so that a killed run's leftovers can be found.
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { stringify } from "yaml";
+import type { AgentState, ConnectionState } from "../src/core/status.ts";
+import { apiClient } from "../src/io/api/client.ts";
+import { findCharons, type CharonProcess } from "../src/io/charon/process.ts";
+import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.ts";
+import { createWorld, routerNamespaceOf, type World, type WorldSide } from "./world.ts";
+
+const PROGRAM = fileURLToPath(new URL("../dist/main.js", import.meta.url));
+const DIRECTORY = /^swanherd-lab-(\d+)-(\d+)-[0-9a-f]{6}$/;
+const CHARON = "/usr/sbin/charon-systemd";
+export const NETWORK = "internet";
+
+/** Documents as plain data; what kinds there are and what they hold is the controller's to check. */
+export type LabDocument = Readonly<Record<string, unknown>>;
+
+export type LabSide = WorldSide & { readonly host: string };
+
+export type LabOptions = {
+  /** At most 8 characters; names of links and namespaces are made of it. */
+  readonly prefix: string;
+  readonly sides: readonly LabSide[];
+  readonly documents: readonly LabDocument[];
+  /** Merged over the configuration of every agent. */
+  readonly agentConfig?: Readonly<Record<string, unknown>>;
+  readonly hasController?: boolean;
+};
+
+/** The program as a process: started, asked, stopped in peace or killed. */
+export class Program {
+  readonly directory: string;
+  readonly socket: string;
+  readonly logFile: string;
+  readonly httpPort: number;
+  readonly #args: readonly string[];
+  #process: ChildProcess | undefined;
+
+  constructor(
+    role: "agent" | "controller",
+    directory: string,
+    config: Readonly<Record<string, unknown>>,
+    httpPort: number,
+  ) {
+    this.directory = directory;
+    this.socket = path.join(directory, "control.sock");
+    this.logFile = path.join(directory, "log");
+    this.httpPort = httpPort;
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const file = path.join(directory, `${role}.yaml`);
+    const common = { controlSocket: this.socket, http: { port: httpPort }, log: { level: "debug", pretty: "off" } };
+    writeFileSync(file, stringify({ ...common, ...config }), { mode: 0o600 });
+    this.#args = [PROGRAM, role, "--config", file];
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  get isRunning(): boolean {
+    return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  /** Resolves when the control socket answers. */
+  async start(): Promise<void> {
+    const log = openSync(this.logFile, "a", 0o600);
+    // A session of its own: Ctrl-C is for the owner of the lab, which stops its programs in order.
+    const started = spawn(process.execPath, this.#args, { stdio: ["ignore", log, log], detached: true });
+    closeSync(log);
+    this.#process = started;
+    await until(`${this.directory} answers`, 20_000, async () => {
+      if (!this.isRunning) throw new Error(`the program ended at once:\n${this.log().slice(-2000)}`);
+      return (await this.status().catch(() => undefined)) !== undefined;
+    });
+  }
+
+  status(): Promise<unknown> {
+    return apiClient(this.socket).status();
+  }
+
+  /** SIGTERM, and waits for the end. */
+  async stop(): Promise<void> {
+    await this.#end("SIGTERM");
+  }
+
+  async kill(): Promise<void> {
+    await this.#end("SIGKILL");
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const running = this.#process;
+    if (running === undefined) return;
+    if (this.isRunning) {
+      running.kill(signal);
+      await once(running, "exit");
+    }
+    this.#process = undefined;
+  }
+
+  log(): string {
+    return existsSync(this.logFile) ? readFileSync(this.logFile, "utf8") : "";
+  }
+}
+
+export class Agent extends Program {
+  readonly host: string;
+  readonly stateDirectory: string;
+  readonly runDirectory: string;
+
+  constructor(host: string, directory: string, config: Readonly<Record<string, unknown>>, httpPort: number) {
+    const stateDirectory = path.join(directory, "state");
+    const runDirectory = path.join(directory, "run");
+    super("agent", directory, { host, stateDirectory, runDirectory, ...config }, httpPort);
+    this.host = host;
+    this.stateDirectory = stateDirectory;
+    this.runDirectory = runDirectory;
+  }
+
+  override async status(): Promise<AgentState> {
+    return (await super.status()) as AgentState;
+  }
+
+  async connection(name: string): Promise<ConnectionState | undefined> {
+    const state = await this.status();
+    return state.routers.flatMap((router) => router.connections).find((connection) => connection.name === name);
+  }
+
+  /** The charon of a router of this agent. */
+  charon(routerId: string): CharonProcess | undefined {
+    return findCharons(CHARON).get(path.join(this.runDirectory, `qvpn-${routerId}`, "strongswan.conf"));
+  }
+
+  async metric(name: string): Promise<string> {
+    const response = await fetch(`http://127.0.0.1:${String(this.httpPort)}/metrics`);
+    const lines = (await response.text()).split("\n");
+    return lines.filter((line) => line.startsWith(name)).join("\n");
+  }
+}
+
+export type Lab = {
+  readonly directory: string;
+  readonly rabbitmq: PrivateRabbitmq;
+  readonly world: World;
+  readonly controller: Program;
+  readonly documentsDirectory: string;
+  readonly agents: ReadonlyMap<string, Agent>;
+  readonly agent: (host: string) => Agent;
+  /** Replaces the documents, atomically, as an editor or git would. */
+  readonly write: (documents: readonly LabDocument[]) => void;
+  /** Takes everything away, also what agents that are dead by now have made. */
+  readonly destroy: () => Promise<void>;
+};
+
+/** Waits for a condition; the last failure is part of the error when the time is up. */
+export async function until<T>(
+  what: string,
+  timeoutMs: number,
+  check: () => Promise<T | false | undefined> | T | false | undefined,
+  signal?: AbortSignal,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    signal?.throwIfAborted();
+    const found = await check();
+    if (found !== false && found !== undefined) return found;
+    if (performance.now() > deadline) throw new Error(`not within ${String(timeoutMs)} ms: ${what}`);
+    await sleep(20);
+  }
+}
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+
+function startTimeOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** The parts of a lab, made one by one so that a caller can show each; `destroy` works at any moment. */
+export class LabBuilder {
+  readonly directory: string;
+  readonly documentsDirectory: string;
+  readonly agents = new Map<string, Agent>();
+  rabbitmq: PrivateRabbitmq | undefined;
+  world: World | undefined;
+  controller: Program | undefined;
+  readonly #options: LabOptions;
+  #destroyed: Promise<void> | undefined;
+
+  constructor(options: LabOptions) {
+    this.#options = options;
+    const owner = `${String(process.pid)}-${startTimeOf(process.pid) ?? "0"}`;
+    this.directory = path.join(tmpdir(), `swanherd-lab-${owner}-${randomBytes(3).toString("hex")}`);
+    this.documentsDirectory = path.join(this.directory, "documents");
+    mkdirSync(this.documentsDirectory, { recursive: true, mode: 0o700 });
+    const routers = options.sides.map((side) => side.routerId);
+    writeFileSync(path.join(this.directory, "made.json"), JSON.stringify({ prefix: options.prefix, routers }));
+    this.write(options.documents);
+  }
+
+  async startBroker(): Promise<PrivateRabbitmq> {
+    this.rabbitmq = await startPrivateRabbitmq();
+    return this.rabbitmq;
+  }
+
+  async buildWorld(): Promise<World> {
+    this.world = await createWorld({ prefix: this.#options.prefix, sides: this.#options.sides });
+    return this.world;
+  }
+
+  async startController(): Promise<Program> {
+    const directory = path.join(this.directory, "controller");
+    const config = {
+      transportUrl: this.#broker().url,
+      documents: this.documentsDirectory,
+      stateDirectory: path.join(directory, "state"),
+    };
+    this.controller = new Program("controller", directory, config, await freePort());
+    await this.controller.start();
+    return this.controller;
+  }
+
+  async startAgents(): Promise<ReadonlyMap<string, Agent>> {
+    const bridge = this.world?.bridge;
+    if (bridge === undefined) throw new Error("the world comes before the agents");
+    for (const { host } of this.#options.sides) {
+      const config = {
+        transportUrl: this.#broker().url,
+        attachment: { bridges: { [NETWORK]: bridge } },
+        ...this.#options.agentConfig,
+      };
+      this.agents.set(host, new Agent(host, path.join(this.directory, host), config, await freePort()));
+    }
+    await Promise.all([...this.agents.values()].map((agent) => agent.start()));
+    return this.agents;
+  }
+
+  write(documents: readonly LabDocument[]): void {
+    const file = path.join(this.documentsDirectory, "documents.yaml");
+    writeFileSync(`${file}.new`, stringify(documents), { mode: 0o600 });
+    renameSync(`${file}.new`, file);
+  }
+
+  destroy(): Promise<void> {
+    this.#destroyed ??= this.#destroy();
+    return this.#destroyed;
+  }
+
+  async #destroy(): Promise<void> {
+    await Promise.all(
+      [...this.agents.values()].map(async (agent) => {
+        if (agent.isRunning)
+          await apiClient(agent.socket)
+            .teardown()
+            .catch(() => undefined);
+      }),
+    );
+    const routers = this.#options.sides.map((side) => side.routerId);
+    const isGone = (): boolean => routers.every((id) => !existsSync(`/run/netns/qvpn-${id}`));
+    await until("routers are gone", 5_000, isGone).catch(() => undefined);
+    const programs = [...this.agents.values(), ...(this.controller === undefined ? [] : [this.controller])];
+    await Promise.all(programs.map((program) => program.stop()));
+    removeRouters(this.directory, routers);
+    await this.world?.destroy();
+    await this.rabbitmq?.stop();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #broker(): PrivateRabbitmq {
+    if (this.rabbitmq === undefined) throw new Error("the broker comes first");
+    return this.rabbitmq;
+  }
+}
+
+/** What an agent that is gone has left: its charons, known by their configuration below our directory. */
+function removeRouters(directory: string, routers: readonly string[]): void {
+  for (const [conf, charon] of findCharons(CHARON)) {
+    if (conf.startsWith(`${directory}/`)) process.kill(charon.pid, "SIGKILL");
+  }
+  for (const id of routers) {
+    if (existsSync(`/run/netns/qvpn-${id}`)) execFileSync("ip", ["netns", "delete", `qvpn-${id}`]);
+    rmSync(`/run/charon.qvpn-${id}.vici`, { force: true });
+  }
+}
+
+/** Builds everything at once. */
+export async function startLab(options: LabOptions): Promise<Lab> {
+  const builder = new LabBuilder(options);
+  try {
+    const [rabbitmq, world] = await Promise.all([builder.startBroker(), builder.buildWorld()]);
+    const [controller, agents] = await Promise.all([builder.startController(), builder.startAgents()]);
+    const agent = (host: string): Agent => {
+      const found = agents.get(host);
+      if (found === undefined) throw new Error(`no agent has host ${host}`);
+      return found;
+    };
+    return {
+      directory: builder.directory,
+      documentsDirectory: builder.documentsDirectory,
+      rabbitmq,
+      world,
+      controller,
+      agents,
+      agent,
+      write: (documents) => builder.write(documents),
+      destroy: () => builder.destroy(),
+    };
+  } catch (error) {
+    await builder.destroy();
+    throw error;
+  }
+}
+
+/** Removes what killed owners of labs left behind. */
+export function reapLabs(): readonly string[] {
+  const reaped: string[] = [];
+  for (const name of readdirSync(tmpdir())) {
+    const [, pid, startTime] = DIRECTORY.exec(name) ?? [];
+    if (pid === undefined || startTimeOf(Number(pid)) === startTime) continue;
+    const directory = path.join(tmpdir(), name);
+    killMentioning(directory);
+    const made = readMade(path.join(directory, "made.json"));
+    removeRouters(directory, made.routers);
+    for (const id of made.routers) deleteNamespace(routerNamespaceOf(id));
+    if (made.prefix !== "") {
+      for (const namespace of readdirSync("/run/netns"))
+        if (namespace.startsWith(`${made.prefix}-`)) deleteNamespace(namespace);
+      for (const link of readdirSync("/sys/class/net")) {
+        if (link.startsWith(`${made.prefix}-`)) execFileSync("ip", ["link", "delete", link]);
+      }
+    }
+    rmSync(directory, { recursive: true, force: true });
+    reaped.push(`lab ${directory}`);
+  }
+  return reaped;
+}
+
+function readMade(file: string): { readonly prefix: string; readonly routers: readonly string[] } {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as { prefix: string; routers: string[] };
+  } catch {
+    return { prefix: "", routers: [] };
+  }
+}
+
+function deleteNamespace(name: string): void {
+  if (existsSync(`/run/netns/${name}`)) execFileSync("ip", ["netns", "delete", name]);
+}
+
+/** Agents and controllers of a lab have its directory in their arguments. */
+function killMentioning(directory: string): void {
+  for (const entry of readdirSync("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const args = readFileSync(`/proc/${entry}/cmdline`, "utf8");
+      if (args.includes(`${directory}/`)) process.kill(Number(entry), "SIGKILL");
+    } catch {
+      // it ended meanwhile
+    }
+  }
+}
