@@ -19,7 +19,7 @@ const refuse = (problems: readonly string[]): number => {
 
 const crash = (err: unknown): never => {
   if (err instanceof Error && "code" in err && err.code === "CONFIG_INVALID") process.exit(refuse([err.message]));
-  createLog({ level: "fatal", pretty: "auto" }).fatal({ err }, "internal error");
+  createLog({ level: "fatal", pretty: "auto" }).fatal({ err }, "ended by an error");
   process.exit(EXIT_INTERNAL);
 };
 process.on("uncaughtException", crash);

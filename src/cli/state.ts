@@ -13,12 +13,17 @@ export type ShownRouter = Omit<Loose<RouterState>, "id" | "connections"> & {
   readonly id: string;
   readonly connections: readonly ShownConnection[];
 };
-export type ShownState = Omit<Loose<AgentState>, "routers" | "version"> & { readonly routers: readonly ShownRouter[] };
+export type ShownState = Omit<Loose<AgentState>, "routers" | "version"> & {
+  readonly routers: readonly ShownRouter[];
+  /** Of a controller's documents: where, and what. */
+  readonly problems: readonly string[];
+};
 
 const SPOKEN_VERSION = 1;
 
 export type DecodedState =
-  { readonly kind: "state"; readonly state: ShownState } | { readonly kind: "unusable"; readonly why: string };
+  | { readonly kind: "state"; readonly json: Readonly<Record<string, unknown>>; readonly state: ShownState }
+  | { readonly kind: "unusable"; readonly why: string };
 
 export function decodeState(json: unknown): DecodedState {
   const state = recordOf(json);
@@ -32,7 +37,9 @@ export function decodeState(json: unknown): DecodedState {
       why: `the state has version ${theirs}, this program reads ${SPOKEN_VERSION}; use the swanherd that the agent runs`,
     };
   }
-  return { kind: "state", state: { ...state, routers: listOf(state["routers"]).map(decodeRouter) } };
+  const routers = listOf(state["routers"]).map(decodeRouter);
+  const problems = listOf(state["problems"]).map(({ file, line, text }) => [file, line, textOf(text)].join(":"));
+  return { kind: "state", json: state, state: { ...state, routers, problems } };
 }
 
 const decodeRouter = (raw: Readonly<Record<string, unknown>>): ShownRouter => ({

@@ -50,7 +50,8 @@ async function showOnce(
     terminal.err(`nothing here has the id or name ${printable(options.id)}; swanherd status lists what there is\n`);
     return EXIT.failure;
   }
-  if (options.json) terminal.out(`${JSON.stringify({ ...state, routers })}\n`);
+  if (options.json)
+    terminal.out(`${JSON.stringify(options.id === undefined ? decoded.json : { ...decoded.json, routers })}\n`);
   else terminal.out(`${describe({ ...state, routers }, options, terminal, nowMs()).join("\n")}\n`);
   return EXIT.ok;
 }
@@ -64,7 +65,8 @@ function describe(state: ShownState, { id }: StatusOptions, terminal: Terminal, 
   if (isOne && connection !== undefined && moreConnections.length === 0) {
     return connectionLines(router, connection, palette, nowMs);
   }
-  return [headline(state, nowMs), "", ...overview(state, palette, terminal, nowMs), "", summary(state)];
+  const problems = state.problems.map((problem) => palette.red(`problem: ${printable(problem)}`));
+  return [headline(state, nowMs), ...problems, "", ...overview(state, palette, terminal, nowMs), "", summary(state)];
 }
 
 function headline(state: ShownState, nowMs: number): string {

@@ -206,6 +206,11 @@ describe("status", () => {
     expect((await run(["status"])).out).toContain("PENDING_CREATE");
   });
 
+  test("tells what a controller finds wrong with its documents", async () => {
+    await startAgent({ version: 1, routers: [], problems: [{ file: "a.yaml", line: 3, text: "no such policy" }] });
+    expect((await run(["status"])).out).toContain("problem: a.yaml:3:no such policy\n");
+  });
+
   test("watches until it is told to stop", async () => {
     await startAgent();
     const stop = new AbortController();
