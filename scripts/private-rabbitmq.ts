@@ -186,8 +186,10 @@ function environment(directory: string, node: string, distributionPort: number):
 
 export const isRabbitmqInstalled = (): boolean => existsSync(SERVER);
 
-/** Makes and starts a private broker. */
+/** Makes and starts a private broker; takes away first what killed runs left behind. */
 export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
+  if (!isRabbitmqInstalled()) throw new Error(`${SERVER} is missing: install Debian's rabbitmq-server`);
+  await reapStale();
   const owner = readStat(process.pid)?.startTime ?? "0";
   const directory = join(
     tmpdir(),

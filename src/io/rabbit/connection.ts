@@ -9,7 +9,8 @@ import { clientProperties } from "../../wire/oslo/properties.ts";
 import type { BrokerHost, TransportUrl } from "../../wire/oslo/transport-url.ts";
 import { pause, type Timing } from "./timing.ts";
 
-const HEARTBEAT_SECONDS = 60; // oslo's heartbeat_timeout_threshold
+// oslo's heartbeat_timeout_threshold gives a silent broker up after 60 s; amqplib does after two to three intervals.
+const HEARTBEAT_SECONDS = 20;
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 3000;
 const RETRY_BASE_MS = 500;
