@@ -1,5 +1,5 @@
 // Kernel settings below /proc/sys. Those of the network are of the namespace of the thread that opens the file.
-import { readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
 import { KernelError } from "../../core/errors.ts";
 import type { Sysctl } from "../../core/network.ts";
 import { codeOf, inNamespace } from "./netns.ts";
@@ -9,13 +9,25 @@ export function readSysctls(namespace: string, sysctls: readonly Sysctl[]): read
   return inNamespace(namespace, () =>
     sysctls.flatMap((sysctl) => {
       try {
-        return [{ ...sysctl, value: readFileSync(`/proc/sys/${sysctl.name}`, "latin1").trim() }];
+        return [{ ...sysctl, value: readValue(sysctl.name) }];
       } catch (error) {
         if (codeOf(error) === "ENOENT") return [];
         throw error;
       }
     }),
   );
+}
+
+// Numbers; and a pass reads dozens for each router, so there is one buffer and no question about the file's size.
+const buffer = Buffer.alloc(64);
+
+function readValue(name: string): string {
+  const fd = openSync(`/proc/sys/${name}`, "r");
+  try {
+    return buffer.toString("latin1", 0, readSync(fd, buffer)).trim();
+  } finally {
+    closeSync(fd);
+  }
 }
 
 export function writeSysctl({ namespace, name, value }: Sysctl): void {
