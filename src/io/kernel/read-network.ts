@@ -12,6 +12,7 @@ import {
   type ObservedNetwork,
   type ObservedRoute,
   type Rule,
+  type Sysctl,
 } from "../../core/network.ts";
 import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import type { Netlink } from "./netlink.ts";
@@ -26,6 +27,7 @@ import {
   decodeRoute,
   decodeRule,
   linkNamed,
+  readLinkSetting,
   RTM_GETADDR,
   RTM_GETLINK,
   RTM_GETROUTE,
@@ -37,7 +39,7 @@ import { readSysctls } from "./sysctl.ts";
 
 // linux/rtnetlink.h: routes that come and go with addresses.
 const RTPROT_KERNEL = 2;
-const FAMILIES = [4, 6] as const;
+const LINK_SETTING = /^net\/ipv([46])\/conf\/([^/]+)\/([^/]+)$/;
 
 export async function readLinks(netlink: Netlink, namespace: string): Promise<readonly RawLink[]> {
   return (await netlink.dump(`list links of ${namespace}`, RTM_GETLINK, allLinks())).map(decodeLink);
@@ -84,13 +86,22 @@ export async function readNetwork(
     addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? [])],
     routes: [...(own?.routes ?? []), ...(router?.routes ?? [])],
     rules: own?.rules ?? [],
-    sysctls: places.flatMap(({ namespace }) =>
-      readSysctls(
-        namespace,
-        scope.sysctls.filter((sysctl) => sysctl.namespace === namespace),
-      ),
-    ),
+    sysctls: places.flatMap((place) => readSettings(place, scope.sysctls)),
   };
+}
+
+/** The messages about links hold most of their settings; a file for each would be half the cost of a pass. */
+function readSettings(here: Here, sysctls: readonly Sysctl[]): readonly Sysctl[] {
+  const told: Sysctl[] = [];
+  const untold: Sysctl[] = [];
+  for (const sysctl of sysctls.filter(({ namespace }) => namespace === here.namespace)) {
+    const [, family, name, setting = ""] = LINK_SETTING.exec(sysctl.name) ?? [];
+    const link = here.links.find((one) => one.name === name);
+    const value = link === undefined ? undefined : readLinkSetting(link, family === "4" ? 4 : 6, setting);
+    if (value === undefined) untold.push(sysctl);
+    else told.push({ ...sysctl, value });
+  }
+  return untold.length === 0 ? told : [...told, ...readSysctls(here.namespace, untold)];
 }
 
 /** Those of the configuration, and those that belong to inner ends which a former configuration left. */
@@ -108,9 +119,7 @@ async function readAll(sockets: Sockets, namespace: string) {
   if (namespaceInode(namespace) === undefined) return undefined;
   const netlink = sockets.route(namespace);
   const links = await readLinks(netlink, namespace);
-  const rules = await Promise.all(
-    FAMILIES.map((family) => netlink.dump(`list rules of ${namespace}`, RTM_GETRULE, allRules(family))),
-  );
+  const rules = await netlink.dump(`list rules of ${namespace}`, RTM_GETRULE, allRules());
   return {
     namespace,
     links,
@@ -122,7 +131,6 @@ async function readAll(sockets: Sockets, namespace: string) {
         route.link !== USERLAND_ESP_LINK,
     ),
     rules: rules
-      .flat()
       .map(decodeRule)
       .filter((rule) => rule !== undefined)
       .filter((rule) => RULE_PREFERENCES.includes(rule.preference))
@@ -157,17 +165,12 @@ async function readAddresses(netlink: Netlink, namespace: string, links: readonl
 /** A link that is not among `links` shows as `#<index>`. */
 async function readRoutes(netlink: Netlink, namespace: string, links: readonly RawLink[]): Promise<ObservedRoute[]> {
   const names = new Map(links.map((link) => [link.index, link.name]));
-  const dumps = await Promise.all(
-    FAMILIES.map((family) => netlink.dump(`list routes of ${namespace}`, RTM_GETROUTE, allRoutes(family))),
-  );
-  return dumps
-    .flat()
-    .flatMap(decodeRoute)
-    .map(({ linkIndex, ...route }) => ({
-      ...route,
-      namespace,
-      link: linkIndex === 0 ? undefined : (names.get(linkIndex) ?? `#${linkIndex}`),
-    }));
+  const messages = await netlink.dump(`list routes of ${namespace}`, RTM_GETROUTE, allRoutes());
+  return messages.flatMap(decodeRoute).map(({ linkIndex, ...route }) => ({
+    ...route,
+    namespace,
+    link: linkIndex === 0 ? undefined : (names.get(linkIndex) ?? `#${linkIndex}`),
+  }));
 }
 
 function observedLink(

@@ -42,7 +42,18 @@ const RT_SCOPE_UNIVERSE = 0;
 const FR_ACT_TO_TABLE = 1;
 const RTEXT_FILTER_SKIP_STATS = 8;
 
-const IFLA = { address: 1, name: 3, mtu: 4, peer: 5, master: 10, linkInfo: 18, alias: 20, namespaceFd: 28, filter: 29 };
+const IFLA = {
+  address: 1,
+  name: 3,
+  mtu: 4,
+  peer: 5,
+  master: 10,
+  linkInfo: 18,
+  alias: 20,
+  namespaceFd: 28,
+  filter: 29,
+  perFamily: 26,
+};
 const IFLA_INFO = { kind: 1, data: 2 };
 const VETH_INFO_PEER = 1;
 const IFA = { address: 1, local: 2, flags: 8 };
@@ -80,6 +91,8 @@ export type RawLink = {
   readonly kind: string | undefined;
   readonly peerIndex: number | undefined;
   readonly masterIndex: number | undefined;
+  /** The settings below net/ipv4/conf/<link> and net/ipv6/conf/<link>, as the kernel packs them. */
+  readonly perFamily: Buffer | undefined;
 };
 
 export function decodeLink(message: Message): RawLink {
@@ -95,7 +108,43 @@ export function decodeLink(message: Message): RawLink {
     kind: info === undefined ? undefined : readText(parseAttributes(info).get(IFLA_INFO.kind)),
     peerIndex: readU32(found.get(IFLA.peer)),
     masterIndex: readU32(found.get(IFLA.master)),
+    perFamily: found.get(IFLA.perFamily),
   };
+}
+
+// Places in the arrays of IFLA_INET_CONF (linux/ip.h, counted from 1) and IFLA_INET6_CONF (linux/ipv6.h, from 0).
+const INET_CONF = 1;
+const INET6_CONF = 2;
+const INET6_ADDR_GEN_MODE = 8;
+const IPV4_SETTINGS: Readonly<Record<string, number>> = {
+  forwarding: 1,
+  // eslint-disable-next-line @typescript-eslint/naming-convention -- the kernel's words
+  send_redirects: 6,
+  // eslint-disable-next-line @typescript-eslint/naming-convention -- the kernel's words
+  rp_filter: 8,
+  // eslint-disable-next-line @typescript-eslint/naming-convention -- the kernel's words
+  accept_local: 23,
+};
+const IPV6_SETTINGS: Readonly<Record<string, number>> = {
+  forwarding: 0,
+  // eslint-disable-next-line @typescript-eslint/naming-convention -- the kernel's words
+  accept_ra: 3,
+  // eslint-disable-next-line @typescript-eslint/naming-convention -- the kernel's words
+  disable_ipv6: 26,
+  // eslint-disable-next-line @typescript-eslint/naming-convention -- the kernel's words
+  accept_dad: 27,
+};
+
+/** A setting of a link as text, undefined when the link's message does not tell it: then the file does. */
+export function readLinkSetting(link: RawLink, family: IpFamily, name: string): string | undefined {
+  const spec = link.perFamily === undefined ? undefined : parseAttributes(link.perFamily).get(rawFamily(family));
+  if (spec === undefined) return undefined;
+  const attributes = parseAttributes(spec);
+  if (family === 6 && name === "addr_gen_mode") return attributes.get(INET6_ADDR_GEN_MODE)?.readUInt8(0).toString();
+  const place = family === 4 ? (IPV4_SETTINGS[name] ?? 0) - 1 : (IPV6_SETTINGS[name] ?? -1);
+  const values = attributes.get(family === 4 ? INET_CONF : INET6_CONF);
+  if (place < 0 || values === undefined || values.length < 4 * (place + 1)) return undefined;
+  return values.readInt32LE(4 * place).toString();
 }
 
 /** 0 for the messages that concern an address family, for instance those about a bridge's ports. */
@@ -163,11 +212,8 @@ export function encodeAddress({ address, prefixLength }: LinkAddress, linkIndex:
 }
 
 const RTMSG_BYTES = 12;
-export function allRoutes(family: IpFamily): Buffer[] {
-  const header = Buffer.alloc(RTMSG_BYTES);
-  header.writeUInt8(rawFamily(family), 0);
-  return [header];
-}
+/** Of all families, which is one dump and not two. */
+export const allRoutes = (): Buffer[] => [Buffer.alloc(RTMSG_BYTES)];
 
 /** `linkIndex` 0: none. */
 export type RawRoute = Omit<Route, "namespace" | "link"> & { readonly linkIndex: number; readonly protocol: number };
@@ -176,7 +222,9 @@ export type RawRoute = Omit<Route, "namespace" | "link"> & { readonly linkIndex:
 export function decodeRoute(message: Message): readonly RawRoute[] {
   const found = body(message, RTMSG_BYTES);
   const { data } = message;
-  const family: IpFamily = data.readUInt8(0) === AF_INET ? 4 : 6;
+  const spoken = data.readUInt8(0);
+  if (spoken !== AF_INET && spoken !== AF_INET6) return [];
+  const family: IpFamily = spoken === AF_INET ? 4 : 6;
   const type = data.readUInt8(7);
   const kind = type === RTN_UNICAST ? "unicast" : type === RTN_UNREACHABLE ? "unreachable" : undefined;
   if (kind === undefined) return [];
@@ -229,21 +277,19 @@ export function encodeRoute(route: Route, linkIndex: number | undefined, protoco
 }
 
 const FIB_RULE_BYTES = 12;
-export const allRules = (family: IpFamily): Buffer[] => {
-  const header = Buffer.alloc(FIB_RULE_BYTES);
-  header.writeUInt8(rawFamily(family), 0);
-  return [header];
-};
+export const allRules = (): Buffer[] => [Buffer.alloc(FIB_RULE_BYTES)];
 
 /** Undefined for a rule that does more than send to a table what is for an address or comes from a link. */
 export function decodeRule(message: Message): Omit<Rule, "namespace"> | undefined {
   const { data } = message;
   const found = body(message, FIB_RULE_BYTES);
   const sourceLength = data.readUInt8(2);
+  const spoken = data.readUInt8(0);
+  if (spoken !== AF_INET && spoken !== AF_INET6) return undefined;
   if (data.readUInt8(7) !== FR_ACT_TO_TABLE || sourceLength !== 0) return undefined;
   const address = found.get(FRA.destination);
   return {
-    family: data.readUInt8(0) === AF_INET ? 4 : 6,
+    family: spoken === AF_INET ? 4 : 6,
     // The kernel leaves out a preference of 0.
     preference: readU32(found.get(FRA.preference)) ?? 0,
     table: readU32(found.get(FRA.table)) ?? data.readUInt8(4),
