@@ -1,19 +1,19 @@
 // The documents and the world of the demo and of most tests: two sites, one connection from each to the other.
 import { NETWORK, type LabDocument, type LabSide } from "./lab.ts";
 
-export const LEFT_ROUTER = "7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01";
-export const RIGHT_ROUTER = "7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b02";
+/** Ids of the two routers: namespaces are named after them, so labs that run side by side need their own. */
+export type RouterIds = { readonly left: string; readonly right: string };
 
-export const SIDES: readonly LabSide[] = [
+export const sidesOf = (routers: RouterIds): readonly LabSide[] => [
   {
     host: "gw-left",
-    routerId: LEFT_ROUTER,
+    routerId: routers.left,
     lan: ["10.1.0.1/24", "fd00:1::1/64"],
     hosts: [{ name: "left", addresses: ["10.1.0.9/24", "fd00:1::9/64"], gateways: ["10.1.0.1", "fd00:1::1"] }],
   },
   {
     host: "gw-right",
-    routerId: RIGHT_ROUTER,
+    routerId: routers.right,
     lan: ["10.2.0.1/24", "10.3.0.1/24", "fd00:2::1/64"],
     hosts: [
       { name: "right", addresses: ["10.2.0.9/24", "fd00:2::9/64"], gateways: ["10.2.0.1", "fd00:2::1"] },
@@ -24,6 +24,8 @@ export const SIDES: readonly LabSide[] = [
 
 export const LEFT_ADDRESS = "203.0.113.10";
 export const RIGHT_ADDRESS = "203.0.113.20";
+export const LEFT_ADDRESS_V6 = "2001:db8:ff::10";
+export const RIGHT_ADDRESS_V6 = "2001:db8:ff::20";
 
 export type Settings = {
   readonly leftPsk: string;
@@ -49,7 +51,7 @@ const DEFAULTS: Settings = {
 const PROJECT = "acme";
 
 /** Documents common to all: the network, the routers, the policies and a service on each side. */
-export function baseDocuments(settings: Partial<Settings> = {}): readonly LabDocument[] {
+export function baseDocuments(routers: RouterIds, settings: Partial<Settings> = {}): readonly LabDocument[] {
   const { ike, ipsec } = { ...DEFAULTS, ...settings };
   const service = (name: string, host: string, router: string, address: string, v6: string): LabDocument => ({
     kind: "VpnService",
@@ -69,12 +71,12 @@ export function baseDocuments(settings: Partial<Settings> = {}): readonly LabDoc
         { cidr: "2001:db8:ff::/64", gateway_ip: "2001:db8:ff::1" },
       ],
     },
-    { kind: "Router", project: PROJECT, name: "left-router", id: LEFT_ROUTER },
-    { kind: "Router", project: PROJECT, name: "right-router", id: RIGHT_ROUTER },
+    { kind: "Router", project: PROJECT, name: "left-router", id: routers.left },
+    { kind: "Router", project: PROJECT, name: "right-router", id: routers.right },
     { kind: "IkePolicy", project: PROJECT, name: "ike", ...ike },
     { kind: "IpsecPolicy", project: PROJECT, name: "ipsec", ...ipsec },
-    service("left", "gw-left", "left-router", LEFT_ADDRESS, "2001:db8:ff::10"),
-    service("right", "gw-right", "right-router", RIGHT_ADDRESS, "2001:db8:ff::20"),
+    service("left", "gw-left", "left-router", LEFT_ADDRESS, LEFT_ADDRESS_V6),
+    service("right", "gw-right", "right-router", RIGHT_ADDRESS, RIGHT_ADDRESS_V6),
   ];
 }
 
@@ -117,10 +119,10 @@ export function connectionDocuments(of: {
 }
 
 /** `to-right` on the left gateway and `to-left` on the right one. */
-export function demoDocuments(settings: Partial<Settings> = {}): readonly LabDocument[] {
+export function demoDocuments(routers: RouterIds, settings: Partial<Settings> = {}): readonly LabDocument[] {
   const { leftPsk, rightPsk, leftSubnets, rightSubnets, connection } = { ...DEFAULTS, ...settings };
   return [
-    ...baseDocuments(settings),
+    ...baseDocuments(routers, settings),
     ...connectionDocuments({
       name: "to-right",
       service: "left",
@@ -138,6 +140,40 @@ export function demoDocuments(settings: Partial<Settings> = {}): readonly LabDoc
       peerAddress: LEFT_ADDRESS,
       psk: rightPsk,
       more: connection,
+    }),
+  ];
+}
+
+/** The same connection seen from both gateways, as two documents: `<name>` on the left, `<name>-back` on the right. */
+export function connectionPair(of: {
+  readonly name: string;
+  readonly left: readonly string[];
+  readonly right: readonly string[];
+  readonly psk?: string;
+  readonly isOuterIpv6?: boolean;
+  readonly more?: LabDocument;
+}): readonly LabDocument[] {
+  const psk = of.psk ?? DEFAULTS.leftPsk;
+  const isV6 = of.isOuterIpv6 === true;
+  const more = of.more ?? {};
+  return [
+    ...connectionDocuments({
+      name: of.name,
+      service: "left",
+      local: of.left,
+      peer: of.right,
+      peerAddress: isV6 ? RIGHT_ADDRESS_V6 : RIGHT_ADDRESS,
+      psk,
+      more,
+    }),
+    ...connectionDocuments({
+      name: `${of.name}-back`,
+      service: "right",
+      local: of.right,
+      peer: of.left,
+      peerAddress: isV6 ? LEFT_ADDRESS_V6 : LEFT_ADDRESS,
+      psk,
+      more,
     }),
   ];
 }

@@ -198,7 +198,8 @@ const freePort = (): Promise<number> =>
     });
   });
 
-function startTimeOf(pid: number): string | undefined {
+/** Clock ticks since boot: with the pid it names one process for good. */
+export function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
     return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
@@ -270,6 +271,11 @@ export class LabBuilder {
     const file = path.join(this.documentsDirectory, "documents.yaml");
     writeFileSync(`${file}.new`, stringify(documents), { mode: 0o600 });
     renameSync(`${file}.new`, file);
+  }
+
+  builtWorld(): World {
+    if (this.world === undefined) throw new Error("the world is not built");
+    return this.world;
   }
 
   destroy(): Promise<void> {

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync }
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { reapLabs } from "./lab.ts";
 import { reapStale } from "./private-rabbitmq.ts";
 
 /** In the environment of everything that a run starts: `<pid>-<start time>` of the run. */
@@ -144,7 +145,15 @@ const reapSockets = (): readonly string[] =>
 async function reap(): Promise<readonly string[]> {
   const killed = reapProcesses();
   const brokers = await reapStale();
-  return [...killed, ...brokers, ...reapNamespaces(), ...reapLinks(), ...reapDirectories(), ...reapSockets()];
+  return [
+    ...killed,
+    ...brokers,
+    ...reapLabs(),
+    ...reapNamespaces(),
+    ...reapLinks(),
+    ...reapDirectories(),
+    ...reapSockets(),
+  ];
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

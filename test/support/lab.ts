@@ -1,0 +1,81 @@
+// A lab of its own for one test file: random names, so that nothing else on the machine is met.
+import { randomBytes, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { afterAll } from "vitest";
+import { sidesOf, type RouterIds } from "../../scripts/lab-documents.ts";
+import { startLab, until, type Agent, type Lab, type LabDocument } from "../../scripts/lab.ts";
+import type { ConnectionState } from "../../src/core/status.ts";
+
+export type TestLab = Lab & {
+  readonly routers: RouterIds;
+  readonly left: Agent;
+  readonly right: Agent;
+  /** Namespaces that the agents make. */
+  readonly namespaces: { readonly left: string; readonly right: string };
+};
+
+export type TestLabOptions = {
+  readonly documents?: (routers: RouterIds) => readonly LabDocument[];
+  readonly agentConfig?: Readonly<Record<string, unknown>>;
+};
+
+/** Built now, taken away after the file's tests whatever became of them. */
+export async function labForThisFile(options: TestLabOptions = {}): Promise<TestLab> {
+  const routers = { left: randomUUID(), right: randomUUID() };
+  const lab = await startLab({
+    prefix: `t${randomBytes(3).toString("hex")}`,
+    sides: sidesOf(routers),
+    documents: options.documents?.(routers) ?? [],
+    agentConfig: {
+      initiateRetry: { baseMs: 300, capMs: 1_000 },
+      retry: { baseMs: 200, capMs: 2_000 },
+      ...options.agentConfig,
+    },
+  });
+  afterAll(() => lab.destroy());
+  return {
+    ...lab,
+    routers,
+    left: lab.agent("gw-left"),
+    right: lab.agent("gw-right"),
+    namespaces: { left: `qvpn-${routers.left}`, right: `qvpn-${routers.right}` },
+  };
+}
+
+/** The connection, once it is as asked; when it never is, the error says what it was last. */
+export async function connectionIs(
+  agent: Agent,
+  name: string,
+  status: ConnectionState["status"],
+  more: { readonly reason?: string; readonly timeoutMs?: number } = {},
+): Promise<ConnectionState> {
+  let last = "nothing";
+  try {
+    return await until(`${name} of ${agent.host} is ${status}`, more.timeoutMs ?? 20_000, async () => {
+      const connection = await agent.connection(name);
+      last = JSON.stringify(connection);
+      const isIt =
+        connection?.status === status && (more.reason === undefined || connection.reason?.code === more.reason);
+      return isIt ? connection : undefined;
+    });
+  } catch (error) {
+    throw new Error(`${String(error)}; last seen: ${last}\n${worthReading(agent)}`, { cause: error });
+  }
+}
+
+export const areActive = (lab: TestLab, ...names: readonly string[]): Promise<readonly ConnectionState[]> =>
+  Promise.all(
+    names.flatMap((name) => [
+      connectionIs(lab.left, name, "ACTIVE"),
+      connectionIs(lab.right, `${name}-back`, "ACTIVE"),
+    ]),
+  );
+
+/** The agent's log without its debug lines. */
+export function worthReading(agent: Agent, lines = 25): string {
+  const all = readFileSync(agent.logFile, "utf8").split("\n");
+  return all
+    .filter((line) => !line.includes('"level":20') && !line.includes('"level":"debug"'))
+    .slice(-lines)
+    .join("\n");
+}
