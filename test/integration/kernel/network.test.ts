@@ -43,6 +43,13 @@ test("a pass with nothing to do starts no process", async () => {
   );
 });
 
+/** A bridge takes up to a second to see that a port is up (linkwatch gathers such news). */
+const reaches = (lab: Lab, address: string, after: string): Promise<void> =>
+  vi.waitFor(async () => {
+    const pinged = await lab.world.ping(lab.world.internetNamespace, address);
+    expect(pinged.received, `${address} after: ${after}`).toBe(1);
+  }, 5_000);
+
 const drifts: readonly (readonly [what: string, where: "own" | "router" | "agent", command: (lab: Lab) => string])[] = [
   ["an address is deleted", "own", (lab) => `ip addr del 203.0.113.10/24 dev ${innerNames(lab).vg}`],
   ["an IPv6 address is deleted", "own", (lab) => `ip addr del 2001:db8:ff::10/64 dev ${innerNames(lab).vg}`],
@@ -108,8 +115,7 @@ test("whatever is changed by hand is put right in one pass", async () => {
     expect(await lab.plan(), what).not.toEqual([]);
     await lab.converge();
     expect(await lab.plan(), `after: ${what}`).toEqual([]);
-    const pinged = await lab.world.ping(lab.world.internetNamespace, "203.0.113.10");
-    expect(pinged.received, `reachable after: ${what}`).toBe(1);
+    await reaches(lab, "203.0.113.10", what);
   }
 });
 
@@ -162,7 +168,7 @@ test("a namespace that was deleted and made again by others is filled again", as
   await execa("ip", ["netns", "add", lab.config.namespace]);
   await lab.converge();
   expect(await lab.plan()).toEqual([]);
-  expect((await lab.world.ping(lab.world.internetNamespace, "2001:db8:ff::10")).received).toBe(1);
+  await reaches(lab, "2001:db8:ff::10", "the namespace was made again");
 });
 
 test("what is missing around us is told by name", async () => {
