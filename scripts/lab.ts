@@ -24,6 +24,8 @@ import { stringify } from "yaml";
 import type { AgentState, ConnectionState } from "../src/core/status.ts";
 import { apiClient } from "../src/io/api/client.ts";
 import { findCharons, type CharonProcess } from "../src/io/charon/process.ts";
+import { listSas } from "../src/vici-client/commands.ts";
+import { openViciSession } from "../src/vici-client/session.ts";
 import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.ts";
 import { createWorld, routerNamespaceOf, type World, type WorldSide } from "./world.ts";
 
@@ -148,6 +150,17 @@ export class Agent extends Program {
   /** The charon of a router of this agent. */
   charon(routerId: string): CharonProcess | undefined {
     return findCharons(CHARON).get(path.join(this.runDirectory, `qvpn-${routerId}`, "strongswan.conf"));
+  }
+
+  /** What charon itself counts, asked over its socket. */
+  async sas(routerId: string): Promise<{ readonly ikeSas: number; readonly childSas: number }> {
+    const vici = await openViciSession({ path: `/run/charon.qvpn-${routerId}.vici` });
+    try {
+      const found = await listSas(vici);
+      return { ikeSas: found.length, childSas: found.reduce((sum, sa) => sum + sa.childSas.length, 0) };
+    } finally {
+      await vici.close();
+    }
   }
 
   async metric(name: string): Promise<string> {

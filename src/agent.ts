@@ -43,7 +43,8 @@ import { parseTransportUrl } from "./wire/oslo/transport-url.ts";
 const PASSES_AT_ONCE = 16;
 const DIFFERING_GRACE_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 30_000;
-const YIELD_MS = 500;
+const YIELD_MS = 1_000;
+const DUPLICATE_GRACE_MS = 3_000;
 
 const systemClock: Clock = {
   nowMs: () => Date.now(),
@@ -266,6 +267,7 @@ function reconcileOptions(
       differingGraceMs: DIFFERING_GRACE_MS,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       yieldMs: YIELD_MS,
+      duplicateGraceMs: DUPLICATE_GRACE_MS,
       ...fingerprintsOfTexts(key, espBackEnd),
     },
   };

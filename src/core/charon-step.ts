@@ -35,7 +35,7 @@ export type CharonStep =
   | { readonly kind: "commit"; readonly marker: Marker; readonly replaces: readonly string[] }
   | { readonly kind: "unloadMarker"; readonly id: string };
 
-export type TerminationCause = "removed" | "changed" | "replaced" | "outdated" | "no-answer" | "differs";
+export type TerminationCause = "removed" | "changed" | "replaced" | "outdated" | "no-answer" | "differs" | "duplicate";
 
 export type CharonPlanOptions = {
   readonly key: NodeKey;
@@ -48,6 +48,8 @@ export type CharonPlanOptions = {
   readonly connectTimeoutMs: number;
   /** How long the side with the higher address lets the other one initiate first: two at once may end each other. */
   readonly yieldMs: number;
+  /** How long two SAs for the same thing may stand side by side: a rekeying or re-authentication has both for a moment. */
+  readonly duplicateGraceMs: number;
   /** Fingerprints of a member's conf file and of a peer's section; their text is made in wire/swanctl. */
   readonly fileFingerprint: (peer: Peer, member: Member, marker: Marker) => Fingerprint;
   readonly sectionFingerprint: (peer: Peer) => Fingerprint;

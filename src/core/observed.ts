@@ -74,6 +74,9 @@ export type Notes = {
   readonly attempts: Map<ConnectionId, { readonly count: number; readonly nextAtMs: number }>;
   /** When an IKE SA was first seen negotiating, by unique id. */
   readonly connectingSinceMs: Map<string, number>;
+  /** When an IKE SA was first seen established, and a CHILD SA installed, by unique id. */
+  readonly establishedSinceMs: Map<string, number>;
+  readonly installedSinceMs: Map<string, number>;
   /** Until when a connection that differs from its leader keeps its children. */
   readonly heldUntilMs: Map<ConnectionId, number>;
   /** Last failure by peer name, from charon's log. */
@@ -93,6 +96,8 @@ export const emptyNotes = (instance: string): Notes => ({
   transitions: new Map(),
   attempts: new Map(),
   connectingSinceMs: new Map(),
+  establishedSinceMs: new Map(),
+  installedSinceMs: new Map(),
   heldUntilMs: new Map(),
   failures: new Map(),
   refusals: new Map(),

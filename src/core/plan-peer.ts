@@ -93,6 +93,8 @@ class PeerPlanner implements PeerPlan {
       this.steps.push({ kind: "reauthenticate", ikeSa, peer: this.#peer.name });
     }
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endStaleChildSas()]);
+    this.#endDuplicateIkeSas();
+    this.#endDuplicateChildSas();
     this.#restartUnanswered();
     for (const state of this.#members) this.#initiateMissing(state.member);
     for (const state of this.#members) this.#commit(state, waiting.has(state.member.tunnel.id));
@@ -231,6 +233,47 @@ class PeerPlanner implements PeerPlan {
       }
     }
     return waiting;
+  }
+
+  /**
+   * Both sides that initiate at once leave two IKE SAs, and each side may go on with another one. Of those that carry the
+   * most children the one with the lowest SPIs stays: the other side, seeing the same SPIs, chooses the same.
+   */
+  #endDuplicateIkeSas(): void {
+    const standing = this.#live.filter(
+      (sa) => sa.state === "established" && !this.#staleIke.has(sa.uniqueId) && !this.#endedIke.has(sa.uniqueId),
+    );
+    if (standing.length < 2 || !this.#areSettled(standing, this.#notes.establishedSinceMs)) return;
+    const names = (sa: IkeSa): string[] => sa.children.filter(carriesTraffic).map((child) => child.name);
+    const [best, ...others] = [...standing].sort(
+      (a, b) => names(b).length - names(a).length || (a.spis < b.spis ? -1 : 1),
+    );
+    if (best === undefined) return;
+    const kept = new Set(names(best));
+    for (const sa of others) if (names(sa).every((name) => kept.has(name))) this.#terminateIke(sa, "duplicate");
+  }
+
+  #endDuplicateChildSas(): void {
+    const spis = (child: ChildSa): string => [child.spiIn, child.spiOut].sort().join(":");
+    for (const { tunnel, children } of this.#peer.members) {
+      for (const { name } of children) {
+        const standing = this.#childSas(tunnel.id).filter(
+          (child) => child.name === name && child.state === "installed" && !this.#staleChild.has(child.uniqueId),
+        );
+        if (standing.length < 2 || !this.#areSettled(standing, this.#notes.installedSinceMs)) continue;
+        const [, ...others] = [...standing].sort((a, b) => (spis(a) < spis(b) ? -1 : 1));
+        for (const child of others) this.#terminateChild(child, "duplicate");
+      }
+    }
+  }
+
+  /** Whether all of them have stood long enough that none of them is about to go by itself. */
+  #areSettled(sas: readonly { readonly uniqueId: string }[], sinceMs: ReadonlyMap<string, number>): boolean {
+    const youngestMs = Math.max(...sas.map((sa) => sinceMs.get(sa.uniqueId) ?? this.#nowMs));
+    const settledAtMs = youngestMs + this.#options.duplicateGraceMs;
+    if (settledAtMs <= this.#nowMs) return true;
+    this.#wakeAt(settledAtMs);
+    return false;
   }
 
   /** charon alone would retransmit for minutes with growing pauses; a peer that came back is found sooner afresh. */

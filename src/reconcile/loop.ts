@@ -372,6 +372,7 @@ export class Loop {
       {
         attachment: reconcile.attachment,
         host: reconcile.host,
+        espBackEnd: reconcile.espBackEnd,
         retry,
         splitChildren: reconcile.charonPlan.splitChildren,
       },

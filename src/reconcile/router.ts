@@ -9,6 +9,7 @@ import { namespaceName } from "../core/names.ts";
 import { peerNameOf } from "../core/peers.ts";
 import type { CharonEvent } from "../core/ports.ts";
 import type { ConnectionState, RouterState } from "../core/status.ts";
+import { judged } from "../core/support.ts";
 import {
   emptyMemory,
   type Outcome,
@@ -19,7 +20,7 @@ import {
   type RouterMemory,
 } from "./reconcile.ts";
 
-export type WorkerOptions = Pick<ReconcileOptions, "attachment" | "host"> & {
+export type WorkerOptions = Pick<ReconcileOptions, "attachment" | "host" | "espBackEnd"> & {
   readonly retry: { readonly baseMs: number; readonly capMs: number };
   readonly splitChildren: boolean;
 };
@@ -86,7 +87,7 @@ export class RouterWorker {
   }
 
   want(router: DesiredRouter, from: "remembered" | "fetched"): void {
-    this.#wanted = { kind: "present", router, from };
+    this.#wanted = { kind: "present", router: judged(router, this.#options.espBackEnd), from };
     this.wake("everything");
   }
 
@@ -252,7 +253,7 @@ export class RouterWorker {
         this.wake("charon");
         return;
       case "lost":
-        this.#log.warn({ router: this.id }, "charon is gone, looking after it");
+        if (this.#memory.charon.kind === "up") this.#log.warn({ router: this.id }, "charon is gone, looking after it");
         this.wake("everything");
         return;
       case "changedByOthers":

@@ -1,7 +1,7 @@
 // Keeps the notes about a charon in line with what was just read from it: what is gone is forgotten.
 import type { ConnectionId } from "../core/ids.ts";
 import type { DesiredConnection } from "../core/model.ts";
-import { belongsTo, carriesTraffic, emptyNotes, type Notes, type RunningCharon } from "../core/observed.ts";
+import { belongsTo, carriesTraffic, emptyNotes, type IkeSa, type Notes, type RunningCharon } from "../core/observed.ts";
 import { childrenOf, peerNameOf } from "../core/peers.ts";
 import type { CharonPlan } from "../core/plan.ts";
 
@@ -13,6 +13,12 @@ function keepOnly<K>(map: Map<K, unknown> | Set<K>, isLive: (key: K) => boolean)
   for (const key of map.keys()) if (!isLive(key)) map.delete(key);
 }
 
+/** Since when each of these is so; what is not among them is forgotten. */
+function noteSince<K>(since: Map<K, number>, current: readonly K[], nowMs: number): void {
+  keepOnly(since, (key) => current.includes(key));
+  for (const key of current) if (!since.has(key)) since.set(key, nowMs);
+}
+
 /** Before planning: drops notes about SAs and connections that are gone, and starts the clocks of what is new. */
 export function refreshNotes(
   notes: Notes,
@@ -21,17 +27,17 @@ export function refreshNotes(
   nowMs: number,
   splitChildren: boolean,
 ): void {
-  const ikeSas = new Map(observed.ikeSas.map((sa) => [sa.uniqueId, sa]));
+  const ikeSas = new Set(observed.ikeSas.map((sa) => sa.uniqueId));
   const childSas = observed.ikeSas.flatMap((sa) => sa.children);
   const childIds = new Set(childSas.map((child) => child.uniqueId));
   keepOnly(notes.staleIkeSas, (id) => ikeSas.has(id));
   keepOnly(notes.staleChildSas, (id) => childIds.has(id));
-  keepOnly(notes.connectingSinceMs, (id) => ikeSas.get(id)?.state === "connecting");
-  for (const sa of observed.ikeSas) {
-    if (sa.state === "connecting" && !notes.connectingSinceMs.has(sa.uniqueId)) {
-      notes.connectingSinceMs.set(sa.uniqueId, nowMs);
-    }
-  }
+  const idsIn = (state: IkeSa["state"]): string[] =>
+    observed.ikeSas.filter((sa) => sa.state === state).map((sa) => sa.uniqueId);
+  noteSince(notes.connectingSinceMs, idsIn("connecting"), nowMs);
+  noteSince(notes.establishedSinceMs, idsIn("established"), nowMs);
+  const installed = childSas.filter((child) => child.state === "installed").map((child) => child.uniqueId);
+  noteSince(notes.installedSinceMs, installed, nowMs);
   keepOnly(notes.loadedPeers, (name) => observed.peers.has(name));
   keepOnly(notes.loadedSecrets, (id) => observed.secretIds.has(id));
 
@@ -58,13 +64,12 @@ export function noteProgress(
   differingGraceMs: number,
 ): void {
   const { conflicts } = plan.grouping;
-  const waits = new Set(
-    connections
-      .filter((c) => c.kind === "usable" && !conflicts.has(c.id) && !plan.inSync.has(c.id))
-      .map((connection) => connection.id),
+  const waits = connections.filter((c) => c.kind === "usable" && !conflicts.has(c.id) && !plan.inSync.has(c.id));
+  noteSince(
+    notes.pendingSinceMs,
+    waits.map((connection) => connection.id),
+    nowMs,
   );
-  keepOnly(notes.pendingSinceMs, (id) => waits.has(id));
-  for (const id of waits) if (!notes.pendingSinceMs.has(id)) notes.pendingSinceMs.set(id, nowMs);
 
   keepOnly(notes.heldUntilMs, (id) => conflicts.has(id));
   for (const id of conflicts.keys()) {

@@ -41,7 +41,11 @@ export const writeConnectionFile = (paths: CharonPaths, connection: ConnectionId
 export const removeConnectionFile = (paths: CharonPaths, connection: ConnectionId): void =>
   rmSync(fileOf(paths, connection), { force: true });
 
-export const removeDirectory = (paths: CharonPaths): void => rmSync(paths.directory, { recursive: true, force: true });
+/** Everything of a charon that has ended; one that was killed has left its socket. */
+export function removeAll(paths: CharonPaths): void {
+  rmSync(paths.directory, { recursive: true, force: true });
+  rmSync(paths.socket, { force: true });
+}
 
 type Known = { readonly stamp: string; readonly fingerprint: Fingerprint };
 

@@ -31,8 +31,8 @@ import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongsw
 import {
   charonPaths,
   ConnectionFiles,
+  removeAll,
   removeConnectionFile,
-  removeDirectory,
   writeAtomically,
   writeConnectionFile,
   type CharonPaths,
@@ -314,7 +314,7 @@ class Daemon {
     await this.close();
     if (charon !== undefined) await stopCharon(charon, signal);
     this.#process = undefined;
-    removeDirectory(this.#paths);
+    removeAll(this.#paths);
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,147 @@
+// The main job on real parts: documents in, tunnels up, packets through them, nothing in clear, and everything gone again.
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { expect, test } from "vitest";
+import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
+import { until, type LabDocument } from "../../../scripts/lab.ts";
+import { startCapture } from "../../../scripts/world.ts";
+import { areActive, connectionIs, labForThisFile, worthReading } from "../../support/lab.ts";
+
+const PSK = "do not print me: 5ecret";
+const site = connectionPair({ name: "site", left: ["10.1.0.0/24"], right: ["10.2.0.0/24"], psk: PSK });
+const second = connectionPair({ name: "second", left: ["10.1.0.0/24"], right: ["10.3.0.0/24"], psk: PSK });
+const v6 = connectionPair({ name: "v6", left: ["fd00:1::/64"], right: ["fd00:2::/64"], psk: PSK });
+const documents =
+  (...pairs: readonly (readonly LabDocument[])[]) =>
+  (routers: RouterIds): readonly LabDocument[] => [...baseDocuments(routers), ...pairs.flat()];
+
+const lab = await labForThisFile({ documents: documents(site) });
+
+test("a connection on both gateways comes up, hosts reach each other, and the internet sees only ESP", async () => {
+  await areActive(lab, "site");
+  const capture = await startCapture({ interface: lab.world.bridge, filter: "ip or ip6" });
+  const there = await lab.world.ping("left", "10.2.0.9", { count: 5 });
+  const back = await lab.world.ping("right", "10.1.0.9", { count: 5 });
+  const lines = await capture.stop();
+  expect([there.received, back.received]).toEqual([5, 5]);
+  expect(lines.filter((line) => /ICMP6?,? echo|10\.1\.0\.|10\.2\.0\./.test(line))).toEqual([]);
+  expect(lines.filter((line) => line.includes("ESP")).length).toBeGreaterThanOrEqual(20);
+});
+
+test("large packets pass, TCP's segment size being clamped and IP fragmented where it may be", async () => {
+  const ping = await lab.world.ping("left", "10.2.0.9", { count: 3, sizeBytes: 3000 });
+  expect(ping.received).toBe(3);
+});
+
+test("what a connection's file says is private, and swanctl's own syntax", () => {
+  const directory = `${lab.left.runDirectory}/${lab.namespaces.left}/swanctl/conf.d`;
+  const [file, ...more] = readdirSync(directory);
+  expect(more).toEqual([]);
+  const path = `${directory}/${String(file)}`;
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  const text = readFileSync(path, "utf8");
+  expect(text).toMatch(/^connections \{\n {2}peer-[0-9a-f]{12} \{/);
+  expect(text).toContain(`0s${Buffer.from(PSK).toString("base64")}`);
+});
+
+test("two connections to one peer are both ACTIVE over one IKE SA, and deleting one leaves the SPIs of the other", async () => {
+  lab.write(documents(site, second)(lab.routers));
+  await areActive(lab, "site", "second");
+  // Both gateways may have initiated at once; of two IKE SAs one is given up after a few seconds.
+  const before = await until("one IKE SA is left", 10_000, async () => {
+    const [one, other] = await Promise.all(["site", "second"].map((name) => connectionIs(lab.left, name, "ACTIVE")));
+    const { ikeSas } = await lab.left.sas(lab.routers.left);
+    return ikeSas === 1 && one?.ikeSpis === other?.ikeSpis ? one : undefined;
+  });
+  expect((await lab.world.ping("left", "10.3.0.9", { count: 2 })).received).toBe(2);
+
+  lab.write(documents(site)(lab.routers));
+  await until("second is gone", 10_000, async () => (await lab.left.connection("second")) === undefined);
+  await until(
+    "its subnet is not reached",
+    10_000,
+    async () => (await lab.world.ping("left", "10.3.0.9")).received === 0,
+  );
+  const after = await connectionIs(lab.left, "site", "ACTIVE");
+  expect(after.ikeSpis).toBe(before.ikeSpis);
+  expect(after.children.map((child) => child.spiIn)).toEqual(before.children.map((child) => child.spiIn));
+  expect((await lab.world.ping("left", "10.2.0.9", { count: 2 })).received).toBe(2);
+});
+
+test("IPv6 subnets cross the transit network and the tunnel, over IPv4 outside", async () => {
+  lab.write(documents(site, v6)(lab.routers));
+  await areActive(lab, "site", "v6");
+  expect((await lab.world.ping("left", "fd00:2::9", { count: 3 })).received).toBe(3);
+  expect((await lab.world.ping("right", "fd00:1::9", { count: 3 })).received).toBe(3);
+});
+
+test.each([
+  { inner: "IPv4", left: ["10.1.0.0/24"], right: ["10.3.0.0/24"], from: "left", to: "10.3.0.9" },
+  { inner: "IPv6", left: ["fd00:1::/64"], right: ["fd00:2::/64"], from: "left", to: "fd00:2::9" },
+])("inner $inner crosses a tunnel whose gateways speak IPv6 outside", async ({ left, right, from, to }) => {
+  const outside6 = connectionPair({ name: "outside6", left, right, psk: PSK, isOuterIpv6: true });
+  lab.write(documents(site, outside6)(lab.routers));
+  await areActive(lab, "site", "outside6");
+  await until(`${to} answers`, 10_000, async () => (await lab.world.ping(from, to)).received > 0);
+  expect((await lab.world.ping(from, to, { count: 3 })).received).toBe(3);
+});
+
+test("a connection that is admin down is DOWN for that reason, loses its SA at once, and is still guarded", async () => {
+  const down = connectionPair({
+    name: "site",
+    left: ["10.1.0.0/24"],
+    right: ["10.2.0.0/24"],
+    psk: PSK,
+    more: { admin_state_up: false },
+  });
+  lab.write(documents(down, second)(lab.routers));
+  await connectionIs(lab.left, "site", "DOWN", { reason: "admin-down" });
+  await areActive(lab, "second");
+  const capture = await startCapture({ interface: lab.world.bridge, filter: "net 10.1.0.0/24 or net 10.2.0.0/24" });
+  const ping = await lab.world.ping("left", "10.2.0.9", { count: 3 });
+  expect(ping.received).toBe(0);
+  expect(await capture.stop()).toEqual([]);
+});
+
+test("what cannot be configured is ERROR with its reason and leaves its neighbour alone", async () => {
+  lab.write(documents(site)(lab.routers));
+  await areActive(lab, "site");
+  const before = await connectionIs(lab.left, "site", "ACTIVE");
+  const aggressiveAh = connectionPair({ name: "ah", left: ["10.1.0.0/24"], right: ["10.3.0.0/24"], psk: PSK });
+  const policy = { kind: "IpsecPolicy", project: "acme", name: "ah", transform_protocol: "ah" };
+  const useIt = aggressiveAh.map((one) =>
+    one["kind"] === "IpsecSiteConnection" ? { ...one, ipsecpolicy: "ah" } : one,
+  );
+  lab.write([...documents(site)(lab.routers), policy, ...useIt]);
+  const state = await lab.left.status();
+  if (state.espBackEnd === "userland") {
+    const refused = await connectionIs(lab.left, "ah", "ERROR", { reason: "unsupported" });
+    expect(refused.reason?.text).toMatch(/"ah" needs kernel ESP/);
+  }
+  expect((await connectionIs(lab.left, "site", "ACTIVE")).ikeSpis).toBe(before.ikeSpis);
+});
+
+test("deleting everything leaves nothing of the agent's behind", async () => {
+  lab.write(documents()(lab.routers));
+  await until("the namespaces are gone", 15_000, () => {
+    return !existsSync(`/run/netns/${lab.namespaces.left}`) && !existsSync(`/run/netns/${lab.namespaces.right}`);
+  });
+  expect(lab.left.charon(lab.routers.left)).toBeUndefined();
+  expect(existsSync(`/run/charon.${lab.namespaces.left}.vici`)).toBe(false);
+  expect(existsSync(`${lab.left.runDirectory}/${lab.namespaces.left}`)).toBe(false);
+});
+
+test("no secret is in any log, status or metric", async () => {
+  const texts = [
+    lab.left.log(),
+    lab.right.log(),
+    lab.controller.log(),
+    JSON.stringify(await lab.left.status()),
+    await lab.left.metric(""),
+  ];
+  for (const text of texts) {
+    expect(text).not.toContain(PSK);
+    expect(text).not.toContain(Buffer.from(PSK).toString("base64"));
+    expect(text).not.toContain("guest:guest");
+  }
+  expect(worthReading(lab.left)).not.toContain("internal error");
+});

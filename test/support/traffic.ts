@@ -1,0 +1,29 @@
+// Constant traffic between two hosts of a world, and what became of it.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import type { World } from "../../scripts/world.ts";
+
+export type Traffic = {
+  /** Ends it and counts. */
+  readonly stop: () => Promise<{ readonly sent: number; readonly received: number }>;
+};
+
+/** Pings every 10 ms until stopped. */
+export function startTraffic(world: World, from: string, to: string): Traffic {
+  const namespace = world.hostNamespaces.get(from) ?? from;
+  const ping = spawn("ip", ["netns", "exec", namespace, "ping", "-n", "-q", "-i", "0.01", "-W", "1", to], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  let output = "";
+  ping.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  return {
+    stop: async () => {
+      if (ping.exitCode === null) {
+        ping.kill("SIGINT");
+        await once(ping, "close");
+      }
+      const counts = /(\d+) packets transmitted, (\d+) received/.exec(output);
+      return { sent: Number(counts?.[1] ?? 0), received: Number(counts?.[2] ?? 0) };
+    },
+  };
+}
