@@ -17,8 +17,9 @@ export function charonOptions(
     splitChildren: false,
     updateWindowMs: 5_000,
     differingGraceMs: 30_000,
-    connectTimeoutMs: 12_000,
+    connectTimeoutMs: 30_000,
     yieldMs: 1_000,
+    duplicateGraceMs: 3_000,
     sectionFingerprint: (peer) => textFingerprint(key, sectionText(peerSection(peer, backEnd))),
     fileFingerprint: (peer, member, marker) =>
       textFingerprint(

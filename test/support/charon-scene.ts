@@ -39,6 +39,16 @@ export class CharonScene {
     this.connections = wanted.map((one) => ("psk" in one ? aConnection(one) : one));
   }
 
+  /** As a new agent: what it noted is gone, charon is not. */
+  forgetNotes(): void {
+    this.notes = emptyNotes("");
+  }
+
+  useKey(key: Uint8Array): void {
+    this.options = charonOptions({ key });
+    this.ike.use(this.options);
+  }
+
   /** Passes until nothing is left to do now, and writes down what was done, a block a round. */
   async pass(caption: string): Promise<void> {
     this.#lines.push("", `== ${caption} (${String(this.clock.nowMs())} ms)`);

@@ -85,12 +85,16 @@ export class FakeIke implements Ike {
   /** What is thrown by the next call, whatever it is: a bug of the adapter. */
   nextError: Error | undefined;
   starts = 0;
-  readonly #options: CharonPlanOptions;
+  #options: CharonPlanOptions;
   readonly #charons = new Map<RouterId, FakeCharon>();
   readonly #listeners = new Map<RouterId, Set<(event: CharonEvent) => void>>();
   #lastId = 0;
 
   constructor(options: CharonPlanOptions) {
+    this.#options = options;
+  }
+
+  use(options: CharonPlanOptions): void {
     this.#options = options;
   }
 
