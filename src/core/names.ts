@@ -40,6 +40,10 @@ export type PeerName = string & { readonly [peerBrand]: "PeerName" };
 const PEER_NAME = /^peer-[0-9a-f]{12}$/;
 export const isPeerName = (raw: string): raw is PeerName => PEER_NAME.test(raw);
 
+/** Under which a peer is loaded to see whether charon would take it. */
+export const trialName = (peer: PeerName): string => `try-${peer}`;
+export const isTrialName = (raw: string): boolean => raw.startsWith("try-") && isPeerName(raw.slice("try-".length));
+
 export function peerName(localAddress: string, peerAddress: string, localId: string, peerId: string): PeerName {
   return `peer-${hexDigest(JSON.stringify([localAddress, peerAddress, localId, peerId]), 12)}` as PeerName;
 }

@@ -3,7 +3,9 @@
 import { earlier } from "./backoff.ts";
 import type { CharonPlanOptions, CharonStep, TerminationCause } from "./charon-step.ts";
 import {
+  decodeMarker,
   encodeMarker,
+  FINGERPRINT_PARTS,
   fingerprintsOf,
   isMarkerId,
   peerOfSecretId,
@@ -14,7 +16,7 @@ import type { Fingerprints, Marker } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { Tunnel } from "./model.ts";
 import { belongsTo, carriesTraffic, type ChildSa, type IkeSa, type Notes, type RunningCharon } from "./observed.ts";
-import type { Member, Peer } from "./peers.ts";
+import type { Child, Member, Peer } from "./peers.ts";
 
 export type PeerPlan = {
   readonly steps: readonly CharonStep[];
@@ -43,8 +45,21 @@ type MemberState = {
   readonly member: Member;
   readonly wanted: Marker;
   readonly held: Marker | undefined;
+  /** An update that was begun and given up for another: SAs may be of it, whatever the held marker says. */
+  readonly abandoned: Marker | undefined;
   readonly isCommitted: boolean;
 };
+
+/** A marker that has no part in common was made under another key: it proves nothing, rather than that all changed. */
+const isComparable = (held: Marker, wanted: Marker): boolean =>
+  FINGERPRINT_PARTS.some((part) => held.fingerprints[part] === wanted.fingerprints[part]);
+
+const isSameSet = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((one) => b.includes(one));
+
+/** The names of IKEv1's children say their pair, so most of them outlive a change of the others. */
+const hasSelectorsOf = (sa: ChildSa, config: Child): boolean =>
+  isSameSet(sa.localSubnets, config.localSubnets) && isSameSet(sa.peerSubnets, config.peerSubnets);
 
 class PeerPlanner implements PeerPlan {
   readonly steps: CharonStep[] = [];
@@ -84,12 +99,12 @@ class PeerPlanner implements PeerPlan {
     if (!this.#observed.secretIds.has(secret) || !this.#notes.loadedSecrets.has(secret)) {
       this.steps.push({ kind: "loadSecret", id: secret, peer: this.#peer });
     }
-    const reauthenticate = this.#beginUpdates();
     this.#load();
     for (const old of this.#observed.secretIds) {
       if (peerOfSecretId(old) === this.#peer.name && old !== secret) this.steps.push({ kind: "unloadSecret", id: old });
     }
-    for (const ikeSa of reauthenticate) {
+    // Only now: a peer that comes back at once after its SA was ended must not find the old config or the old secret.
+    for (const ikeSa of this.#beginUpdates()) {
       this.steps.push({ kind: "reauthenticate", ikeSa, peer: this.#peer.name });
     }
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endStaleChildSas()]);
@@ -107,9 +122,13 @@ class PeerPlanner implements PeerPlan {
       leads: this.#peer.leader.id === connection,
       fingerprints: fingerprintsOf(this.#options.key, this.#peer, member),
     };
-    const held = this.#observed.markers.get(connection);
-    const isCommitted = held !== undefined && encodeMarker(held) === encodeMarker(wanted);
-    return { member, wanted, held, isCommitted };
+    const marker = this.#observed.markers.get(connection);
+    const held = marker !== undefined && isComparable(marker, wanted) ? marker : undefined;
+    const text = encodeMarker(wanted);
+    const begun = this.#notes.transitions.get(connection);
+    const abandoned = begun === undefined || begun === text ? undefined : decodeMarker(begun);
+    const isCommitted = held !== undefined && encodeMarker(held) === text && abandoned === undefined;
+    return { member, wanted, held, abandoned, isCommitted };
   }
 
   #write(): void {
@@ -163,13 +182,10 @@ class PeerPlanner implements PeerPlan {
    * changed, and re-authentication is the gentlest way. But a connection that joins a peer whose IKE SA another member
    * proves leaves that SA alone.
    */
-  #outdateIkeSas({ member, wanted, held }: MemberState, reauthenticate: Set<string>): string[] {
-    const proves = (marker: Marker | undefined): boolean =>
-      marker?.fingerprints.secret === wanted.fingerprints.secret && marker.fingerprints.ike === wanted.fingerprints.ike;
-    const provenByOther = this.#members.some((m) => m.member !== member && proves(m.held));
-    if (proves(held) || (held === undefined && provenByOther)) return [];
-    const isGentle =
-      this.#peer.leader.ike.version === 2 && (held === undefined || held.fingerprints.ike === wanted.fingerprints.ike);
+  #outdateIkeSas(state: MemberState, reauthenticate: Set<string>): string[] {
+    const { held } = state;
+    if (this.#isIkeProven(state) || (held === undefined && this.#isIkeProvenByOther(state))) return [];
+    const isGentle = this.#peer.leader.ike.version === 2 && !this.#hasChanged(state, "ike");
     const stale: string[] = [];
     for (const sa of this.#live) {
       if (this.#endedIke.has(sa.uniqueId)) continue;
@@ -181,17 +197,33 @@ class PeerPlanner implements PeerPlan {
     return stale;
   }
 
+  #isIkeProven(state: MemberState): boolean {
+    return state.held !== undefined && !this.#hasChanged(state, "secret") && !this.#hasChanged(state, "ike");
+  }
+
+  #isIkeProvenByOther(state: MemberState): boolean {
+    return this.#members.some((other) => other !== state && this.#isIkeProven(other));
+  }
+
+  #hasChanged({ wanted, held, abandoned }: MemberState, part: keyof Fingerprints): boolean {
+    return [held, abandoned].some(
+      (marker) => marker !== undefined && marker.fingerprints[part] !== wanted.fingerprints[part],
+    );
+  }
+
   /** CHILD SAs of a member that a change outdates; those that can have no successor beside them are ended here. */
-  #outdateChildSas({ member, wanted, held }: MemberState): string[] {
-    const changed = (part: keyof Fingerprints): boolean =>
-      held !== undefined && held.fingerprints[part] !== wanted.fingerprints[part];
+  #outdateChildSas(state: MemberState): string[] {
+    const { member, held } = state;
+    // Without a marker they are made anew with their IKE SA, unless that one is proven and stays.
+    const isUnproven = held === undefined && this.#isIkeProvenByOther(state);
+    const changed = (part: keyof Fingerprints): boolean => this.#hasChanged(state, part);
     const stale: string[] = [];
     for (const child of this.#childSas(member.tunnel.id)) {
       const config = member.children.find((c) => c.name === child.name);
       if (config === undefined) this.#terminateChild(child, "removed");
       // charon takes a second CHILD SA with equal selectors for a duplicate (since 5.9.6), so break before make.
-      else if (changed("child")) this.#terminateChild(child, "changed");
-      else if (changed("selectors")) stale.push(child.uniqueId);
+      else if (isUnproven || changed("child")) this.#terminateChild(child, "changed");
+      else if (changed("selectors") && !hasSelectorsOf(child, config)) stale.push(child.uniqueId);
     }
     return stale;
   }

@@ -5,9 +5,9 @@ import type { CharonPlanOptions, CharonStep } from "./charon-step.ts";
 import { encodeMarker, peerOfSecretId, tunnelFingerprint } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection } from "./model.ts";
-import { isPeerName } from "./names.ts";
+import { isPeerName, isTrialName } from "./names.ts";
 import { belongsTo, type ChildSa, type Notes, type RunningCharon } from "./observed.ts";
-import { groupPeers, type Grouping, type Peer } from "./peers.ts";
+import { groupPeers, peerNameOf, type Grouping, type Peer } from "./peers.ts";
 import { planPeer } from "./plan-peer.ts";
 
 /** Steps of one peer, in order: after one of them failed the rest of its group must not run. Groups are independent. */
@@ -34,7 +34,12 @@ export function planCharon(
     .flatMap((c) => (c.kind === "usable" ? [c.tunnel] : []))
     // What charon refused is not offered again until it changes or charon is started anew.
     .filter((t) => notes.refusals.get(t.id)?.tunnel !== tunnelFingerprint(options.key, t));
-  const committed = [...observed.markers.values()];
+  // What a connection was at another peer gives it no rank at this one.
+  const committed = tunnels.flatMap((tunnel) => {
+    const loaded = [...(observed.peers.get(peerNameOf(tunnel)) ?? [])];
+    const marker = observed.markers.get(tunnel.id);
+    return marker !== undefined && loaded.some((child) => belongsTo(child, tunnel.id)) ? [marker] : [];
+  });
   const grouping = groupPeers(
     tunnels,
     {
@@ -94,7 +99,8 @@ function planRemovals(grouping: Grouping, observed: RunningCharon): CharonStep[]
   const members = new Set(grouping.peers.flatMap((p) => p.members.map((m) => m.tunnel.id)));
 
   for (const name of observed.peers.keys()) {
-    if (isPeerName(name) && !peers.has(name)) steps.push({ kind: "unloadPeer", name });
+    // A trial that was cut short would answer for the peer, with traps of its own.
+    if (isTrialName(name) || (isPeerName(name) && !peers.has(name))) steps.push({ kind: "unloadPeer", name });
   }
   for (const id of observed.secretIds) {
     const owner = peerOfSecretId(id);

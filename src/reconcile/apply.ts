@@ -74,6 +74,7 @@ function note(step: CharonStep, notes: Notes, { clock, initiateRetry }: Applier)
       return;
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
+      for (const { tunnel } of step.peer.members) notes.refusals.delete(tunnel.id);
       return;
     case "unloadPeer":
       notes.loadedPeers.delete(step.name);

@@ -6,7 +6,7 @@ import { encodeMarker, secretFingerprint, textFingerprint } from "../../core/fin
 import type { Fingerprint, Marker, NodeKey } from "../../core/fingerprint.ts";
 import type { EspBackEnd } from "../../core/guard.ts";
 import type { RouterId } from "../../core/ids.ts";
-import { namespaceName } from "../../core/names.ts";
+import { namespaceName, trialName } from "../../core/names.ts";
 import type { ObservedCharon } from "../../core/observed.ts";
 import type { Member, Peer } from "../../core/peers.ts";
 import type { CharonEvent, Ike } from "../../core/ports.ts";
@@ -303,7 +303,7 @@ class Daemon {
   }
 
   async tryPeer(step: Extract<CharonStep, { kind: "loadPeer" }>, signal: AbortSignal): Promise<void> {
-    const name = `try-${step.peer.name}`;
+    const name = trialName(step.peer.name);
     const options = this.#command(signal);
     await this.#loadPeer(this.#client(), name, step.peer, options);
     await this.#unloadPeer(this.#client(), name, options);

@@ -1,0 +1,326 @@
+import { describe, expect, test } from "vitest";
+import { encodeMarker } from "../../../src/core/fingerprint.ts";
+import type { Tunnel } from "../../../src/core/model.ts";
+import { peerNameOf } from "../../../src/core/peers.ts";
+import { Secret } from "../../../src/core/secret.ts";
+import { aConnectionId, aDisabledConnection, anIkePolicy, anIpsecPolicy, aTunnel } from "../../support/builders.ts";
+import { CharonScene } from "../../support/charon-scene.ts";
+import { ROUTER } from "../../support/network-builders.ts";
+
+const NEW_PSK = new Secret("another battery");
+const HERE = "what core/plan.ts made of test/support/fake-ike.ts's model of charon";
+const v1 = (more: Partial<Tunnel> = {}): Tunnel => aTunnel(1, { ike: anIkePolicy({ version: 1 }), ...more });
+
+/** A scene in which the tunnels are loaded and up. */
+async function up(...tunnels: readonly Tunnel[]): Promise<CharonScene> {
+  const scene = new CharonScene();
+  scene.want(...tunnels);
+  await scene.pass("first load");
+  return scene;
+}
+
+const peerOf = (scene: CharonScene, tunnel: Tunnel) => scene.ike.remote(peerNameOf(tunnel));
+
+describe("plans as text", () => {
+  test("the first load", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    await scene.pass("nothing to do");
+    scene.expectPlan("first-load", HERE);
+  });
+
+  test("a PSK change in IKEv2 that the peer makes too", async () => {
+    const scene = await up(aTunnel(1));
+    scene.want(aTunnel(1, { psk: NEW_PSK }));
+    await scene.pass("another PSK");
+    await scene.pass("nothing to do");
+    scene.expectPlan("psk-change-v2", HERE);
+  });
+
+  test("a PSK change in IKEv2 that the peer does not make", async () => {
+    const scene = await up(aTunnel(1));
+    peerOf(scene, aTunnel()).psk = aTunnel().psk.reveal();
+    scene.want(aTunnel(1, { psk: NEW_PSK }));
+    await scene.pass("another PSK, which the peer does not have");
+    await scene.clock.advance(4_999);
+    await scene.pass("shortly before the deadline");
+    await scene.clock.advance(1);
+    await scene.pass("at the deadline");
+    expect(scene.charon.ikeSas).toEqual([]);
+    peerOf(scene, aTunnel()).psk = NEW_PSK.reveal();
+    await scene.clock.advance(60_000);
+    await scene.pass("the peer has the new PSK");
+    scene.expectPlan("psk-change-v2-refused", HERE);
+  });
+
+  test("a PSK change in IKEv1", async () => {
+    const scene = await up(v1());
+    scene.want(v1({ psk: NEW_PSK }));
+    await scene.pass("another PSK");
+    scene.expectPlan("psk-change-v1", HERE);
+  });
+
+  test("another peer address", async () => {
+    const scene = await up(aTunnel(1));
+    scene.want(aTunnel(1, { peerAddress: "203.0.113.30", peerId: "203.0.113.30" }));
+    await scene.pass("another peer");
+    scene.expectPlan("another-peer", HERE);
+  });
+
+  test("another IKE proposal", async () => {
+    const scene = await up(aTunnel(1));
+    scene.want(aTunnel(1, { ike: anIkePolicy({ dhGroup: "group19" }) }));
+    await scene.pass("another IKE group");
+    scene.expectPlan("another-ike-proposal", HERE);
+  });
+
+  test("other selectors in IKEv2: the new child before the old one goes", async () => {
+    const scene = await up(aTunnel(1));
+    scene.want(aTunnel(1, { peerSubnets: ["10.2.1.0/24", "10.9.0.0/24"] }));
+    await scene.pass("one more subnet of the peer");
+    scene.expectPlan("selectors-v2", HERE);
+  });
+
+  test("other selectors in IKEv1: only the pairs that differ", async () => {
+    const scene = await up(v1({ peerSubnets: ["10.2.1.0/24", "10.8.0.0/24"] }));
+    scene.want(v1({ peerSubnets: ["10.2.1.0/24", "10.9.0.0/24"] }));
+    await scene.pass("10.9.0.0/24 instead of 10.8.0.0/24");
+    scene.expectPlan("selectors-v1", HERE);
+  });
+
+  test("another ESP proposal", async () => {
+    const scene = await up(aTunnel(1));
+    scene.want(aTunnel(1, { ipsec: anIpsecPolicy({ encryption: "aes-128" }) }));
+    await scene.pass("aes-128");
+    scene.expectPlan("another-esp-proposal", HERE);
+  });
+
+  test("what takes effect with the next rekeying is only loaded", async () => {
+    const scene = await up(aTunnel(1));
+    scene.want(aTunnel(1, { dpd: { action: "clear", intervalSeconds: 10, timeoutSeconds: 60 } }));
+    await scene.pass("another DPD");
+    scene.expectPlan("soft-change", HERE);
+  });
+
+  test("a connection joins a live peer, leaves it again, and the last one goes", async () => {
+    const scene = await up(aTunnel(2));
+    scene.want(aTunnel(2), aTunnel(1));
+    await scene.pass("C1 joins");
+    scene.want(aTunnel(2));
+    await scene.pass("C1 leaves");
+    scene.want();
+    await scene.pass("the last one goes");
+    expect([...scene.charon.secrets.keys(), ...scene.charon.conns.keys()]).toEqual([]);
+    scene.expectPlan("join-and-leave", HERE);
+  });
+
+  test("the leader goes", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    scene.want(aTunnel(2));
+    await scene.pass("the leader goes");
+    scene.expectPlan("leader-goes", HERE);
+  });
+
+  test("admin down", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    scene.want(aDisabledConnection(aTunnel(1)), aTunnel(2));
+    await scene.pass("C1 is admin down");
+    scene.expectPlan("admin-down", HERE);
+  });
+
+  test("a marker that is missing beside live SAs", async () => {
+    const scene = await up(aTunnel(1));
+    for (const id of [...scene.charon.secrets.keys()]) if (id.startsWith("ntlm")) scene.charon.secrets.delete(id);
+    await adopt(scene, "the agent is new and the marker gone");
+    scene.expectPlan("marker-missing", HERE);
+  });
+
+  test("adoption with equal markers", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    const before = scene.charon.ikeSas.flatMap((sa) => [sa, ...sa.children]).map((sa) => sa.uniqueId);
+    await adopt(scene, "the agent is new");
+    const after = scene.charon.ikeSas.flatMap((sa) => [sa, ...sa.children]).map((sa) => sa.uniqueId);
+    expect(after).toEqual(before);
+    scene.expectPlan("adoption", HERE);
+  });
+
+  test("markers under the key of another node", async () => {
+    const scene = await up(aTunnel(1));
+    scene.useKey(new Uint8Array(32).fill(9));
+    await adopt(scene, "the node's key was lost");
+    scene.expectPlan("another-node-key", HERE);
+  });
+
+  test("response-only", async () => {
+    const scene = new CharonScene();
+    scene.want(aTunnel(1, { initiator: "response-only" }));
+    await scene.pass("first load");
+    scene.ike.peerInitiates(ROUTER, peerNameOf(aTunnel()));
+    scene.want(aTunnel(1, { initiator: "response-only", psk: NEW_PSK }));
+    await scene.pass("another PSK while the peer's SA stands");
+    scene.expectPlan("response-only", HERE);
+  });
+
+  test("a negotiation without an answer is begun anew", async () => {
+    const scene = new CharonScene();
+    scene.want(aTunnel(1));
+    peerOf(scene, aTunnel()).answers = "never";
+    await scene.pass("first load");
+    await scene.clock.advance(29_999);
+    await scene.pass("shortly before the time is up");
+    await scene.clock.advance(1);
+    await scene.pass("the time is up");
+    scene.expectPlan("no-answer", HERE);
+  });
+
+  test("a member that comes to differ keeps its child for 30 s", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    scene.want(aTunnel(1), aTunnel(2, { psk: NEW_PSK }));
+    await scene.pass("C2 gets another PSK");
+    await scene.clock.advance(29_999);
+    await scene.pass("shortly before 30 s");
+    await scene.clock.advance(1);
+    await scene.pass("after 30 s");
+    scene.want(aTunnel(1, { psk: NEW_PSK }), aTunnel(2, { psk: NEW_PSK }));
+    await scene.pass("C1 gets it too");
+    scene.expectPlan("differing-member", HERE);
+  });
+
+  test("the side with the higher address lets the other one begin", async () => {
+    const scene = new CharonScene();
+    scene.want(aTunnel(1, { localAddress: "203.0.113.90" }));
+    await scene.pass("first load");
+    await scene.clock.advance(1_000);
+    await scene.pass("the peer has not begun");
+    scene.expectPlan("higher-address", HERE);
+  });
+
+  test("everything was dropped by somebody else", async () => {
+    const scene = await up(aTunnel(1));
+    scene.charon.secrets.clear();
+    scene.charon.conns.clear();
+    await scene.pass("configs and secrets are gone");
+    scene.expectPlan("forgotten", HERE);
+  });
+});
+
+/** A new agent: what is noted is gone, charon is not. */
+async function adopt(scene: CharonScene, caption: string): Promise<void> {
+  scene.forgetNotes();
+  await scene.pass(caption);
+}
+
+test("what is not ours is left alone, also when nothing of ours is left", async () => {
+  const scene = await up(aTunnel(1));
+  scene.charon.conns.set("by-hand", "foreign");
+  scene.charon.secrets.set("ike-by-hand", "x").set("ntlm-somebody", "x");
+  scene.charon.ikeSas.push({
+    peer: "by-hand",
+    uniqueId: "900",
+    state: "established",
+    psk: "x",
+    ike: "",
+    children: [],
+  });
+  await scene.pass("beside foreign things");
+  scene.want();
+  await scene.pass("nothing of ours");
+  expect([...scene.charon.conns.keys()]).toEqual(["by-hand"]);
+  expect([...scene.charon.secrets.keys()]).toEqual(["ike-by-hand", "ntlm-somebody"]);
+  expect(scene.charon.ikeSas.map((sa) => sa.peer)).toEqual(["by-hand"]);
+});
+
+test("a config that a trial load left behind is removed", async () => {
+  const scene = await up(aTunnel(1));
+  scene.charon.conns.set(`try-${peerNameOf(aTunnel())}`, "foreign");
+  await scene.pass("after a crash within a trial");
+  expect([...scene.charon.conns.keys()]).toEqual([peerNameOf(aTunnel())]);
+});
+
+test("what charon refused is not offered again until it changes, and its neighbours are loaded", async () => {
+  const scene = new CharonScene();
+  scene.ike.unloadable.add(aConnectionId(1));
+  scene.want(aTunnel(1), aTunnel(2));
+  await scene.pass("C1 cannot be loaded");
+  await scene.pass("without it");
+  expect(scene.charon.ikeSas.flatMap((sa) => sa.children.map((child) => child.name))).toEqual([aConnectionId(2)]);
+  expect([...(scene.plan?.inSync ?? [])]).toEqual([aConnectionId(2)]);
+  const offered = scene.ike.applied.length;
+  await scene.pass("again");
+  expect(scene.ike.applied).toHaveLength(offered);
+
+  scene.ike.unloadable.clear();
+  scene.want(aTunnel(1, { ipsec: anIpsecPolicy({ encryption: "aes-128" }) }), aTunnel(2));
+  await scene.pass("C1 was changed");
+  expect([...(scene.plan?.inSync ?? [])]).toEqual([aConnectionId(1), aConnectionId(2)]);
+  expect(scene.notes.refusals.size).toBe(0);
+});
+
+test("a connection that moves to a live peer takes nobody's lead there", async () => {
+  const elsewhere = { peerAddress: "203.0.113.30", peerId: "203.0.113.30" };
+  const scene = await up(aTunnel(1), aTunnel(2, elsewhere));
+  scene.want(aTunnel(1, { ...elsewhere, psk: NEW_PSK }), aTunnel(2, elsewhere));
+  await scene.pass("C1 moves to C2's peer, with another PSK");
+  expect([...(scene.plan?.grouping.conflicts.keys() ?? [])]).toEqual([aConnectionId(1)]);
+  expect([...(scene.plan?.inSync ?? [])]).toEqual([aConnectionId(2)]);
+});
+
+test.each([
+  ["a peer's PSK", v1({ psk: NEW_PSK })],
+  ["the IKE group", v1({ ike: anIkePolicy({ version: 1, dhGroup: "group19" }) })],
+  ["the ESP algorithm", v1({ ipsec: anIpsecPolicy({ encryption: "aes-128" }) })],
+])("when %s changed and ending the old SA fails, it is ended by the next pass", async (_, changed) => {
+  for (const kind of ["refused before", "answer lost"] as const) {
+    for (let afterSteps = 0; afterSteps < 8; afterSteps += 1) {
+      const scene = await up(v1());
+      const old = scene.charon.ikeSas.flatMap((sa) => sa.children.map((child) => child.uniqueId));
+      scene.want(changed);
+      scene.ike.mishap = { afterSteps, kind };
+      await scene.pass("with a mishap");
+      await scene.pass("without");
+      const now = scene.charon.ikeSas.flatMap((sa) => sa.children.map((child) => child.uniqueId));
+      expect(old.filter((id) => now.includes(id))).toEqual([]);
+      expect([...(scene.plan?.inSync ?? [])]).toEqual([aConnectionId(1)]);
+    }
+  }
+});
+
+test("a peer that comes back at once after its SA was ended cannot use the old PSK", async () => {
+  const scene = await up(v1());
+  scene.want(v1({ psk: NEW_PSK }));
+  await scene.pass("another PSK");
+  const kinds = scene.ike.applied.map((step) => step.kind);
+  expect(kinds.indexOf("unloadSecret")).toBeLessThan(kinds.indexOf("terminateIke"));
+});
+
+test("a PSK that is changed and changed back within the window is proven again", async () => {
+  const scene = await up(aTunnel(1));
+  peerOf(scene, aTunnel()).psk = aTunnel().psk.reveal();
+  scene.want(aTunnel(1, { psk: NEW_PSK }));
+  await scene.pass("another PSK");
+  scene.want(aTunnel(1));
+  await scene.pass("the old one again");
+  peerOf(scene, aTunnel()).psk = NEW_PSK.reveal();
+  scene.want(aTunnel(1, { psk: NEW_PSK }));
+  await scene.pass("and the new one");
+  expect(scene.charon.ikeSas.map((sa) => sa.psk)).toEqual([NEW_PSK.reveal()]);
+});
+
+test("a child that nothing proves is made anew under a proven IKE SA, which stays", async () => {
+  const scene = await up(aTunnel(1), aTunnel(2));
+  const [ikeSa] = scene.charon.ikeSas;
+  scene.want(aTunnel(1), aTunnel(2, { psk: NEW_PSK }));
+  await scene.pass("C2 differs and keeps its child");
+  scene.want(aTunnel(1), aTunnel(2, { peerSubnets: ["10.9.0.0/24"] }));
+  await scene.pass("C2 is back, with other selectors");
+  expect(scene.charon.ikeSas).toEqual([ikeSa]);
+  const selectors = ikeSa?.children.map(({ child }) => child.peerSubnets);
+  expect(selectors).toEqual([["10.2.1.0/24"], ["10.9.0.0/24"]]);
+});
+
+test("a commit comes after everything else of its connection", async () => {
+  const scene = await up(aTunnel(1), aTunnel(2));
+  const kinds = scene.ike.applied.map((step) => step.kind);
+  expect(kinds.slice(-2)).toEqual(["commit", "commit"]);
+  const marker = scene.ike.applied.findLast((step) => step.kind === "commit")?.marker;
+  expect(marker === undefined ? "" : encodeMarker(marker)).not.toContain(aTunnel().psk.reveal());
+});
