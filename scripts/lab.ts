@@ -25,6 +25,7 @@ import type { AgentState, ConnectionState } from "../src/core/status.ts";
 import { apiClient } from "../src/io/api/client.ts";
 import { findCharons, type CharonProcess } from "../src/io/charon/process.ts";
 import { listSas } from "../src/vici-client/commands.ts";
+import type { IkeSa } from "../src/vici-client/sas.ts";
 import { openViciSession } from "../src/vici-client/session.ts";
 import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.ts";
 import { createWorld, routerNamespaceOf, type World, type WorldSide } from "./world.ts";
@@ -152,12 +153,11 @@ export class Agent extends Program {
     return findCharons(CHARON).get(path.join(this.runDirectory, `qvpn-${routerId}`, "strongswan.conf"));
   }
 
-  /** What charon itself counts, asked over its socket. */
-  async sas(routerId: string): Promise<{ readonly ikeSas: number; readonly childSas: number }> {
+  /** What charon itself says, asked over its socket. */
+  async ikeSas(routerId: string): Promise<readonly IkeSa[]> {
     const vici = await openViciSession({ path: `/run/charon.qvpn-${routerId}.vici` });
     try {
-      const found = await listSas(vici);
-      return { ikeSas: found.length, childSas: found.reduce((sum, sa) => sum + sa.childSas.length, 0) };
+      return await listSas(vici);
     } finally {
       await vici.close();
     }

@@ -249,7 +249,8 @@ export class Reconciler {
       }
     }
     starts.push(nowMs);
-    this.#observer.onCharonStart(router, last !== undefined);
+    // Notes are made about a running charon only: there was one before, ours or an adopted one.
+    this.#observer.onCharonStart(router, memory.notes !== undefined);
     try {
       await ike.start(router, signal);
       run.steps += 1;

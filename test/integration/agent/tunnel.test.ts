@@ -49,8 +49,8 @@ test("two connections to one peer are both ACTIVE over one IKE SA, and deleting 
   // Both gateways may have initiated at once; of two IKE SAs one is given up after a few seconds.
   const before = await until("one IKE SA is left", 10_000, async () => {
     const [one, other] = await Promise.all(["site", "second"].map((name) => connectionIs(lab.left, name, "ACTIVE")));
-    const { ikeSas } = await lab.left.sas(lab.routers.left);
-    return ikeSas === 1 && one?.ikeSpis === other?.ikeSpis ? one : undefined;
+    const ikeSas = await lab.left.ikeSas(lab.routers.left);
+    return ikeSas.length === 1 && one?.ikeSpis === other?.ikeSpis ? one : undefined;
   });
   expect((await lab.world.ping("left", "10.3.0.9", { count: 2 })).received).toBe(2);
 

@@ -1,0 +1,128 @@
+// What must survive: a killed agent, a killed charon, an agent that stops and starts under traffic, a broker that is away.
+import { existsSync, readFileSync, renameSync, rmSync, mkdirSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
+import { until, type LabDocument } from "../../../scripts/lab.ts";
+import { startCapture } from "../../../scripts/world.ts";
+import { areActive, connectionIs, labForThisFile } from "../../support/lab.ts";
+import { startTraffic } from "../../support/traffic.ts";
+
+const documents =
+  (sitePsk: string, quietPsk = "quiet secret") =>
+  (routers: RouterIds): readonly LabDocument[] => [
+    ...baseDocuments(routers),
+    ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right: ["10.2.0.0/24"], psk: sitePsk }),
+    ...connectionPair({
+      name: "quiet",
+      left: ["fd00:1::/64"],
+      right: ["fd00:2::/64"],
+      psk: quietPsk,
+      isOuterIpv6: true,
+    }),
+  ];
+
+const lab = await labForThisFile({ documents: documents("first secret") });
+const spis = async (name: string): Promise<string | undefined> =>
+  (await connectionIs(lab.left, name, "ACTIVE")).ikeSpis;
+
+test("an agent that is stopped under traffic loses no packet, and started again it finds the same IKE SAs", async () => {
+  await areActive(lab, "site", "quiet");
+  // Both may have initiated at once: the one SA too many is given up before the count begins.
+  await until("one IKE SA a peer", 10_000, async () => (await lab.left.ikeSas(lab.routers.left)).length === 2);
+  const before = await Promise.all([spis("site"), spis("quiet")]);
+  const pid = lab.left.charon(lab.routers.left)?.pid;
+  const traffic = startTraffic(lab.world, "left", "10.2.0.9");
+  await until("traffic flows", 5_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
+  await lab.left.stop();
+  expect((await lab.world.ping("left", "10.2.0.9", { count: 20 })).received).toBe(20);
+  await lab.left.start();
+  await areActive(lab, "site", "quiet");
+  const { sent, received } = await traffic.stop();
+  expect(sent).toBeGreaterThan(50);
+  expect(sent - received).toBeLessThanOrEqual(1); // the one that was on its way when ping was stopped
+  expect(await Promise.all([spis("site"), spis("quiet")])).toEqual(before);
+  expect(lab.left.charon(lab.routers.left)?.pid).toBe(pid);
+});
+
+test("an agent killed, its state but the node key deleted and a PSK changed meanwhile: that PSK is in force, the other connection keeps its SPIs", async () => {
+  const before = await Promise.all([spis("site"), spis("quiet")]);
+  await lab.left.kill();
+  const key = readFileSync(`${lab.left.stateDirectory}/node.key`);
+  renameSync(`${lab.left.stateDirectory}/node.key`, `${lab.left.directory}/node.key`);
+  rmSync(lab.left.stateDirectory, { recursive: true });
+  rmSync(lab.left.runDirectory, { recursive: true });
+  mkdirSync(lab.left.stateDirectory, { mode: 0o700 });
+  renameSync(`${lab.left.directory}/node.key`, `${lab.left.stateDirectory}/node.key`);
+  lab.write(documents("changed while it was dead")(lab.routers));
+  await lab.left.start();
+  await until("site has another IKE SA on both sides", 20_000, async () => {
+    const [left, right] = await Promise.all([lab.left.connection("site"), lab.right.connection("site-back")]);
+    const isNew = left?.ikeSpis !== undefined && left.ikeSpis !== before[0];
+    return isNew && left.status === "ACTIVE" && left.inSync && right?.status === "ACTIVE" && right.inSync;
+  });
+  expect(await spis("quiet")).toBe(before[1]);
+  expect(readFileSync(`${lab.left.stateDirectory}/node.key`)).toEqual(key);
+  expect((await lab.world.ping("left", "10.2.0.9", { count: 3 })).received).toBe(3);
+});
+
+test("a charon killed by its pid is back without help, and nothing leaves in clear meanwhile", async () => {
+  await areActive(lab, "site", "quiet");
+  const capture = await startCapture({
+    interface: lab.world.bridge,
+    filter: "net 10.1.0.0/24 or net 10.2.0.0/24 or net fd00:1::/64 or net fd00:2::/64",
+  });
+  const traffic = startTraffic(lab.world, "left", "10.2.0.9");
+  const charon = lab.left.charon(lab.routers.left);
+  if (charon === undefined) throw new Error("no charon runs for the left router");
+  process.kill(charon.pid, "SIGKILL");
+  await until("another charon runs", 10_000, () => {
+    const now = lab.left.charon(lab.routers.left)?.pid;
+    return now !== undefined && now !== charon.pid;
+  });
+  await until("the host answers again", 15_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
+  await areActive(lab, "site", "quiet");
+  await traffic.stop();
+  expect(await capture.stop()).toEqual([]);
+  expect(await lab.left.metric("swanherd_charon_restarts_total")).toMatch(/ 1$/m);
+});
+
+test("documents edited while the broker is away for 20 s are in charon after its return", async () => {
+  await areActive(lab, "site", "quiet");
+  await lab.rabbitmq.stopBroker();
+  const stoppedAt = performance.now();
+  lab.write([
+    ...documents("edited without a broker")(lab.routers),
+    ...connectionPair({ name: "late", left: ["10.1.0.0/24"], right: ["10.3.0.0/24"], psk: "edited without a broker" }),
+  ]);
+  await until("the agents have noticed", 20_000, async () => !(await lab.left.status()).brokerConnected);
+  expect((await lab.world.ping("left", "10.2.0.9", { count: 3 })).received).toBe(3);
+  await sleep(Math.max(0, 20_000 - (performance.now() - stoppedAt)));
+  await lab.rabbitmq.startBroker();
+  await areActive(lab, "site", "quiet", "late");
+  await until("the late host answers", 10_000, async () => (await lab.world.ping("left", "10.3.0.9")).received > 0);
+});
+
+test("an agent restarted while the broker is away repairs a killed charon from the remembered snapshot", async () => {
+  await areActive(lab, "site", "quiet");
+  await lab.rabbitmq.stopBroker();
+  await lab.left.stop();
+  await lab.left.start();
+  expect((await lab.left.status()).desired).toBe("remembered");
+  const charon = lab.left.charon(lab.routers.left);
+  if (charon === undefined) throw new Error("no charon runs for the left router");
+  process.kill(charon.pid, "SIGKILL");
+  await connectionIs(lab.left, "site", "ACTIVE");
+  await until("the host answers again", 15_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
+  expect((await lab.left.status()).brokerConnected).toBe(false);
+  await lab.rabbitmq.startBroker();
+  await areActive(lab, "site", "quiet");
+});
+
+test("a namespace that somebody removed is made again, with its tunnels", async () => {
+  const { execFileSync } = await import("node:child_process");
+  execFileSync("ip", ["netns", "delete", lab.namespaces.left]);
+  await until("it is there again", 30_000, () => existsSync(`/run/netns/${lab.namespaces.left}`));
+  await areActive(lab, "site", "quiet");
+  await until("the host answers again", 15_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
+});
