@@ -47,7 +47,8 @@ export type LabOptions = {
   readonly documents: readonly LabDocument[];
   /** Merged over the configuration of every agent. */
   readonly agentConfig?: Readonly<Record<string, unknown>>;
-  readonly hasController?: boolean;
+  /** False: the controller is configured, and starting it is left to the caller. Default: true. */
+  readonly startsController?: boolean;
 };
 
 /** The program as a process: started, asked, stopped in peace or killed. */
@@ -254,6 +255,12 @@ export class LabBuilder {
   }
 
   async startController(): Promise<Program> {
+    const controller = await this.configureController();
+    await controller.start();
+    return controller;
+  }
+
+  async configureController(): Promise<Program> {
     const directory = path.join(this.directory, "controller");
     const config = {
       transportUrl: this.#broker().url,
@@ -261,7 +268,6 @@ export class LabBuilder {
       stateDirectory: path.join(directory, "state"),
     };
     this.controller = new Program("controller", directory, config, await freePort());
-    await this.controller.start();
     return this.controller;
   }
 
@@ -338,7 +344,11 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const builder = new LabBuilder(options);
   try {
     const [rabbitmq, world] = await Promise.all([builder.startBroker(), builder.buildWorld()]);
-    const [controller, agents] = await Promise.all([builder.startController(), builder.startAgents()]);
+    const starts = options.startsController ?? true;
+    const [controller, agents] = await Promise.all([
+      starts ? builder.startController() : builder.configureController(),
+      builder.startAgents(),
+    ]);
     const agent = (host: string): Agent => {
       const found = agents.get(host);
       if (found === undefined) throw new Error(`no agent has host ${host}`);

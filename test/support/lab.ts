@@ -17,6 +17,7 @@ export type TestLab = Lab & {
 export type TestLabOptions = {
   readonly documents?: (routers: RouterIds) => readonly LabDocument[];
   readonly agentConfig?: Readonly<Record<string, unknown>>;
+  readonly startsController?: boolean;
 };
 
 /** Built now, taken away after the file's tests whatever became of them. */
@@ -26,6 +27,7 @@ export async function labForThisFile(options: TestLabOptions = {}): Promise<Test
     prefix: `t${randomBytes(3).toString("hex")}`,
     sides: sidesOf(routers),
     documents: options.documents?.(routers) ?? [],
+    startsController: options.startsController ?? true,
     agentConfig: {
       initiateRetry: { baseMs: 300, capMs: 1_000 },
       retry: { baseMs: 200, capMs: 2_000 },
