@@ -124,7 +124,6 @@ const agentSchema = z.strictObject({
   http: http(9720),
   log,
   splitChildren: flag().default(false),
-  compatProposals: flag().default(false),
 });
 
 const controllerSchema = z.strictObject({
