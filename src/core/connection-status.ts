@@ -2,7 +2,7 @@
 // what is true, and an update that was not applied is never called fine.
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, Tunnel } from "./model.ts";
-import { belongsTo, carriesTraffic, type ChildSa, type Notes, type ObservedCharon } from "./observed.ts";
+import { belongsTo, carriesAll, carriesTraffic, type ChildSa, type Notes, type ObservedCharon } from "./observed.ts";
 import { childrenOf, peerNameOf, type Child, type Grouping } from "./peers.ts";
 import { mayInitiate } from "./plan-peer.ts";
 import type { Reason } from "./reason.ts";
@@ -133,14 +133,11 @@ function narrowing(tunnel: Tunnel, input: StatusInput): string | undefined {
   for (const child of wanted) {
     const sas = childSasOf(input.charon, tunnel, child).filter((sa) => !isStale(sa));
     const sa = sas.at(-1);
-    if (sa === undefined || (covers(sa.localSubnets, child.localSubnets) && covers(sa.peerSubnets, child.peerSubnets)))
-      continue;
+    if (sa === undefined || carriesAll(sa, child)) continue;
     return `traffic selectors narrowed: asked ${describePair(child)}, got ${describePair(sa)}`;
   }
   return undefined;
 }
-
-const covers = (have: readonly string[], want: readonly string[]): boolean => want.every((cidr) => have.includes(cidr));
 
 const ikeSasOf = (charon: ObservedCharon, tunnel: Tunnel) =>
   charon.kind === "up" ? charon.ikeSas.filter((sa) => sa.peer === peerNameOf(tunnel)) : [];

@@ -26,6 +26,14 @@ export const belongsTo = (childName: string, id: ConnectionId): boolean =>
 
 export const carriesTraffic = (child: ChildSa): boolean => child.state === "installed" || child.state === "rekeying";
 
+/** Whether an SA carries all that is wanted of it; a peer may have narrowed its selectors (RFC 7296 2.9). */
+export const carriesAll = (
+  sa: ChildSa,
+  wanted: { readonly localSubnets: readonly Cidr[]; readonly peerSubnets: readonly Cidr[] },
+): boolean =>
+  wanted.localSubnets.every((subnet) => sa.localSubnets.includes(subnet)) &&
+  wanted.peerSubnets.every((subnet) => sa.peerSubnets.includes(subnet));
+
 export type IkeSa = {
   /** Name of the connection it came from. */
   readonly peer: string;

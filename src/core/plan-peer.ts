@@ -15,7 +15,15 @@ import {
 import type { Fingerprints, Marker } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { Tunnel } from "./model.ts";
-import { belongsTo, carriesTraffic, type ChildSa, type IkeSa, type Notes, type RunningCharon } from "./observed.ts";
+import {
+  belongsTo,
+  carriesAll,
+  carriesTraffic,
+  type ChildSa,
+  type IkeSa,
+  type Notes,
+  type RunningCharon,
+} from "./observed.ts";
 import type { Child, Member, Peer } from "./peers.ts";
 
 export type PeerPlan = {
@@ -23,6 +31,9 @@ export type PeerPlan = {
   readonly wakeAtMs: number | undefined;
   readonly inSync: ReadonlySet<ConnectionId>;
 };
+
+// A peer whose side of an update comes later narrows until then; one that narrows for good is not asked for ever.
+const MAX_NARROWED_ATTEMPTS = 6;
 
 export const mayInitiate = (tunnel: Tunnel): boolean =>
   tunnel.initiator === "bi-directional" && tunnel.peerAddress !== "%any";
@@ -288,12 +299,14 @@ class PeerPlanner implements PeerPlan {
   #endDuplicateChildSas(): void {
     const spis = (child: ChildSa): string => [child.spiIn, child.spiOut].sort().join(":");
     for (const { tunnel, children } of this.#peer.members) {
-      for (const { name } of children) {
+      for (const wanted of children) {
         const standing = this.#childSas(tunnel.id).filter(
-          (child) => child.name === name && child.state === "installed" && !this.#staleChild.has(child.uniqueId),
+          (child) => child.name === wanted.name && child.state === "installed" && !this.#staleChild.has(child.uniqueId),
         );
         if (standing.length < 2 || !this.#areSettled(standing, this.#notes.installedSinceMs)) continue;
-        const [, ...others] = [...standing].sort((a, b) => (spis(a) < spis(b) ? -1 : 1));
+        const [, ...others] = [...standing].sort(
+          (a, b) => Number(carriesAll(b, wanted)) - Number(carriesAll(a, wanted)) || (spis(a) < spis(b) ? -1 : 1),
+        );
         for (const child of others) this.#terminateChild(child, "duplicate");
       }
     }
@@ -323,7 +336,12 @@ class PeerPlanner implements PeerPlan {
   #initiateMissing({ tunnel, children }: Member): void {
     if (!mayInitiate(tunnel) || this.#isNegotiating()) return;
     const standing = this.#childSas(tunnel.id).filter((c) => !this.#staleChild.has(c.uniqueId));
-    const missing = children.filter((c) => !standing.some((sa) => sa.name === c.name && sa.state !== "ending"));
+    const mayBeNarrowed = (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= MAX_NARROWED_ATTEMPTS;
+    const stands = (sa: ChildSa, wanted: Child): boolean =>
+      sa.name === wanted.name &&
+      sa.state !== "ending" &&
+      (mayBeNarrowed || !carriesTraffic(sa) || carriesAll(sa, wanted));
+    const missing = children.filter((wanted) => !standing.some((sa) => stands(sa, wanted)));
     if (missing.length === 0) return;
     const dueAtMs = this.#initiateAtMs.get(tunnel.id) ?? this.#notes.attempts.get(tunnel.id)?.nextAtMs ?? this.#nowMs;
     if (dueAtMs > this.#nowMs) {

@@ -13,7 +13,9 @@ export type RemovalOptions = {
 /** One thing that was known and is no longer listed: a connection, or a router of which only the namespace is known. */
 export type AbsentKey = ConnectionId | RouterId;
 
-export type Absences = ReadonlyMap<AbsentKey, { readonly lastSeenMissingMs: number; readonly count: number }>;
+/** `needed` is how many looks it takes: what was among many at its first look stays so when the others are back. */
+export type Absence = { readonly lastSeenMissingMs: number; readonly count: number; readonly needed: number };
+export type Absences = ReadonlyMap<AbsentKey, Absence>;
 
 export type RemovalInput = {
   /** Everything that we hold, by router. A router without connections is one that only its namespace tells of. */
@@ -46,7 +48,7 @@ export function decideRemovals(input: RemovalInput, options: RemovalOptions): Re
 
   const removed = new Set<AbsentKey>();
   const kept = new Set<AbsentKey>();
-  const absences = new Map<AbsentKey, { lastSeenMissingMs: number; count: number }>();
+  const absences = new Map<AbsentKey, Absence>();
   let confirmAtMs: number | undefined;
   for (const [key, router] of missing) {
     if (input.named.has(router)) {
@@ -57,15 +59,14 @@ export function decideRemovals(input: RemovalInput, options: RemovalOptions): Re
     // A look that comes too early is no new evidence.
     const isNewLook = before === undefined || input.nowMs - before.lastSeenMissingMs >= options.confirmMs;
     const count = (before?.count ?? 0) + (isNewLook ? 1 : 0);
-    // What was under a mass removal at its first look stays so: the count is compared with the looks it needs now.
-    const needed = isMass && lostRouters.has(router) ? 3 : 2;
+    const needed = Math.max(before?.needed ?? 0, isMass && lostRouters.has(router) ? 3 : 2);
     if (count >= needed) {
       removed.add(key);
       continue;
     }
     const lastSeenMissingMs = isNewLook ? input.nowMs : before.lastSeenMissingMs;
     kept.add(key);
-    absences.set(key, { lastSeenMissingMs, count });
+    absences.set(key, { lastSeenMissingMs, count, needed });
     confirmAtMs = Math.min(confirmAtMs ?? Infinity, lastSeenMissingMs + options.confirmMs);
   }
   return { removed, kept, absences, confirmAtMs, isMass };

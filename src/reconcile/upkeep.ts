@@ -1,7 +1,15 @@
 // Keeps the notes about a charon in line with what was just read from it: what is gone is forgotten.
 import type { ConnectionId } from "../core/ids.ts";
 import type { DesiredConnection } from "../core/model.ts";
-import { belongsTo, carriesTraffic, emptyNotes, type IkeSa, type Notes, type RunningCharon } from "../core/observed.ts";
+import {
+  belongsTo,
+  carriesAll,
+  carriesTraffic,
+  emptyNotes,
+  type IkeSa,
+  type Notes,
+  type RunningCharon,
+} from "../core/observed.ts";
 import { childrenOf, peerNameOf } from "../core/peers.ts";
 import type { CharonPlan } from "../core/plan.ts";
 
@@ -48,10 +56,11 @@ export function refreshNotes(
   keepOnly(notes.refusals, isUsable);
   for (const tunnel of usable.values()) {
     const standing = childSas.filter((child) => belongsTo(child.name, tunnel.id) && carriesTraffic(child));
-    const isUp = childrenOf(tunnel, splitChildren).every((child) => standing.some((sa) => sa.name === child.name));
-    if (!isUp) continue;
-    notes.attempts.delete(tunnel.id);
+    const wanted = childrenOf(tunnel, splitChildren);
+    if (!wanted.every((child) => standing.some((sa) => sa.name === child.name))) continue;
     notes.failures.delete(peerNameOf(tunnel));
+    const isWhole = wanted.every((child) => standing.some((sa) => sa.name === child.name && carriesAll(sa, child)));
+    if (isWhole) notes.attempts.delete(tunnel.id);
   }
 }
 
