@@ -5,6 +5,7 @@
 // decides what an absence means, and wakes the router's worker; reconcile/reconcile observes (io/kernel, io/charon),
 // plans (core/network-plan, core/plan) and applies; what came of it goes to reconcile/reporter and from there back over
 // io/rabbit. Stopping the agent stops no tunnel.
+import { once } from "node:events";
 import type { AgentConfig } from "./config.ts";
 import type { CharonPlanOptions } from "./core/charon-step.ts";
 import { ConfigError } from "./core/errors.ts";
@@ -23,7 +24,7 @@ import { createMetrics } from "./io/metrics.ts";
 import { createBroker, type Broker } from "./io/rabbit/broker.ts";
 import { createControlPlane } from "./io/rabbit/control-plane.ts";
 import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
-import { createNotifier } from "./io/systemd.ts";
+import { createNotifier, keepWatchdog } from "./io/systemd.ts";
 import { applyGuardByNft } from "./io/nft/nft.ts";
 import { Loop } from "./reconcile/loop.ts";
 import { Reconciler, type ReconcileOptions } from "./reconcile/reconcile.ts";
@@ -186,9 +187,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     }
     loop.start();
     broker.start();
-    closers.push(keepWatchdog(config, () => notifier.watchdog()));
+    closers.push(keepWatchdog(notifier, config.serviceManager.watchdogMs));
     notifier.ready();
-    await aborted(signal);
+    if (!signal.aborted) await once(signal, "abort");
     log.info("agent stops, tunnels stay up");
     notifier.stopping();
   } finally {
@@ -201,12 +202,6 @@ type Orders = {
   readonly sync: (router: RouterId | undefined) => boolean;
   readonly teardown: (router: RouterId | undefined) => boolean;
 };
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 
 function brokerOf(
   config: AgentConfig,
@@ -309,12 +304,4 @@ function healthServer(
     },
     { onFailure },
   );
-}
-
-/** Tells systemd that the event loop turns, at half the interval that it asks for (sd_watchdog_enabled(3)). */
-function keepWatchdog(config: AgentConfig, tell: () => void): () => void {
-  const { watchdogMs } = config.serviceManager;
-  if (watchdogMs === undefined) return () => undefined;
-  const timer = setInterval(tell, watchdogMs / 2);
-  return () => clearInterval(timer);
 }

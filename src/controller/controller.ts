@@ -1,12 +1,13 @@
 // Composition root of the file-backed control plane: log, broker, documents, sockets; started in that order and stopped
 // the other way round.
+import { once } from "node:events";
 import type { ControllerConfig } from "../config.ts";
 import { ConfigError } from "../core/errors.ts";
 import { startControlServer, startHealthServer, type ApiServer } from "../io/api/server.ts";
 import { createLog } from "../io/log.ts";
 import { createMetrics } from "../io/metrics.ts";
 import { createBroker } from "../io/rabbit/broker.ts";
-import { createNotifier } from "../io/systemd.ts";
+import { createNotifier, keepWatchdog } from "../io/systemd.ts";
 import { parseTransportUrl } from "../wire/oslo/transport-url.ts";
 import type { Environment } from "./directory.ts";
 import { controllerState } from "./rows.ts";
@@ -82,10 +83,10 @@ export async function runController(
     broker.start();
     closers.push(() => broker.close());
     notifier.ready();
-    const watchdog = startWatchdog(config.serviceManager.watchdogMs, () => notifier.watchdog());
+    const stopWatchdog = keepWatchdog(notifier, config.serviceManager.watchdogMs);
     log.info({ documents: config.documents }, "controller started");
-    await aborted(signal);
-    clearInterval(watchdog);
+    if (!signal.aborted) await once(signal, "abort");
+    stopWatchdog();
     notifier.stopping();
     log.info("controller stops");
   } finally {
@@ -94,13 +95,3 @@ export async function runController(
     }
   }
 }
-
-/** Twice in each interval, as sd_watchdog_enabled(3) advises. */
-const startWatchdog = (intervalMs: number | undefined, beat: () => void): NodeJS.Timeout | undefined =>
-  intervalMs === undefined ? undefined : setInterval(beat, intervalMs / 2);
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });

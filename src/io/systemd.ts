@@ -86,3 +86,13 @@ function openSender(socketName: string): (text: string) => void {
     }
   };
 }
+
+/**
+ * Tells the service manager that the event loop turns, twice in each interval as sd_watchdog_enabled(3) advises.
+ * Returns how to stop it; without an interval there is nothing to tell.
+ */
+export function keepWatchdog(notifier: ServiceManagerNotifier, intervalMs: number | undefined): () => void {
+  if (intervalMs === undefined) return () => undefined;
+  const timer = setInterval(() => notifier.watchdog(), intervalMs / 2);
+  return () => clearInterval(timer);
+}

@@ -370,8 +370,6 @@ export class Loop {
       this.#ports,
       this.#reconciler,
       {
-        attachment: reconcile.attachment,
-        host: reconcile.host,
         espBackEnd: reconcile.espBackEnd,
         retry,
         splitChildren: reconcile.charonPlan.splitChildren,

@@ -7,7 +7,7 @@ import { AgentError, UnavailableError } from "../core/errors.ts";
 import type { EspBackEnd } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredConnection, DesiredRouter, Plumbing } from "../core/model.ts";
-import { networkConfig, networkScope, type Attachment } from "../core/network.ts";
+import { networkConfig, networkScope, type Attachment, type NetworkScope } from "../core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
 import { ownerAlias } from "../core/names.ts";
 import type { Notes, ObservedCharon } from "../core/observed.ts";
@@ -41,6 +41,8 @@ export type RouterMemory = {
   readonly router: RouterId;
   /** What the guard was last made from: what has left the list since stays guarded until its SAs are gone. */
   applied: DesiredRouter | undefined;
+  /** Where the network was looked at last: what is to be watched. */
+  scope: NetworkScope | undefined;
   notes: Notes | undefined;
   charon: ObservedCharon;
   grouping: Grouping | undefined;
@@ -48,17 +50,21 @@ export type RouterMemory = {
   fault: Fault | undefined;
   /** When charon was started, for the pauses between restarts. */
   charonStartsMs: number[];
+  /** Whether files with secrets in them may lie about: those of an earlier agent, or of a charon that ended. */
+  mayHaveFiles: boolean;
 };
 
 export const emptyMemory = (router: RouterId): RouterMemory => ({
   router,
   applied: undefined,
+  scope: undefined,
   notes: undefined,
   charon: { kind: "absent" },
   grouping: undefined,
   inSync: new Set(),
   fault: undefined,
   charonStartsMs: [],
+  mayHaveFiles: true,
 });
 
 export type Outcome =
@@ -105,10 +111,10 @@ export class Reconciler {
       const lingering = lingeringGuard(desired, memory.applied);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
       if (scope === "everything" || lingering.length > 0) {
-        if (!(await this.#network(guarded, from, run, signal))) return { kind: "waiting", on: "control plane" };
+        if (!(await this.#network(guarded, from, memory, run, signal))) return { kind: "waiting", on: "control plane" };
       }
       await this.#charon(desired, memory, run, signal);
-      if (lingering.length > 0 && run.failure === undefined) await this.#network(desired, from, run, signal);
+      if (lingering.length > 0 && run.failure === undefined) await this.#network(desired, from, memory, run, signal);
       if (run.failure === undefined) memory.applied = desired;
     } catch (error) {
       signal.throwIfAborted();
@@ -146,6 +152,7 @@ export class Reconciler {
   async #network(
     desired: DesiredRouter,
     from: "remembered" | "fetched",
+    memory: RouterMemory,
     run: Run,
     signal: AbortSignal,
   ): Promise<boolean> {
@@ -161,6 +168,7 @@ export class Reconciler {
     }
     const { host, espBackEnd } = this.#options;
     const config = networkConfig({ router: desired, plumbing, attachment, host, espBackEnd });
+    memory.scope = config;
     try {
       const observed = await this.#ports.network.observe(config, signal);
       if (from === "remembered" && !observed.namespaceExists) return false;
@@ -193,7 +201,8 @@ export class Reconciler {
     memory.charon = await ike.observe(desired.id, signal);
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();
-      if (!isWanted || !(await this.#start(desired.id, memory, run, signal))) return;
+      if (!isWanted) return this.#removeCharon(desired.id, memory, signal);
+      if (!(await this.#start(desired.id, memory, run, signal))) return;
       memory.charon = await ike.observe(desired.id, signal);
     }
     const plan = this.#options.charonPlan;
@@ -221,10 +230,16 @@ export class Reconciler {
     }
     if (memory.charon.kind === "failing")
       this.#fail(run, new UnavailableError("CHARON_DOWN", memory.charon.why), "charon-down");
-    if (!isWanted && memory.charon.kind === "up") {
-      await ike.remove(desired.id, signal);
-      memory.charon = { kind: "absent" };
-    }
+    if (!isWanted && memory.charon.kind === "up") await this.#removeCharon(desired.id, memory, signal);
+  }
+
+  async #removeCharon(router: RouterId, memory: RouterMemory, signal: AbortSignal): Promise<void> {
+    if (memory.charon.kind === "absent" && !memory.mayHaveFiles) return;
+    await this.#ports.ike.remove(router, signal);
+    memory.charon = { kind: "absent" };
+    memory.mayHaveFiles = false;
+    // An end that was wanted is no crash.
+    memory.charonStartsMs = [];
   }
 
   /** False when it is not the time yet, or it failed. */

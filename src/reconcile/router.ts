@@ -4,7 +4,6 @@ import { backoffMs, earlier } from "../core/backoff.ts";
 import { connectionStates, serviceStates } from "../core/connection-status.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter } from "../core/model.ts";
-import { networkScope } from "../core/network.ts";
 import { namespaceName } from "../core/names.ts";
 import { peerNameOf } from "../core/peers.ts";
 import type { CharonEvent } from "../core/ports.ts";
@@ -20,7 +19,7 @@ import {
   type RouterMemory,
 } from "./reconcile.ts";
 
-export type WorkerOptions = Pick<ReconcileOptions, "attachment" | "host" | "espBackEnd"> & {
+export type WorkerOptions = Pick<ReconcileOptions, "espBackEnd"> & {
   readonly retry: { readonly baseMs: number; readonly capMs: number };
   readonly splitChildren: boolean;
 };
@@ -57,7 +56,9 @@ export class RouterWorker {
   #running: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
   #cancelSettle: (() => void) | undefined;
-  #unwatch: (() => void)[] = [];
+  #unwatchCharon: (() => void) | undefined;
+  #unwatchNetwork: (() => void) | undefined;
+  #watchedNames: string | undefined;
   #failures = 0;
   #state: RouterState | undefined;
 
@@ -125,8 +126,7 @@ export class RouterWorker {
     this.#stop.abort();
     this.#cancelTimer?.();
     this.#cancelSettle?.();
-    for (const unwatch of this.#unwatch) unwatch();
-    this.#unwatch = [];
+    this.#unwatch();
     await this.#running;
   }
 
@@ -154,6 +154,7 @@ export class RouterWorker {
       if (!this.#isStopping()) throw error;
       return; // what is there stays as it is
     }
+    if (!isRemoval) this.#watch();
     this.#hooks.onPass(outcome, performance.now() - startedAtMs);
     this.#tell(outcome);
     this.#schedule(outcome);
@@ -161,8 +162,7 @@ export class RouterWorker {
   }
 
   #removed(): void {
-    for (const unwatch of this.#unwatch) unwatch();
-    this.#unwatch = [];
+    this.#unwatch();
     if (this.#wanted.kind === "gone") this.#hooks.onRemoved(this.id);
   }
 
@@ -225,17 +225,23 @@ export class RouterWorker {
     this.#cancelTimer = clock.after(Math.max(0, atMs - clock.nowMs()), () => this.wake(scope));
   }
 
+  /** Watches charon from the first pass on, and the network as that pass has found its parts to be named. */
   #watch(): void {
-    if (this.#unwatch.length > 0) return;
-    this.#unwatch.push(this.#ports.ike.watch(this.id, (event) => this.#onCharon(event)));
-    const network =
-      this.#wanted.kind === "present" && this.#wanted.router.plumbing.kind === "known"
-        ? this.#wanted.router.plumbing.value.external.network
-        : undefined;
-    const attachment = this.#options.attachment(this.id, network);
-    if (typeof attachment === "string") return;
-    const scope = networkScope(this.id, attachment, this.#options.host);
-    this.#unwatch.push(this.#ports.network.watch(scope, () => this.#onKernel()));
+    this.#unwatchCharon ??= this.#ports.ike.watch(this.id, (event) => this.#onCharon(event));
+    const { scope } = this.#memory;
+    const names = JSON.stringify(scope?.veths.map(({ inner, outer }) => [inner.name, outer.name]));
+    if (scope === undefined || names === this.#watchedNames) return;
+    this.#unwatchNetwork?.();
+    this.#unwatchNetwork = this.#ports.network.watch(scope, () => this.#onKernel());
+    this.#watchedNames = names;
+  }
+
+  #unwatch(): void {
+    this.#unwatchCharon?.();
+    this.#unwatchNetwork?.();
+    this.#unwatchCharon = undefined;
+    this.#unwatchNetwork = undefined;
+    this.#watchedNames = undefined;
   }
 
   #onKernel(): void {

@@ -402,9 +402,14 @@ class Daemon {
     if (failure !== undefined) {
       this.#tell({ kind: "failed", peer: event.ikeSaName, failure: { ...failure, atMs: this.#options.nowMs() } });
     }
-    if (tellsOfForeignChange(event.text) && ![...this.#ownNames.keys()].some((own) => event.text.includes(own))) {
-      this.#tell({ kind: "changedByOthers" });
-    }
+    if (tellsOfForeignChange(event.text) && !this.#isOwn(event.text)) this.#tell({ kind: "changedByOthers" });
+  }
+
+  /** A command of ours makes one such line at most: the next one that names the same thing is somebody else's. */
+  #isOwn(line: string): boolean {
+    const nowMs = this.#options.nowMs();
+    const own = [...this.#ownNames].find(([name, untilMs]) => untilMs >= nowMs && line.includes(name));
+    return own !== undefined && this.#ownNames.delete(own[0]);
   }
 
   #tell(event: CharonEvent): void {
