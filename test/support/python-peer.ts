@@ -24,7 +24,7 @@ export type PythonPeer = {
 export const isOsloMessagingInstalled = (): boolean => existsSync(PYTHON) && existsSync(OSLO_MESSAGING);
 
 export async function startPythonPeer(
-  script: "neutron_server.py" | "oslo_client.py",
+  script: "neutron_server.py" | "oslo_client.py" | "vpn_agent.py",
   args: readonly string[],
 ): Promise<PythonPeer> {
   const path = fileURLToPath(new URL(`python/${script}`, import.meta.url));
