@@ -39,7 +39,7 @@ export type Observer = {
 /** What one router's passes leave to the next. */
 export type RouterMemory = {
   readonly router: RouterId;
-  /** What the guard was last made from: what has left the list since stays guarded until its SAs are gone. */
+  /** What the guard may have been made from: what has left the list since stays guarded until its SAs are gone. */
   applied: DesiredRouter | undefined;
   /** Where the network was looked at last: what is to be watched. */
   scope: NetworkScope | undefined;
@@ -111,6 +111,8 @@ export class Reconciler {
       const lingering = lingeringGuard(desired, memory.applied);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
       if (scope === "everything" || lingering.length > 0) {
+        // Before the attempt: a pass that fails half-way may have guarded, and brought up, what the next one no longer lists.
+        memory.applied = guarded;
         if (!(await this.#network(guarded, from, memory, run, signal))) return { kind: "waiting", on: "control plane" };
       }
       await this.#charon(desired, memory, run, signal);

@@ -302,11 +302,11 @@ export class FakeIke implements Ike {
   }
 
   #refuseEarlyCommit(charon: FakeCharon, { marker }: Extract<CharonStep, { kind: "commit" }>): void {
-    const found = [...charon.conns].find(([, conn]) =>
-      childNames(conn).some((name) => belongsTo(name, marker.connection)),
+    const loaded = [...charon.conns].flatMap(([name, conn]) =>
+      childNames(conn).some((child) => belongsTo(child, marker.connection)) ? [name] : [],
     );
-    if (found === undefined) throw new ImpossibleCallError("a commit of a connection that is not loaded");
-    const hasSecret = [...charon.secrets.keys()].some((id) => peerOfSecretId(id) === found[0]);
+    if (loaded.length === 0) throw new ImpossibleCallError("a commit of a connection that is not loaded");
+    const hasSecret = [...charon.secrets.keys()].some((id) => loaded.includes(peerOfSecretId(id) ?? ""));
     if (!hasSecret) throw new ImpossibleCallError("a commit of a connection without its secret");
   }
 
