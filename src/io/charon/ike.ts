@@ -115,16 +115,27 @@ class CharonIke implements Ike {
   }
 
   async remove(router: RouterId, signal: AbortSignal): Promise<void> {
-    await this.#daemon(router).remove(signal);
-    this.#daemons.delete(router);
+    const daemon = this.#daemon(router);
+    await daemon.remove(signal);
+    this.#forgetIdle(router, daemon);
   }
 
   watch(router: RouterId, listener: (event: CharonEvent) => void): () => void {
-    return this.#daemon(router).watch(listener);
+    const daemon = this.#daemon(router);
+    const unwatch = daemon.watch(listener);
+    return () => {
+      unwatch();
+      this.#forgetIdle(router, daemon);
+    };
   }
 
   async close(): Promise<void> {
     await Promise.all([...this.#daemons.values()].map((daemon) => daemon.close()));
+  }
+
+  /** Whoever watches a router hears of its next charon too: a connection may be switched off and on again. */
+  #forgetIdle(router: RouterId, daemon: Daemon): void {
+    if (daemon.isIdle && this.#daemons.get(router) === daemon) this.#daemons.delete(router);
   }
 
   #daemon(router: RouterId): Daemon {
@@ -167,6 +178,10 @@ class Daemon {
     this.#namespace = namespaceName(router);
     this.#paths = charonPaths(options.runDirectory, options.socketDirectory, this.#namespace);
     this.#files = new ConnectionFiles(this.#paths, options.key);
+  }
+
+  get isIdle(): boolean {
+    return this.#listeners.size === 0 && this.#vici === undefined && this.#process === undefined;
   }
 
   watch(listener: (event: CharonEvent) => void): () => void {
