@@ -102,6 +102,10 @@ export class Program {
     return apiClient(this.socket).status();
   }
 
+  async order(what: "sync" | "teardown", router?: string): Promise<void> {
+    await apiClient(this.socket)[what](router);
+  }
+
   /** SIGTERM, and waits for the end. */
   async stop(): Promise<void> {
     await this.#end("SIGTERM");

@@ -20,14 +20,14 @@ import { createIke, fingerprintsOfTexts } from "./io/charon/ike.ts";
 import { KernelNetwork } from "./io/kernel/network.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
 import { createLog, type Logger } from "./io/log.ts";
-import { createMetrics } from "./io/metrics.ts";
+import { createMetrics, type Metrics } from "./io/metrics.ts";
 import { createBroker, type Broker } from "./io/rabbit/broker.ts";
 import { createControlPlane } from "./io/rabbit/control-plane.ts";
 import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
 import { createNotifier, keepWatchdog } from "./io/systemd.ts";
 import { applyGuardByNft } from "./io/nft/nft.ts";
-import { Loop } from "./reconcile/loop.ts";
-import { Reconciler, type ReconcileOptions } from "./reconcile/reconcile.ts";
+import { Loop, type LoopOptions } from "./reconcile/loop.ts";
+import { Reconciler, type Observer, type ReconcileOptions } from "./reconcile/reconcile.ts";
 import { Reporter } from "./reconcile/reporter.ts";
 import {
   ADDED_TO_AGENT,
@@ -39,7 +39,7 @@ import {
   REMOVED_FROM_AGENT,
   SERVICE_UPDATED,
 } from "./wire/neutron/rpc.ts";
-import { parseTransportUrl } from "./wire/oslo/transport-url.ts";
+import { parseTransportUrl, type TransportUrl } from "./wire/oslo/transport-url.ts";
 
 const PASSES_AT_ONCE = 16;
 const DIFFERING_GRACE_MS = 30_000;
@@ -60,127 +60,26 @@ const systemClock: Clock = {
 export async function runAgent(config: AgentConfig, signal: AbortSignal): Promise<void> {
   const startedAtMs = Date.now();
   const log = createLog(config.log);
-  const metrics = createMetrics({ version: config.version });
   const notifier = createNotifier(config.serviceManager.notifySocket, (err) => log.warn({ err }, "systemd not told"));
+  const onFailure = (err: unknown, request: string): void => log.error({ err, request }, "request not answered");
+  // Backwards: what was opened last may use what was opened first.
   const closers: (() => Promise<void> | void)[] = [];
+  let agent: Agent | undefined;
   try {
-    // First, since it tells whether another agent has this machine.
-    let state: () => AgentState = () => ({
-      version: 1,
-      host: config.host,
-      startedAtMs,
-      espBackEnd: "userland",
-      brokerConnected: false,
-      desired: "unknown",
-      routers: [],
-    });
-    let orders: Orders = { sync: () => false, teardown: () => false };
-    const answer = (isKnown: boolean): OrderAnswer => ({ kind: isKnown ? "done" : "unknownRouter" });
-    const onFailure = (err: unknown, request: string): void => log.error({ err, request }, "request not answered");
+    // First, since a second agent on this socket is refused before it touches anything.
     const control = await startControlServer(
       config.controlSocket,
       {
-        state: () => state(),
-        sync: (router) => answer(orders.sync(router)),
-        teardown: (router) => answer(orders.teardown(router)),
+        state: () => agentState(config, startedAtMs, agent),
+        sync: (router) => answer(agent?.loop.sync(router)),
+        teardown: (router) => answer(agent?.loop.teardown(router)),
       },
       { onFailure },
     );
     closers.push(() => control.close());
-
-    const key = loadNodeKey(config.stateDirectory, log);
-    const network = new KernelNetwork(applyGuardByNft);
-    closers.push(() => network.close());
-    const espBackEnd = config.espBackEnd === "auto" ? await network.probeEspBackEnd() : config.espBackEnd;
+    agent = await buildAgent(config, log, closers);
+    const { metrics, broker, loop, espBackEnd } = agent;
     log.info({ host: config.host, espBackEnd, version: config.version }, "agent starts");
-
-    const ike = createIke({
-      key,
-      executable: config.charonPath,
-      runDirectory: config.runDirectory,
-      socketDirectory: config.charonSocketDirectory,
-      espBackEnd,
-      retransmission: config.retransmit,
-      namespace: { path: (name) => `${NAMESPACE_DIRECTORY}/${name}`, inode: namespaceInode },
-      onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
-      onLog: (router, line) => log.debug({ router, group: line.group, line: line.text }, "charon says"),
-      nowMs: () => systemClock.nowMs(),
-    });
-    closers.push(() => ike.close());
-
-    const broker = brokerOf(config, log, (message) => {
-      metrics.message(
-        message.method,
-        message.result === "ok" ? "ok" : message.result === "failed" ? "failed" : "rejected",
-      );
-    });
-    const controlPlane = createControlPlane(broker, { host: config.host, timeoutMs: config.rpcTimeoutSeconds * 1000 });
-    const ports = { network, ike, clock: systemClock };
-    const reporter = new Reporter(controlPlane, systemClock, { onReport: (result) => metrics.reportDone(result) }, log);
-    const options = reconcileOptions(config, key, espBackEnd);
-    const reconciler = new Reconciler(
-      ports,
-      options,
-      {
-        onStep: (step, result) => metrics.stepDone(step, result),
-        onCharonStart: (router, isRestart) => {
-          if (isRestart) metrics.charonRestarted(router);
-        },
-        onInternalError: () => metrics.internalError(),
-      },
-      log,
-    );
-    const loop = new Loop(
-      ports,
-      controlPlane,
-      reconciler,
-      reporter,
-      createSnapshotStore(config.stateDirectory, key, log),
-      {
-        reconcile: options,
-        retry: config.retry,
-        fetchIntervalMs: config.fetchIntervalSeconds * 1000,
-        passIntervalMs: config.passIntervalSeconds * 1000,
-        listSasIntervalMs: config.listSasIntervalSeconds * 1000,
-        removal: {
-          confirmMs: config.removal.absenceConfirmSeconds * 1000,
-          massCount: config.removal.massCount,
-          massPercent: config.removal.massPercent,
-        },
-        passesAtOnce: PASSES_AT_ONCE,
-      },
-      {
-        onState: (router) => metrics.setRouter(router),
-        onForgotten: (router) => metrics.forgetRouter(router),
-        onPass: (outcome, durationMs) => metrics.passDone(outcome.kind, durationMs / 1000),
-        onFetch: (result) => metrics.fetchDone(result),
-      },
-      log,
-    );
-    state = () => ({
-      version: 1,
-      host: config.host,
-      startedAtMs,
-      espBackEnd,
-      brokerConnected: broker.isConnected,
-      desired: loop.desired.kind,
-      ...(loop.lastFetchAtMs === undefined ? {} : { lastFetchAtMs: loop.lastFetchAtMs }),
-      routers: loop.states(),
-    });
-    orders = { sync: (router) => loop.sync(router), teardown: (router) => loop.teardown(router) };
-
-    serveControlPlane(broker, config.host, loop);
-    broker.onConnected(() => {
-      metrics.brokerConnected(true);
-      loop.connected();
-    });
-    broker.onDisconnected(() => {
-      metrics.brokerConnected(false);
-      loop.disconnected();
-    });
-    closers.push(() => broker.close());
-    closers.push(() => reporter.close());
-    closers.push(() => loop.close());
     if (config.http.enabled) {
       const health = await healthServer(config, metrics, broker, loop, onFailure);
       closers.push(() => health.close());
@@ -193,32 +92,132 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     log.info("agent stops, tunnels stay up");
     notifier.stopping();
   } finally {
-    // Backwards: what was opened last may use what was opened first.
     for (const close of closers.reverse()) await close();
   }
 }
 
-type Orders = {
-  readonly sync: (router: RouterId | undefined) => boolean;
-  readonly teardown: (router: RouterId | undefined) => boolean;
+type Agent = {
+  readonly espBackEnd: EspBackEnd;
+  readonly metrics: Metrics;
+  readonly broker: Broker;
+  readonly loop: Loop;
 };
 
-function brokerOf(
-  config: AgentConfig,
-  log: Logger,
-  onMessage: NonNullable<Parameters<typeof createBroker>[0]["onMessage"]>,
-): Broker {
-  const parsed = parseTransportUrl(config.transportUrl.reveal());
-  if (parsed.kind === "invalid") throw new ConfigError([`transportUrl: ${parsed.problem}`]);
-  return createBroker({
-    url: parsed.url,
+/** While the agent is being built there is no router that it knows. */
+const answer = (isKnown = false): OrderAnswer => ({ kind: isKnown ? "done" : "unknownRouter" });
+
+function agentState(config: AgentConfig, startedAtMs: number, agent: Agent | undefined): AgentState {
+  const { lastFetchAtMs } = agent?.loop ?? {};
+  return {
+    version: 1,
+    host: config.host,
+    startedAtMs,
+    espBackEnd: agent?.espBackEnd ?? "kernel",
+    brokerConnected: agent?.broker.isConnected ?? false,
+    desired: agent?.loop.desired.kind ?? "unknown",
+    ...(lastFetchAtMs === undefined ? {} : { lastFetchAtMs }),
+    routers: agent?.loop.states() ?? [],
+  };
+}
+
+/** Builds the parts and joins them; nothing of it works before `start` of the loop and of the broker. */
+async function buildAgent(config: AgentConfig, log: Logger, closers: (() => Promise<void> | void)[]): Promise<Agent> {
+  const metrics = createMetrics({ version: config.version });
+  const key = loadNodeKey(config.stateDirectory, log);
+  const network = new KernelNetwork(applyGuardByNft);
+  closers.push(() => network.close());
+  const espBackEnd = config.espBackEnd === "auto" ? await network.probeEspBackEnd() : config.espBackEnd;
+  const ike = createIke({
+    key,
+    executable: config.charonPath,
+    runDirectory: config.runDirectory,
+    socketDirectory: config.charonSocketDirectory,
+    espBackEnd,
+    retransmission: config.retransmit,
+    namespace: { path: (name) => `${NAMESPACE_DIRECTORY}/${name}`, inode: namespaceInode },
+    onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
+    onLog: (router, line) => log.debug({ router, group: line.group, line: line.text }, "charon says"),
+    nowMs: () => systemClock.nowMs(),
+  });
+  closers.push(() => ike.close());
+  const broker = createBroker({
+    url: transportUrlOf(config),
     exchange: config.exchange,
     topology: config.amqp,
     programName: "swanherd-agent",
     log,
-    onMessage,
+    onMessage: ({ method, result }) => metrics.message(method, MESSAGE_RESULTS[result]),
   });
+  closers.push(() => broker.close());
+
+  const controlPlane = createControlPlane(broker, { host: config.host, timeoutMs: config.rpcTimeoutSeconds * 1000 });
+  const ports = { network, ike, clock: systemClock };
+  const reporter = new Reporter(controlPlane, systemClock, { onReport: (result) => metrics.reportDone(result) }, log);
+  closers.push(() => reporter.close());
+  const options = reconcileOptions(config, key, espBackEnd);
+  const observer: Observer = {
+    onStep: (step, result) => metrics.stepDone(step, result),
+    onCharonStart: (router, isRestart) => {
+      if (isRestart) metrics.charonRestarted(router);
+    },
+    onInternalError: () => metrics.internalError(),
+  };
+  const loop = new Loop(
+    ports,
+    controlPlane,
+    new Reconciler(ports, options, observer, log),
+    reporter,
+    createSnapshotStore(config.stateDirectory, key, log),
+    loopOptions(config, options),
+    {
+      onState: (router) => metrics.setRouter(router),
+      onForgotten: (router) => metrics.forgetRouter(router),
+      onPass: (outcome, durationMs) => metrics.passDone(outcome.kind, durationMs / 1000),
+      onFetch: (result) => metrics.fetchDone(result),
+    },
+    log,
+  );
+  closers.push(() => loop.close());
+
+  serveControlPlane(broker, config.host, loop);
+  broker.onConnected(() => {
+    metrics.brokerConnected(true);
+    loop.connected();
+  });
+  broker.onDisconnected(() => {
+    metrics.brokerConnected(false);
+    loop.disconnected();
+  });
+  return { espBackEnd, metrics, broker, loop };
 }
+
+const MESSAGE_RESULTS = {
+  ok: "ok",
+  failed: "failed",
+  refused: "rejected",
+  duplicate: "rejected",
+  undecodable: "rejected",
+} as const;
+
+function transportUrlOf(config: AgentConfig): TransportUrl {
+  const parsed = parseTransportUrl(config.transportUrl.reveal());
+  if (parsed.kind === "invalid") throw new ConfigError([`transportUrl: ${parsed.problem}`]);
+  return parsed.url;
+}
+
+const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): LoopOptions => ({
+  reconcile,
+  retry: config.retry,
+  fetchIntervalMs: config.fetchIntervalSeconds * 1000,
+  passIntervalMs: config.passIntervalSeconds * 1000,
+  listSasIntervalMs: config.listSasIntervalSeconds * 1000,
+  removal: {
+    confirmMs: config.removal.absenceConfirmSeconds * 1000,
+    massCount: config.removal.massCount,
+    massPercent: config.removal.massPercent,
+  },
+  passesAtOnce: PASSES_AT_ONCE,
+});
 
 /** The methods that a Neutron server calls and casts (neutron-vpnaas, device_drivers/ipsec.py and ovn_ipsec.py). */
 function serveControlPlane(broker: Broker, host: string, loop: Loop): void {
@@ -283,7 +282,7 @@ function attachmentOf(
 
 function healthServer(
   config: AgentConfig,
-  metrics: ReturnType<typeof createMetrics>,
+  metrics: Metrics,
   broker: Broker,
   loop: Loop,
   onFailure: (err: unknown, request: string) => void,

@@ -26,6 +26,8 @@ export type StatusInput = {
   readonly inSync: ReadonlySet<ConnectionId>;
   /** What stops the whole router: plumbing, charon, an internal error. */
   readonly fault: Fault | undefined;
+  /** An operator's teardown holds until their sync. */
+  readonly isTornDown: boolean;
   readonly previous: ReadonlyMap<ConnectionId, ConnectionState>;
   readonly nowMs: number;
   readonly splitChildren: boolean;
@@ -75,6 +77,8 @@ function verdict(connection: DesiredConnection, children: readonly ChildState[],
     case "disabled":
       return down("admin-down", `the ${connection.why} has admin_state_up = false`);
     case "usable":
+      if (input.isTornDown)
+        return down("admin-down", "taken down by `swanherd teardown`; `swanherd sync` brings it back");
       return usableVerdict(connection.tunnel, children, input);
   }
 }

@@ -59,6 +59,8 @@ export class Loop {
   #absences: Absences = new Map();
   /** Routers that casts have named since the last fetch began. */
   #named = new Set<RouterId>();
+  /** Routers whose cast has shown no change yet, and when they are looked at again. */
+  readonly #repeatAtMs = new Map<RouterId, number>();
   /** Routers taken from us since the running fetch began: its reply is older than that. */
   #removedMeanwhile = new Set<RouterId>();
   #fetching: Promise<void> | undefined;
@@ -188,9 +190,17 @@ export class Loop {
     this.#isFetchDue = true;
     this.#log.debug({ why }, "fetch is due");
     if (!this.#isConnected || this.#stop.signal.aborted) return;
-    this.#fetching ??= this.#fetchWhileDue().finally(() => {
+    this.#fetching ??= this.#fetchAndRest();
+  }
+
+  async #fetchAndRest(): Promise<void> {
+    try {
+      await this.#fetchWhileDue();
+    } finally {
       this.#fetching = undefined;
-    });
+      // Asked for between the last look at what is due and here.
+      if (this.#isFetchDue && !this.#timers.has("fetch")) this.fetch("asked for meanwhile");
+    }
   }
 
   async #fetchWhileDue(): Promise<void> {
@@ -230,8 +240,9 @@ export class Loop {
     this.#scheduleFetch(delayMs);
   }
 
-  async #fetchOnce(named: ReadonlySet<RouterId>): Promise<void> {
+  async #fetchOnce(fresh: ReadonlySet<RouterId>): Promise<void> {
     const { signal } = this.#stop;
+    const named = new Set([...fresh, ...this.#repeatAtMs.keys()]);
     const [list, owned] = await Promise.all([
       this.#controlPlane.fetchRouters(signal),
       this.#ports.network.listOwned(aliasOf(this.#options.reconcile), signal),
@@ -240,11 +251,12 @@ export class Loop {
     const before = this.#desired.kind === "unknown" ? new Map<RouterId, DesiredRouter>() : this.#desired.routers;
     const listed = new Map([...list.routers].filter(([router]) => !this.#removedMeanwhile.has(router)));
     const plumbing = await this.#fetchPlumbing([...listed.keys()], before, named, signal);
+    for (const router of this.#removedMeanwhile) listed.delete(router);
 
     const nowMs = this.#ports.clock.nowMs();
     const decision = decideRemovals(
       {
-        known: knownRouters(before, owned),
+        known: knownRouters(before, owned, this.#removedMeanwhile),
         listed: withUnreadable(listed, list, before, owned),
         named,
         absences: this.#absences,
@@ -271,7 +283,8 @@ export class Loop {
     this.#lastFetchAtMs = nowMs;
     this.#apply(routers, before, owned, decision.kept);
     if (decision.kept.size > 0) this.#tellKept(decision.kept.size, decision.isMass);
-    this.#scheduleAfter(decision.confirmAtMs, named, before, routers);
+    this.#noteRepeats(fresh, named, before, routers);
+    this.#scheduleAfter(decision.confirmAtMs, routers);
   }
 
   /** Wakes whoever has something new, and takes away what is believed to be gone. */
@@ -332,19 +345,28 @@ export class Loop {
     return found;
   }
 
-  #scheduleAfter(
-    confirmAtMs: number | undefined,
+  /** A router that a cast named and that has not changed is looked at once more, still as one that was named. */
+  #noteRepeats(
+    fresh: ReadonlySet<RouterId>,
     named: ReadonlySet<RouterId>,
     before: ReadonlyMap<RouterId, DesiredRouter>,
     after: ReadonlyMap<RouterId, DesiredRouter>,
   ): void {
-    const { retry, fetchIntervalMs } = this.#options;
+    const nowMs = this.#ports.clock.nowMs();
     const text = (router: DesiredRouter | undefined): string => (router === undefined ? "" : routerText(router));
-    const isUnchanged = [...named].some((id) => text(before.get(id)) === text(after.get(id)));
+    for (const id of named) {
+      const isUnchanged = text(before.get(id)) === text(after.get(id));
+      if (isUnchanged && fresh.has(id)) this.#repeatAtMs.set(id, nowMs + UNCHANGED_REPEAT_MS);
+      else if (!isUnchanged || (this.#repeatAtMs.get(id) ?? 0) <= nowMs) this.#repeatAtMs.delete(id);
+    }
+  }
+
+  #scheduleAfter(confirmAtMs: number | undefined, after: ReadonlyMap<RouterId, DesiredRouter>): void {
+    const { retry, fetchIntervalMs } = this.#options;
     const isIncomplete = [...after.values()].some((router) => router.plumbing.kind === "unknown");
-    const delays = [fetchIntervalMs];
-    if (confirmAtMs !== undefined) delays.push(Math.max(0, confirmAtMs - this.#ports.clock.nowMs()));
-    if (isUnchanged) delays.push(UNCHANGED_REPEAT_MS);
+    const nowMs = this.#ports.clock.nowMs();
+    const moments = [...(confirmAtMs === undefined ? [] : [confirmAtMs]), ...this.#repeatAtMs.values()];
+    const delays = [fetchIntervalMs, ...moments.map((atMs) => Math.max(0, atMs - nowMs))];
     if (isIncomplete) delays.push(retry.capMs);
     this.#scheduleFetch(Math.min(...delays));
   }
@@ -427,9 +449,11 @@ const idsOf = (items: readonly { readonly id: ConnectionId }[]): Set<ConnectionI
 function knownRouters(
   before: ReadonlyMap<RouterId, DesiredRouter>,
   owned: readonly RouterId[],
+  removed: ReadonlySet<RouterId>,
 ): ReadonlyMap<RouterId, ReadonlySet<ConnectionId>> {
   const known = new Map<RouterId, ReadonlySet<ConnectionId>>(owned.map((id) => [id, new Set()]));
   for (const [id, router] of before) known.set(id, idsOf(router.connections));
+  for (const id of removed) known.delete(id);
   return known;
 }
 

@@ -113,9 +113,7 @@ export class RouterWorker {
   wake(scope: PassScope): void {
     if (this.#stop.signal.aborted) return;
     this.#due = this.#due === "everything" ? "everything" : scope;
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    this.#running ??= this.#run();
   }
 
   #isStopping(): boolean {
@@ -131,8 +129,13 @@ export class RouterWorker {
   }
 
   async #run(): Promise<void> {
-    while (this.#due !== undefined && !this.#stop.signal.aborted) {
-      await this.#hooks.turn(() => this.#pass());
+    try {
+      while (this.#due !== undefined && !this.#stop.signal.aborted) {
+        await this.#hooks.turn(() => this.#pass());
+      }
+    } finally {
+      // In the same turn as the check above: a wake that came between the two would find nobody.
+      this.#running = undefined;
     }
   }
 
@@ -142,6 +145,7 @@ export class RouterWorker {
     if (scope === undefined || this.#wanted.kind === "unknown" || this.#stop.signal.aborted) return;
     this.#cancelTimer?.();
     const startedAtMs = performance.now();
+    const wanted = this.#wanted;
     const isRemoval = this.#wanted.kind === "gone" || this.#isPaused;
     if (!isRemoval) this.#watch();
     let outcome: Outcome;
@@ -156,7 +160,8 @@ export class RouterWorker {
     }
     if (!isRemoval) this.#watch();
     this.#hooks.onPass(outcome, performance.now() - startedAtMs);
-    this.#tell(outcome);
+    // What came in meanwhile has not been looked at: its own pass tells of it.
+    if (this.#wanted === wanted) this.#tell(outcome);
     this.#schedule(outcome);
     if (isRemoval && outcome.kind === "converged") this.#removed();
   }
@@ -173,6 +178,7 @@ export class RouterWorker {
     const { charon, grouping, notes, inSync, fault } = this.#memory;
     const previous = new Map<ConnectionId, ConnectionState>(this.#state?.connections.map((c) => [c.id, c]));
     const { splitChildren } = this.#options;
+    const isTornDown = this.#isPaused;
     const connections = connectionStates({
       router,
       charon,
@@ -183,6 +189,7 @@ export class RouterWorker {
       previous,
       nowMs,
       splitChildren,
+      isTornDown,
     });
     const isWanted = router.connections.some((connection) => connection.kind === "usable");
     this.#state = {

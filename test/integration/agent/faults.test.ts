@@ -1,10 +1,13 @@
 // What must survive: a killed agent, a killed charon, an agent that stops and starts under traffic, a broker that is away.
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, renameSync, rmSync, mkdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { startCapture } from "../../../scripts/world.ts";
+import { getConns, getShared, unloadConn, unloadShared } from "../../../src/vici-client/commands.ts";
+import { openViciSession } from "../../../src/vici-client/session.ts";
 import { areActive, connectionIs, labForThisFile } from "../../support/lab.ts";
 import { startTraffic } from "../../support/traffic.ts";
 
@@ -119,8 +122,29 @@ test("an agent restarted while the broker is away repairs a killed charon from t
   await areActive(lab, "site", "quiet");
 });
 
+test("what somebody else changes in charon by hand is loaded again, at once where charon tells of it", async () => {
+  await areActive(lab, "site", "quiet");
+  const before = await Promise.all([spis("site"), spis("quiet")]);
+  const vici = await openViciSession({ path: `/run/charon.${lab.namespaces.left}.vici` });
+  try {
+    const secrets = [...(await getShared(vici))].sort();
+    for (const id of secrets) await unloadShared(vici, id);
+    await until("all secrets are there again", 10_000, async () => {
+      const now = [...(await getShared(vici))].sort();
+      return JSON.stringify(now) === JSON.stringify(secrets);
+    });
+    const [conn] = await getConns(vici);
+    await unloadConn(vici, String(conn));
+    await lab.left.order("sync");
+    await until("the connection is there again", 10_000, async () => (await getConns(vici)).includes(String(conn)));
+  } finally {
+    await vici.close();
+  }
+  await areActive(lab, "site", "quiet");
+  expect(await Promise.all([spis("site"), spis("quiet")])).toEqual(before);
+});
+
 test("a namespace that somebody removed is made again, with its tunnels", async () => {
-  const { execFileSync } = await import("node:child_process");
   execFileSync("ip", ["netns", "delete", lab.namespaces.left]);
   await until("it is there again", 30_000, () => existsSync(`/run/netns/${lab.namespaces.left}`));
   await areActive(lab, "site", "quiet");

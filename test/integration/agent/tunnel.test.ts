@@ -120,6 +120,25 @@ test("what cannot be configured is ERROR with its reason and leaves its neighbou
   expect((await connectionIs(lab.left, "site", "ACTIVE")).ikeSpis).toBe(before.ikeSpis);
 });
 
+test("the older form, a subnet of the service and peer CIDRs of the connection, comes up as well", async () => {
+  const subnets = [
+    { kind: "Subnet", project: "acme", name: "left-net", cidr: "10.1.0.0/24" },
+    { kind: "Subnet", project: "acme", name: "right-net", cidr: "10.2.0.0/24" },
+  ];
+  const older = documents(site)(lab.routers)
+    .filter((one) => one["kind"] !== "EndpointGroup")
+    .map((one) => {
+      if (one["kind"] === "VpnService") return { ...one, subnet: `${String(one["name"])}-net` };
+      if (one["kind"] !== "IpsecSiteConnection") return one;
+      const { local_ep_group, peer_ep_group, ...rest } = one;
+      expect([local_ep_group, peer_ep_group]).not.toContain(undefined);
+      return { ...rest, peer_cidrs: [one["name"] === "site" ? "10.2.0.0/24" : "10.1.0.0/24"] };
+    });
+  lab.write([...older, ...subnets]);
+  await areActive(lab, "site");
+  await until("10.2.0.9 answers", 10_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
+});
+
 test("deleting everything leaves nothing of the agent's behind", async () => {
   lab.write(documents()(lab.routers));
   await until("the namespaces are gone", 15_000, () => {

@@ -62,6 +62,7 @@ function statesOf(connections: readonly (Tunnel | DesiredConnection)[], more: Pa
     previous: new Map(),
     nowMs: NOW_MS,
     splitChildren: false,
+    isTornDown: false,
     ...more,
   });
 }
