@@ -54,14 +54,19 @@ export function refreshNotes(
   keepOnly(notes.transitions, isUsable);
   keepOnly(notes.attempts, isUsable);
   keepOnly(notes.refusals, isUsable);
+  const waiting = new Set<string>();
   for (const tunnel of usable.values()) {
     const standing = childSas.filter((child) => belongsTo(child.name, tunnel.id) && carriesTraffic(child));
     const wanted = childrenOf(tunnel, splitChildren);
-    if (!wanted.every((child) => standing.some((sa) => sa.name === child.name))) continue;
-    notes.failures.delete(peerNameOf(tunnel));
+    if (!wanted.every((child) => standing.some((sa) => sa.name === child.name))) {
+      waiting.add(peerNameOf(tunnel));
+      continue;
+    }
     const isWhole = wanted.every((child) => standing.some((sa) => sa.name === child.name && carriesAll(sa, child)));
     if (isWhole) notes.attempts.delete(tunnel.id);
   }
+  // One that is up does not make good what another connection to the same peer met.
+  keepOnly(notes.failures, (peer) => waiting.has(peer));
 }
 
 /** After planning: since when each connection waits for its update, and until when a differing one is held. */

@@ -59,10 +59,10 @@ function statesOf(connections: readonly (Tunnel | DesiredConnection)[], more: Pa
     notes: emptyNotes("1"),
     inSync: new Set(),
     fault: undefined,
+    isTornDown: false,
     previous: new Map(),
     nowMs: NOW_MS,
     splitChildren: false,
-    isTornDown: false,
     ...more,
   });
 }
@@ -144,6 +144,13 @@ describe("what is told of a connection", () => {
   test("cannot be configured here: ERROR with its reason, also while charon is down", () => {
     const state = stateOf(anUnusableConnection(aTunnel(), "ah-esp"), { charon: { kind: "absent" } });
     expect(told(state)).toEqual(["ERROR", "unsupported", "ah-esp"]);
+  });
+
+  test("taken down by an operator: DOWN until the operator's sync", () => {
+    expect(stateOf(aTunnel(), { isTornDown: true, charon: { kind: "absent" } })).toMatchObject({
+      status: "DOWN",
+      reason: { code: "admin-down" },
+    });
   });
 
   test("a conflict with another connection: ERROR, while its child still stands too", () => {

@@ -1,0 +1,165 @@
+import { describe, expect, test } from "vitest";
+import type { DesiredRouter } from "../../../src/core/model.ts";
+import { namespaceName } from "../../../src/core/names.ts";
+import { peerNameOf } from "../../../src/core/peers.ts";
+import { Secret } from "../../../src/core/secret.ts";
+import { aConnectionId, aDisabledConnection, aRouterWith, aTunnel } from "../../support/builders.ts";
+import { ROUTER } from "../../support/network-builders.ts";
+import { ReconcileWorld } from "../../support/reconcile-world.ts";
+
+const guardedPeers = (world: ReconcileWorld): readonly string[] =>
+  world.network.namespaces.get(namespaceName(ROUTER))?.guard?.pairs.flatMap((pair) => pair.peerSubnets) ?? [];
+const fault = ({ memory }: ReconcileWorld) => [memory.fault?.cause.code, memory.fault?.isFinal];
+
+describe("a pass", () => {
+  test("that has nothing to do takes no step and changes nothing", async () => {
+    const world = new ReconcileWorld();
+    const desired = aRouterWith([aTunnel(1), aTunnel(2)]);
+    await world.converge(desired);
+    const [kernel, charon] = [world.network.applied.length, world.ike.applied.length];
+    expect(await world.pass(desired)).toEqual({ kind: "converged", steps: 0, wakeAtMs: undefined });
+    expect([world.network.applied.length, world.ike.applied.length]).toEqual([kernel, charon]);
+  });
+
+  test("over a remembered router makes no namespace and starts no charon", async () => {
+    const world = new ReconcileWorld();
+    const outcome = await world.pass(aRouterWith([aTunnel()]), "everything", "remembered");
+    expect(outcome).toEqual({ kind: "waiting", on: "control plane" });
+    expect(world.network.applied).toEqual([]);
+    expect(world.ike.isRunning(ROUTER)).toBe(false);
+  });
+
+  test("over a remembered router brings back a charon that died", async () => {
+    const world = new ReconcileWorld();
+    await world.converge(aRouterWith([aTunnel()]));
+    world.ike.crash(ROUTER);
+    await world.pass(aRouterWith([aTunnel()]), "everything", "remembered");
+    expect(world.childSas()).toHaveLength(1);
+  });
+
+  test("with unknown plumbing leaves the kernel as it is and tells why", async () => {
+    const world = new ReconcileWorld();
+    const plumbing: DesiredRouter["plumbing"] = { kind: "unknown", why: "the server does not know yet" };
+    const outcome = await world.pass(aRouterWith([aTunnel()], { plumbing }));
+    expect(outcome.kind).toBe("incomplete");
+    expect(world.network.applied).toEqual([]);
+    expect(fault(world)).toEqual(["plumbing-failed", false]);
+  });
+
+  test("that meets a bug is an internal error of its router", async () => {
+    const world = new ReconcileWorld();
+    world.ike.nextError = new TypeError("x is not a function");
+    expect((await world.pass(aRouterWith([aTunnel()]))).kind).toBe("incomplete");
+    expect(fault(world)).toEqual(["internal-error", true]);
+    expect(world.errors).toHaveLength(1);
+    await world.converge(aRouterWith([aTunnel()]));
+    expect(world.memory.fault).toBeUndefined();
+  });
+
+  test("over a charon that does not answer says so and starts none beside it", async () => {
+    const world = new ReconcileWorld();
+    await world.converge(aRouterWith([aTunnel()]));
+    world.ike.charon(ROUTER).hangs = true;
+    expect((await world.pass(aRouterWith([aTunnel()]))).kind).toBe("incomplete");
+    expect(fault(world)).toEqual(["charon-down", false]);
+    expect(world.ike.starts).toBe(1);
+  });
+});
+
+describe("charon's ends", () => {
+  test("the first is made good at once, more of them with pauses, and many are a crash loop", async () => {
+    const world = new ReconcileWorld();
+    const desired = aRouterWith([aTunnel()]);
+    await world.converge(desired);
+    const codes: unknown[] = [];
+    for (let crash = 1; crash <= 5; crash += 1) {
+      world.ike.crash(ROUTER);
+      await world.pass(desired);
+      codes.push(world.memory.fault?.cause.code);
+      while (!world.ike.isRunning(ROUTER)) {
+        await world.clock.advance(250);
+        await world.pass(desired);
+      }
+    }
+    expect(codes).toEqual([undefined, "charon-down", "charon-down", "charon-crash-looping", "charon-crash-looping"]);
+  });
+
+  test("are no crash when they were asked for", async () => {
+    const world = new ReconcileWorld();
+    for (let time = 0; time < 6; time += 1) {
+      await world.pass(aRouterWith([aTunnel()]));
+      expect(world.memory.fault).toBeUndefined();
+      await world.pass(aRouterWith([aDisabledConnection()]));
+      expect(world.ike.isRunning(ROUTER)).toBe(false);
+    }
+  });
+});
+
+describe("the guard", () => {
+  test("of a connection that left the list goes after its SAs", async () => {
+    const world = new ReconcileWorld();
+    await world.converge(aRouterWith([aTunnel(1), aTunnel(2)]));
+    world.ike.mishap = { afterSteps: 0, kind: "refused before" };
+    await world.pass(aRouterWith([aTunnel(2)]));
+    expect(guardedPeers(world)).toContain("10.2.1.0/24");
+    await world.pass(aRouterWith([aTunnel(2)]));
+    expect(guardedPeers(world)).toEqual(["10.2.2.0/24"]);
+  });
+
+  test("stays too when the pass that brought the connection up had failed elsewhere", async () => {
+    const world = new ReconcileWorld();
+    const elsewhere = aTunnel(2, { peerAddress: "203.0.113.30", peerId: "203.0.113.30" });
+    world.ike.unloadable.add(elsewhere.id);
+    await world.pass(aRouterWith([aTunnel(1), elsewhere]));
+    expect(world.childSas().map((sa) => sa.name)).toEqual([aConnectionId(1)]);
+    world.ike.mishap = { afterSteps: 0, kind: "refused before" };
+    await world.pass(aRouterWith([elsewhere]));
+    expect(world.childSas()).toHaveLength(1);
+    expect(guardedPeers(world)).toContain("10.2.1.0/24");
+    await world.pass(aRouterWith([elsewhere]));
+    expect(world.childSas()).toEqual([]);
+    expect(guardedPeers(world)).toEqual(["10.2.2.0/24"]);
+  });
+
+  test("of a connection that is admin down stays", async () => {
+    const world = new ReconcileWorld();
+    await world.converge(aRouterWith([aTunnel(1)]));
+    await world.converge(aRouterWith([aDisabledConnection(aTunnel(1))]));
+    expect(guardedPeers(world)).toEqual(["10.2.1.0/24"]);
+  });
+});
+
+test("what one connection to a peer met is told also while another one is up", async () => {
+  const world = new ReconcileWorld();
+  const peer = peerNameOf(aTunnel());
+  world.ike.remote(peer).refusesChild = (name) => name === aConnectionId(2);
+  const unwatch = world.ike.watch(ROUTER, (event) => {
+    if (event.kind === "failed") world.memory.notes?.failures.set(peer, event.failure);
+  });
+  await world.pass(aRouterWith([aTunnel(1), aTunnel(2)]));
+  await world.pass(aRouterWith([aTunnel(1), aTunnel(2)]));
+  unwatch();
+  expect(world.memory.notes?.failures.get(peer)?.code).toBe("selectors-refused");
+});
+
+test("an update whose answer was lost is in force all the same", async () => {
+  const world = new ReconcileWorld();
+  await world.converge(aRouterWith([aTunnel()]));
+  const changed = aRouterWith([aTunnel(1, { psk: new Secret("new") })]);
+  world.ike.mishap = { afterSteps: 4, kind: "answer lost" };
+  await world.pass(changed);
+  await world.converge(changed);
+  expect(world.ike.charon(ROUTER).ikeSas.map((sa) => sa.psk)).toEqual(["new"]);
+});
+
+test("removal ends charon, deletes its files and the namespace, and can be done again", async () => {
+  const world = new ReconcileWorld();
+  await world.converge(aRouterWith([aTunnel()]));
+  for (let time = 0; time < 2; time += 1) {
+    const { signal } = new AbortController();
+    expect((await world.reconciler.remove(ROUTER, world.memory, signal)).kind).toBe("converged");
+    expect(world.ike.isRunning(ROUTER)).toBe(false);
+    expect(world.ike.files.get(ROUTER)).toBeUndefined();
+    expect(world.network.namespaces.has(namespaceName(ROUTER))).toBe(false);
+  }
+});
