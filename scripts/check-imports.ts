@@ -144,10 +144,12 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
       };
     case "config":
       return {
-        inside: (to) => to.ring === "core" && ["ids", "secret", "errors"].includes(to.part),
+        inside: (to) =>
+          (to.ring === "core" && ["ids", "secret", "errors"].includes(to.part)) ||
+          (to.ring === "wire" && to.part === "oslo"), // the grammar of transportUrl
         packages: ["zod", "yaml"],
         effects: ["fs", "fs/promises", "net"],
-        advice: "config knows values, not what is done with them: it has core/{ids,secret,errors}",
+        advice: "config knows values, not what is done with them: it has core/{ids,secret,errors} and wire/oslo",
       };
     case "agent":
       return compositionRoot;

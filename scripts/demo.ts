@@ -84,7 +84,7 @@ async function pingAndLook(): Promise<string> {
   } finally {
     lines = await capture.stop();
   }
-  const clear = lines.filter((line) => line.includes("ICMP") || /\b10\.[123]\.0\./.test(line));
+  const clear = lines.filter((line) => /ICMP6?,? echo/.test(line) || /\b10\.[123]\.0\./.test(line));
   if (clear.length > 0) throw new Error(`seen in clear on the internet bridge:\n${clear.join("\n")}`);
   const encrypted = lines.filter((line) => line.includes("UDP-encap: ESP") || line.includes("ESP(spi"));
   return [

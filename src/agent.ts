@@ -8,7 +8,6 @@
 import { once } from "node:events";
 import type { AgentConfig } from "./config.ts";
 import type { CharonPlanOptions } from "./core/charon-step.ts";
-import { ConfigError } from "./core/errors.ts";
 import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
 import type { Plumbing } from "./core/model.ts";
@@ -39,7 +38,6 @@ import {
   REMOVED_FROM_AGENT,
   SERVICE_UPDATED,
 } from "./wire/neutron/rpc.ts";
-import { parseTransportUrl, type TransportUrl } from "./wire/oslo/transport-url.ts";
 
 const PASSES_AT_ONCE = 16;
 const DIFFERING_GRACE_MS = 30_000;
@@ -72,7 +70,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       {
         state: () => agentState(config, startedAtMs, agent),
         sync: (router) => answer(agent?.loop.sync(router)),
-        teardown: (router) => answer(agent?.loop.teardown(router)),
+        teardown: async (router) => answer(await agent?.loop.teardown(router)),
       },
       { onFailure },
     );
@@ -141,7 +139,7 @@ async function buildAgent(config: AgentConfig, log: Logger, closers: (() => Prom
   });
   closers.push(() => ike.close());
   const broker = createBroker({
-    url: transportUrlOf(config),
+    url: config.transportUrl,
     exchange: config.exchange,
     topology: config.amqp,
     programName: "swanherd-agent",
@@ -198,12 +196,6 @@ const MESSAGE_RESULTS = {
   duplicate: "rejected",
   undecodable: "rejected",
 } as const;
-
-function transportUrlOf(config: AgentConfig): TransportUrl {
-  const parsed = parseTransportUrl(config.transportUrl.reveal());
-  if (parsed.kind === "invalid") throw new ConfigError([`transportUrl: ${parsed.problem}`]);
-  return parsed.url;
-}
 
 const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): LoopOptions => ({
   reconcile,

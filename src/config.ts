@@ -7,6 +7,7 @@ import path from "node:path";
 import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { Secret } from "./core/secret.ts";
+import { parseTransportUrl, type TransportUrl } from "./wire/oslo/transport-url.ts";
 
 const wholeNumber = (min: number, max: number) =>
   z
@@ -147,7 +148,7 @@ type Immutable<T> = T extends (infer Item)[]
 export type ServiceManager = { readonly notifySocket?: string; readonly watchdogMs?: number };
 
 type Finished<Raw> = Immutable<Omit<Raw, "transportUrl">> & {
-  readonly transportUrl: Secret;
+  readonly transportUrl: TransportUrl;
   readonly serviceManager: ServiceManager;
   /** Of this program. */
   readonly version: string;
@@ -210,19 +211,19 @@ function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>
   const explained = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, schema));
   // Looked up even when other keys are wrong: every problem is told at once.
   const reference = secretReference.safeParse(found["transportUrl"]);
-  const secret = reference.success ? readSecret(reference.data, env, path.dirname(file)) : undefined;
-  if (typeof secret === "string") explained.push({ at: ["transportUrl"], says: secret });
+  const url = reference.success ? readTransportUrl(reference.data, env, path.dirname(file)) : undefined;
+  if (typeof url === "string") explained.push({ at: ["transportUrl"], says: url });
   const problems = explained
     .map(({ at, says }) => ({ line: lineOf(document, lines, at), says: `${at.map(String).join(".")} ${says}` }))
     .sort((one, other) => one.line - other.line)
     .map(({ line, says }) => `${file}:${line}: ${says}`);
-  if (!parsed.success || !(secret instanceof Secret)) return invalid(problems);
+  if (!parsed.success || url === undefined || typeof url === "string") return invalid(problems);
   return {
     kind: "ok",
     file,
     value: {
       ...parsed.data,
-      transportUrl: secret,
+      transportUrl: url,
       serviceManager: serviceManagerOf(env),
       version: programVersion(),
     } as Finished<z.output<Schema>>,
@@ -255,9 +256,20 @@ function readSecret(reference: SecretReference, env: Environment, directory: str
       return `names the file ${file}, which cannot be read (${errnoOf(err)})`;
     }
   }
-  // oslo.messaging's grammar; the driver parses the rest.
-  if (!/^(rabbit|kombu):\/\/\S*$/.test(value)) return "must look like rabbit://user:password@host:5672/vhost";
   return new Secret(value);
+}
+
+/** Gives the URL taken apart, or what is wrong with it. An option that is not heeded must not look as if it were. */
+function readTransportUrl(reference: SecretReference, env: Environment, directory: string): TransportUrl | string {
+  const secret = readSecret(reference, env, directory);
+  if (typeof secret === "string") return secret;
+  const parsed = parseTransportUrl(secret.reveal());
+  if (parsed.kind === "invalid") {
+    return `must look like rabbit://user:password@host:5672/vhost: ${parsed.problem}`;
+  }
+  const options = [...parsed.url.options.keys()];
+  if (options.length === 0) return parsed.url;
+  return `has options that are not heeded here (${options.join(", ")}): queue options go under amqp, TLS is not offered`;
 }
 
 function serviceManagerOf(env: Environment): ServiceManager {

@@ -10,7 +10,7 @@ const EXIT_CONFIG = 78; // EX_CONFIG; the unit lists it in RestartPreventExitSta
 const LAST_BREATH_MS = 5000;
 
 const stop = new AbortController();
-for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort(name));
+for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => stop.abort(name));
 
 const refuse = (problems: readonly string[]): number => {
   process.stderr.write(`${problems.join("\n")}\n`);

@@ -2,13 +2,11 @@
 // the other way round.
 import { once } from "node:events";
 import type { ControllerConfig } from "../config.ts";
-import { ConfigError } from "../core/errors.ts";
 import { startControlServer, startHealthServer, type ApiServer } from "../io/api/server.ts";
 import { createLog } from "../io/log.ts";
 import { createMetrics } from "../io/metrics.ts";
 import { createBroker } from "../io/rabbit/broker.ts";
 import { createNotifier, keepWatchdog } from "../io/systemd.ts";
-import { parseTransportUrl } from "../wire/oslo/transport-url.ts";
 import type { Environment } from "./directory.ts";
 import { controllerState } from "./rows.ts";
 import { startControllerService } from "./service.ts";
@@ -24,15 +22,13 @@ export async function runController(
   version = "unknown",
 ): Promise<void> {
   const log = createLog(config.log);
-  const transport = parseTransportUrl(config.transportUrl.reveal());
-  if (transport.kind === "invalid") throw new ConfigError([`transportUrl ${transport.problem}`]);
   const startedAtMs = Date.now();
   const metrics = createMetrics({ version });
   const notifier = createNotifier(config.serviceManager.notifySocket, (err) =>
     log.warn({ err }, "service manager cannot be told anything"),
   );
   const broker = createBroker({
-    url: transport.url,
+    url: config.transportUrl,
     exchange: config.exchange,
     topology: config.amqp,
     programName: "swanherd-controller",

@@ -11,7 +11,7 @@ export type MetricsOptions = {
   readonly processMetrics?: boolean;
 };
 
-export type PassOutcome = "converged" | "incomplete" | "waiting" | "failed";
+export type PassOutcome = "converged" | "incomplete" | "waiting";
 export type Result = "ok" | "failed";
 
 export type Metrics = {

@@ -170,19 +170,23 @@ export class Loop {
 
   /** What an operator asks for: everything is looked at now. False when there is no such router. */
   sync(router: RouterId | undefined): boolean {
-    const workers = router === undefined ? [...this.#workers.values()] : [this.#workers.get(router)];
-    if (router !== undefined && workers[0] === undefined) return false;
-    for (const worker of workers) worker?.resume();
+    const workers = this.#workersOf(router);
+    for (const worker of workers) worker.resume();
     this.fetch("asked by an operator");
-    return true;
+    return router === undefined || workers.length > 0;
   }
 
-  /** Takes one router, or all, away until `sync`. */
-  teardown(router: RouterId | undefined): boolean {
-    const workers = router === undefined ? [...this.#workers.values()] : [this.#workers.get(router)];
-    if (router !== undefined && workers[0] === undefined) return false;
-    for (const worker of workers) worker?.pause();
-    return true;
+  /** Takes one router, or all, away until `sync`. False when there is no such router. */
+  async teardown(router: RouterId | undefined): Promise<boolean> {
+    const workers = this.#workersOf(router);
+    await Promise.all(workers.map((worker) => worker.pause()));
+    return router === undefined || workers.length > 0;
+  }
+
+  #workersOf(router: RouterId | undefined): readonly RouterWorker[] {
+    if (router === undefined) return [...this.#workers.values()];
+    const worker = this.#workers.get(router);
+    return worker === undefined ? [] : [worker];
   }
 
   /** Asks the control plane; a request that comes while one runs causes another. */

@@ -98,10 +98,11 @@ export class RouterWorker {
     this.wake("everything");
   }
 
-  /** Takes the router away until `resume`. */
-  pause(): void {
+  /** Takes the router away until `resume`; resolves when the attempt is over. */
+  async pause(): Promise<void> {
     this.#isPaused = true;
     this.wake("everything");
+    await this.#running;
   }
 
   resume(): void {
