@@ -194,36 +194,37 @@ export class Loop {
     this.#isFetchDue = true;
     this.#log.debug({ why }, "fetch is due");
     if (!this.#isConnected || this.#stop.signal.aborted) return;
-    this.#fetching ??= this.#fetchAndRest();
-  }
-
-  async #fetchAndRest(): Promise<void> {
-    try {
-      await this.#fetchWhileDue();
-    } finally {
-      this.#fetching = undefined;
-      // Asked for between the last look at what is due and here.
-      if (this.#isFetchDue && !this.#timers.has("fetch")) this.fetch("asked for meanwhile");
-    }
+    this.#fetching ??= this.#fetchWhileDue();
   }
 
   async #fetchWhileDue(): Promise<void> {
-    while (this.#isFetchDue && this.#isConnected && !this.#stop.signal.aborted) {
-      this.#isFetchDue = false;
-      this.#cancel("fetch");
-      const named = this.#named;
-      this.#named = new Set();
-      this.#removedMeanwhile = new Set();
-      try {
-        await this.#fetchOnce(named);
-        this.#hooks.onFetch("ok");
-        this.#fetchFailures = 0;
-      } catch (error) {
-        if (this.#isStopping()) return;
-        for (const router of named) this.#named.add(router);
-        this.#fetchFailed(error);
-        return;
+    try {
+      while (this.#isFetchDue && this.#isConnected && !this.#stop.signal.aborted) {
+        if (!(await this.#fetchDue())) return;
       }
+    } finally {
+      // In the same turn as the check above: a request that came between the two would find nobody.
+      this.#fetching = undefined;
+    }
+  }
+
+  /** False when it failed, and when it is tried again is settled. */
+  async #fetchDue(): Promise<boolean> {
+    this.#isFetchDue = false;
+    this.#cancel("fetch");
+    const named = this.#named;
+    this.#named = new Set();
+    this.#removedMeanwhile = new Set();
+    try {
+      await this.#fetchOnce(named);
+      this.#hooks.onFetch("ok");
+      this.#fetchFailures = 0;
+      return true;
+    } catch (error) {
+      if (this.#isStopping()) return false;
+      for (const router of named) this.#named.add(router);
+      this.#fetchFailed(error);
+      return false;
     }
   }
 

@@ -1,0 +1,379 @@
+import { describe, expect, test } from "vitest";
+import { routerId, type RouterId } from "../../../src/core/ids.ts";
+import type { DesiredRouter } from "../../../src/core/model.ts";
+import { namespaceName } from "../../../src/core/names.ts";
+import { peerNameOf } from "../../../src/core/peers.ts";
+import { encodeSnapshot } from "../../../src/core/snapshot.ts";
+import type { RouterState } from "../../../src/core/status.ts";
+import { Loop } from "../../../src/reconcile/loop.ts";
+import { Reporter } from "../../../src/reconcile/reporter.ts";
+import { aConnection, aConnectionId, aDisabledConnection, aRouterWith, aTunnel } from "../../support/builders.ts";
+import { FakeControlPlane } from "../../support/fake-control-plane.ts";
+import { ROUTER, somePlumbing } from "../../support/network-builders.ts";
+import { ReconcileWorld } from "../../support/reconcile-world.ts";
+
+const FETCH_INTERVAL_MS = 600_000;
+const PASS_INTERVAL_MS = 60_000;
+const OTHER = routerId("40000000-0000-4000-8000-000000000002");
+
+class AgentWorld extends ReconcileWorld {
+  readonly controlPlane = new FakeControlPlane();
+  saved: string | undefined;
+  readonly states = new Map<RouterId, RouterState>();
+  passes = 0;
+  readonly forgotten: RouterId[] = [];
+  readonly reporter: Reporter;
+  readonly loop: Loop;
+
+  constructor(remembered: readonly DesiredRouter[] = []) {
+    super();
+    this.addRouterNamespace(OTHER);
+    if (remembered.length > 0) this.saved = encodeSnapshot(new Map(remembered.map((router) => [router.id, router])));
+    this.reporter = new Reporter(this.controlPlane, this.clock, { onReport: () => undefined }, this.log);
+    this.loop = new Loop(
+      this.ports,
+      this.controlPlane,
+      this.reconciler,
+      this.reporter,
+      { load: () => this.saved, save: (text) => (this.saved = text) },
+      {
+        reconcile: this.options,
+        retry: { baseMs: 1_000, capMs: 30_000 },
+        fetchIntervalMs: FETCH_INTERVAL_MS,
+        passIntervalMs: PASS_INTERVAL_MS,
+        listSasIntervalMs: 0,
+        removal: { confirmMs: 10_000, massCount: 3, massPercent: 25 },
+        passesAtOnce: 16,
+      },
+      {
+        onState: (state) => this.states.set(state.id, state),
+        onForgotten: (router) => this.forgotten.push(router),
+        onPass: () => (this.passes += 1),
+        onFetch: () => undefined,
+      },
+      this.log,
+    );
+  }
+
+  /** Started, connected and done with what the list asks for. */
+  static async up(...routers: readonly DesiredRouter[]): Promise<AgentWorld> {
+    const world = new AgentWorld();
+    world.controlPlane.routers = routers;
+    world.loop.start();
+    world.loop.connected();
+    await world.clock.advance(1_500);
+    return world;
+  }
+
+  settle(): Promise<void> {
+    return this.clock.advance(0);
+  }
+
+  hasNamespace(router: RouterId = ROUTER): boolean {
+    return this.network.namespaces.has(namespaceName(router));
+  }
+
+  status(number = 1): string | undefined {
+    const found = [...this.states.values()].flatMap((state) => state.connections);
+    return found.find(({ id }) => id === aConnectionId(number))?.status;
+  }
+
+  reported(number = 1): readonly string[] {
+    return this.controlPlane.reports
+      .flat()
+      .flatMap((service) => service.connections)
+      .filter(({ id }) => id === aConnectionId(number))
+      .map(({ status }) => status);
+  }
+}
+
+const ONE = aRouterWith([aTunnel(1)]);
+const TWO = aRouterWith([aTunnel(1), aTunnel(2)]);
+const ELSEWHERE = aRouterWith([aTunnel(7)], {
+  id: OTHER,
+  services: [],
+  plumbing: { kind: "known", value: somePlumbing("203.0.113.77", "2001:db8:ff::77") },
+});
+
+describe("at start", () => {
+  test("nothing is known and nothing is done before the first fetch", async () => {
+    const world = new AgentWorld();
+    world.loop.start();
+    await world.clock.advance(PASS_INTERVAL_MS);
+    expect([world.passes, world.network.applied.length, world.controlPlane.fetches]).toEqual([0, 0, 0]);
+  });
+
+  test("what is remembered makes no router, and the first fetch does", async () => {
+    const world = new AgentWorld([ONE]);
+    world.loop.start();
+    await world.settle();
+    expect([world.loop.desired.kind, world.hasNamespace()]).toEqual(["remembered", false]);
+    world.controlPlane.routers = [ONE];
+    world.loop.connected();
+    await world.settle();
+    expect([world.loop.desired.kind, world.hasNamespace(), world.status()]).toEqual(["fetched", true, "ACTIVE"]);
+  });
+
+  test("what is remembered and no longer listed takes three fetches to go", async () => {
+    const world = new AgentWorld([ONE]);
+    await world.converge(ONE);
+    world.loop.start();
+    world.loop.connected();
+    await world.clock.advance(19_000);
+    expect([world.controlPlane.fetches, world.hasNamespace()]).toEqual([2, true]);
+    await world.clock.advance(2_000);
+    expect([world.controlPlane.fetches, world.hasNamespace()]).toEqual([3, false]);
+    expect(world.forgotten).toEqual([ROUTER]);
+  });
+
+  test("a namespace of ours that nobody lists takes three fetches too", async () => {
+    const world = new AgentWorld();
+    await world.converge(ONE);
+    world.controlPlane.routers = [ELSEWHERE];
+    world.loop.start();
+    world.loop.connected();
+    await world.clock.advance(19_000);
+    expect(world.hasNamespace()).toBe(true);
+    await world.clock.advance(2_000);
+    expect([world.hasNamespace(), world.hasNamespace(OTHER)]).toEqual([false, true]);
+  });
+});
+
+describe("fetching", () => {
+  test("a failed fetch keeps the snapshot and is tried again", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.controlPlane.failures = 2;
+    world.loop.fetch("test");
+    await world.settle();
+    expect([world.loop.desired.kind, world.hasNamespace()]).toEqual(["fetched", true]);
+    const before = world.controlPlane.fetches;
+    await world.clock.advance(5_000);
+    expect(world.controlPlane.fetches).toBe(before + 2);
+  });
+
+  test("a cast during a fetch causes another", async () => {
+    const world = await AgentWorld.up(ONE);
+    const before = world.controlPlane.fetches;
+    const release = world.controlPlane.hold();
+    world.loop.serviceUpdated(ROUTER);
+    await world.settle();
+    world.controlPlane.routers = [TWO];
+    for (let time = 0; time < 3; time += 1) world.loop.serviceUpdated(ROUTER);
+    release();
+    await world.settle();
+    expect(world.controlPlane.fetches).toBe(before + 2);
+    expect(world.status(2)).toBe("ACTIVE");
+  });
+
+  test("no request is lost whenever it comes", async () => {
+    for (let microtasks = 0; microtasks < 60; microtasks += 1) {
+      const world = await AgentWorld.up(ONE);
+      world.loop.fetch("test");
+      for (let turn = 0; turn < microtasks; turn += 1) await Promise.resolve();
+      world.controlPlane.routers = [TWO];
+      world.loop.serviceUpdated(ROUTER);
+      await world.settle();
+      expect(world.status(2)).toBe("ACTIVE");
+    }
+  });
+
+  test("a cast that shows no change is looked at once more after 5 s", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.loop.serviceUpdated(ROUTER);
+    await world.settle();
+    const before = world.controlPlane.fetches;
+    world.controlPlane.routers = [TWO];
+    await world.clock.advance(4_999);
+    expect(world.controlPlane.fetches).toBe(before);
+    await world.clock.advance(60_000);
+    expect(world.controlPlane.fetches).toBe(before + 1);
+    expect(world.status(2)).toBe("ACTIVE");
+  });
+
+  test("what is gone when a cast is looked at once more is explained by the cast", async () => {
+    const world = await AgentWorld.up(TWO, ELSEWHERE);
+    world.loop.serviceUpdated(ROUTER);
+    await world.settle();
+    world.controlPlane.routers = [ONE, ELSEWHERE];
+    await world.clock.advance(5_000);
+    expect(world.states.get(ROUTER)?.connections).toHaveLength(1);
+  });
+
+  test("a cast that shows a change is not looked at again before it is time", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.controlPlane.routers = [TWO];
+    world.loop.serviceUpdated(ROUTER);
+    await world.settle();
+    const before = world.controlPlane.fetches;
+    await world.clock.advance(FETCH_INTERVAL_MS - 1);
+    expect(world.controlPlane.fetches).toBe(before);
+    await world.clock.advance(1);
+    expect(world.controlPlane.fetches).toBe(before + 1);
+  });
+
+  test("a cast asks for the plumbing of its router only", async () => {
+    const world = await AgentWorld.up(ONE, ELSEWHERE);
+    world.controlPlane.plumbingFetches = [];
+    world.loop.serviceUpdated(ROUTER);
+    await world.clock.advance(5_000);
+    expect(new Set(world.controlPlane.plumbingFetches)).toEqual(new Set([ROUTER]));
+  });
+
+  test("an entry that could not be read is no absence", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.controlPlane.routers = [];
+    world.controlPlane.problems = [{ where: "service x", text: "no id", router: ROUTER }];
+    world.controlPlane.complete = false;
+    world.loop.serviceUpdated(ROUTER);
+    await world.clock.advance(60_000);
+    expect([world.hasNamespace(), world.status()]).toEqual([true, "ACTIVE"]);
+  });
+});
+
+describe("removal", () => {
+  test("by a cast that one fetch confirms is at once", async () => {
+    const world = await AgentWorld.up(ONE, ELSEWHERE);
+    world.controlPlane.routers = [ELSEWHERE];
+    world.loop.serviceUpdated(ROUTER);
+    await world.settle();
+    expect([world.hasNamespace(), world.hasNamespace(OTHER)]).toEqual([false, true]);
+  });
+
+  test("by vpnservice_removed_from_agent is at once and without a fetch, for the full interval", async () => {
+    const world = await AgentWorld.up(ONE);
+    const before = world.controlPlane.fetches;
+    world.loop.removedFromAgent(ROUTER);
+    await world.clock.advance(FETCH_INTERVAL_MS - 1);
+    expect([world.hasNamespace(), world.controlPlane.fetches]).toEqual([false, before]);
+    expect(world.saved).not.toContain(ROUTER);
+  });
+
+  test.each(["list", "plumbing"] as const)(
+    "an answer (%s) older than the cast does not bring it back",
+    async (what) => {
+      const world = await AgentWorld.up(ONE, ELSEWHERE);
+      const release = world.controlPlane.hold(what);
+      world.loop.fetch("test");
+      await world.settle();
+      world.loop.removedFromAgent(ROUTER);
+      await world.settle();
+      const before = world.controlPlane.fetches;
+      release();
+      await world.clock.advance(30_000);
+      expect([world.hasNamespace(), world.controlPlane.fetches]).toEqual([false, before]);
+    },
+  );
+
+  test("is undone by vpnservice_added_to_agent", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.loop.removedFromAgent(ROUTER);
+    await world.settle();
+    world.loop.addedToAgent([ROUTER]);
+    await world.settle();
+    expect([world.hasNamespace(), world.status()]).toEqual([true, "ACTIVE"]);
+  });
+
+  test("teardown takes a router away until sync", async () => {
+    const world = await AgentWorld.up(ONE);
+    expect(await world.loop.teardown(ROUTER)).toBe(true);
+    await world.clock.advance(3 * PASS_INTERVAL_MS);
+    expect([world.hasNamespace(), world.status()]).toEqual([false, "DOWN"]);
+    expect(world.loop.sync(ROUTER)).toBe(true);
+    await world.settle();
+    expect([world.hasNamespace(), world.status()]).toEqual([true, "ACTIVE"]);
+    expect([await world.loop.teardown(OTHER), world.loop.sync(OTHER)]).toEqual([false, false]);
+  });
+});
+
+describe("what wakes a router", () => {
+  test("an SA that goes is told, and made again", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.ike.remote(peerNameOf(aTunnel())).answers = "never";
+    world.ike.dropIkeSa(ROUTER, world.ike.charon(ROUTER).ikeSas[0]?.uniqueId ?? "");
+    await world.settle();
+    expect(world.status()).toBe("DOWN");
+  });
+
+  test("a charon that dies is started again at once", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.ike.crash(ROUTER);
+    await world.settle();
+    expect([world.ike.starts, world.status()]).toEqual([2, "ACTIVE"]);
+  });
+
+  test("a change of the kernel, many at once, is one pass", async () => {
+    const world = await AgentWorld.up(ONE);
+    const before = world.passes;
+    for (let time = 0; time < 50; time += 1) world.network.wake(namespaceName(ROUTER));
+    await world.clock.advance(1_000);
+    expect(world.passes).toBe(before + 1);
+  });
+
+  test("a change by somebody else loads everything again and touches no SA", async () => {
+    const world = await AgentWorld.up(ONE);
+    const sas = structuredClone(world.ike.charon(ROUTER).ikeSas);
+    world.ike.applied.length = 0;
+    world.ike.tell(ROUTER, { kind: "changedByOthers" });
+    await world.settle();
+    expect(world.ike.applied.map((step) => step.kind)).toEqual(["loadSecret", "loadPeer"]);
+    expect(world.ike.charon(ROUTER).ikeSas).toEqual(sas);
+  });
+
+  test("a failure is told of the peer it belongs to", async () => {
+    const world = new AgentWorld();
+    world.ike.remote(peerNameOf(aTunnel())).psk = "another";
+    world.controlPlane.routers = [ONE];
+    world.loop.start();
+    world.loop.connected();
+    await world.settle();
+    expect(world.states.get(ROUTER)?.connections[0]?.reason?.code).toBe("authentication-failed");
+  });
+
+  test("switching off and on again goes through", async () => {
+    const world = await AgentWorld.up(ONE);
+    for (const connection of [aDisabledConnection(), aConnection()]) {
+      world.controlPlane.routers = [aRouterWith([connection])];
+      world.loop.serviceUpdated(ROUTER);
+      await world.settle();
+    }
+    expect(world.status()).toBe("ACTIVE");
+    world.ike.crash(ROUTER);
+    await world.clock.advance(1_000);
+    expect([world.ike.isRunning(ROUTER), world.status()]).toEqual([true, "ACTIVE"]);
+  });
+
+  test("a bug in one router's pass is that router's ERROR, and leaves the others", async () => {
+    const world = await AgentWorld.up(ONE, ELSEWHERE);
+    world.ike.nextError = new TypeError("x is not a function");
+    world.ike.tell(ROUTER, { kind: "sasChanged" });
+    await world.settle();
+    expect([world.status(1), world.status(7)]).toEqual(["ERROR", "ACTIVE"]);
+    await world.clock.advance(5_000);
+    expect(world.status(1)).toBe("ACTIVE");
+  });
+
+  test("a charon in a crash loop is ERROR at once", async () => {
+    const world = await AgentWorld.up(ONE);
+    for (let crash = 0; crash < 12 && world.status() !== "ERROR"; crash += 1) {
+      if (world.ike.isRunning(ROUTER)) world.ike.crash(ROUTER);
+      await world.clock.advance(600);
+    }
+    expect(world.states.get(ROUTER)?.connections[0]?.reason?.code).toBe("charon-crash-looping");
+    expect(world.clock.nowMs()).toBeLessThan(30_000);
+  });
+});
+
+test("the first report tells of both, and the same is not told twice", async () => {
+  const world = await AgentWorld.up(ONE);
+  expect(world.reported()).toEqual(["ACTIVE"]);
+  await world.clock.advance(3 * PASS_INTERVAL_MS);
+  expect(world.reported()).toEqual(["ACTIVE"]);
+});
+
+test("closing leaves everything up", async () => {
+  const world = await AgentWorld.up(ONE);
+  await world.loop.close();
+  await world.reporter.close();
+  expect([world.hasNamespace(), world.childSas().length]).toEqual([true, 1]);
+  expect(world.errors).toEqual([]);
+});
