@@ -307,16 +307,17 @@ export class LabBuilder {
   }
 
   async #destroy(): Promise<void> {
+    const running = [...this.agents.values()].filter((agent) => agent.isRunning);
     await Promise.all(
-      [...this.agents.values()].map(async (agent) => {
-        if (agent.isRunning)
-          await apiClient(agent.socket)
-            .teardown()
-            .catch(() => undefined);
-      }),
+      running.map((agent) =>
+        apiClient(agent.socket)
+          .teardown()
+          .catch(() => undefined),
+      ),
     );
     const routers = this.#options.sides.map((side) => side.routerId);
-    const isGone = (): boolean => routers.every((id) => !existsSync(`/run/netns/qvpn-${id}`));
+    const torn = this.#options.sides.filter((side) => running.some((agent) => agent.host === side.host));
+    const isGone = (): boolean => torn.every((side) => !existsSync(`/run/netns/qvpn-${side.routerId}`));
     await until("routers are gone", 5_000, isGone).catch(() => undefined);
     const programs = [...this.agents.values(), ...(this.controller === undefined ? [] : [this.controller])];
     await Promise.all(programs.map((program) => program.stop()));
