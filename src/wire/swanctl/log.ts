@@ -6,7 +6,8 @@ type Rule = { readonly pattern: RegExp; readonly code: ReasonCode; readonly advi
 
 const RULES: readonly Rule[] = [
   {
-    pattern: /received AUTHENTICATION_FAILED notify/,
+    // IKEv1 says "error notify".
+    pattern: /received AUTHENTICATION_FAILED (?:error )?notify/,
     code: "authentication-failed",
     advice: "the peer refused our identity or pre-shared key; compare psk, local_id and peer_id on both sides",
   },
@@ -33,7 +34,8 @@ const RULES: readonly Rule[] = [
     advice: "no connection fits the identities that the peer gave; compare local_id and peer_id on both sides",
   },
   {
-    pattern: /received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built|no acceptable proposal found|no CHILD_SA proposal/,
+    pattern:
+      /received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built|no acceptable proposal found|no CHILD_SA proposal|mode requested by responder is unacceptable/,
     code: "no-proposal-chosen",
     advice: "the IPsec policies have nothing in common; compare ipsecpolicy (algorithms, pfs, mode) on both sides",
   },
@@ -45,7 +47,7 @@ const RULES: readonly Rule[] = [
   },
   {
     pattern:
-      /received TS_UNACCEPTABLE notify|traffic selectors .* inacceptable|traffic selectors .* unacceptable|no matching CHILD_SA config found|INVALID_ID_INFORMATION/,
+      /received TS_UNACCEPTABLE notify|traffic selectors .* inacceptable|traffic selectors .* unacceptable|no acceptable traffic selectors found|no matching CHILD_SA config found|INVALID_ID_INFORMATION/,
     code: "selectors-refused",
     advice: "the subnets differ; what is local here must be the peer's on the other side, and the reverse",
   },

@@ -3,6 +3,7 @@
 import { encodeMarker, secretId, type Fingerprint, type Marker } from "../../core/fingerprint.ts";
 import type { Lifetime, Tunnel } from "../../core/model.ts";
 import type { Child, Member, Peer } from "../../core/peers.ts";
+import { mayInitiate } from "../../core/plan-peer.ts";
 import { ahProposal, espProposal, ikeProposal } from "./algorithms.ts";
 import type { Section } from "./section.ts";
 
@@ -42,10 +43,10 @@ function dpdAction(tunnel: Tunnel, backEnd: EspBackEnd): string {
     case "disabled":
       return "clear";
     case "hold":
-      return tunnel.initiator === "response-only" || backEnd === "userland" ? "clear" : "trap";
+      return !mayInitiate(tunnel) || backEnd === "userland" ? "clear" : "trap";
     case "restart":
     case "restart-by-peer":
-      return tunnel.initiator === "response-only" ? "clear" : "restart";
+      return mayInitiate(tunnel) ? "restart" : "clear";
   }
 }
 
@@ -54,7 +55,7 @@ function dpdAction(tunnel: Tunnel, backEnd: EspBackEnd): string {
  * (swanctl.conf, start_action).
  */
 function childSection(tunnel: Tunnel, child: Child, backEnd: EspBackEnd): Section {
-  const action = tunnel.initiator === "bi-directional" && backEnd === "kernel" ? "trap" : "none";
+  const action = mayInitiate(tunnel) && backEnd === "kernel" ? "trap" : "none";
   const { ipsec } = tunnel;
   const proposals: Section =
     ipsec.protocol === "ah" ? { ah_proposals: [ahProposal(ipsec)] } : { esp_proposals: [espProposal(ipsec)] };
@@ -86,7 +87,7 @@ function ikeSection(peer: Peer): Section {
     fragmentation: "yes",
     send_certreq: "no",
     unique: peer.hasOwnIdentities ? "replace" : "never",
-    keyingtries: leader.initiator === "bi-directional" ? "0" : "1",
+    keyingtries: mayInitiate(leader) ? "0" : "1",
     local: { auth: "psk", id: leader.localId },
     remote: { auth: "psk", id: leader.peerId },
   };

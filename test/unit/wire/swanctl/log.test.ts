@@ -1,0 +1,84 @@
+// The texts are formats of strongSwan 5.9.8's sources (src/libcharon), filled in.
+import { expect, test } from "vitest";
+import type { ReasonCode } from "../../../../src/core/reason.ts";
+import { failureFromLog, tellsOfForeignChange } from "../../../../src/wire/swanctl/log.ts";
+
+test.each<[string, ReasonCode]>([
+  // sa/ikev2/tasks/ike_auth.c, sa/ikev1/tasks/main_mode.c
+  ["received AUTHENTICATION_FAILED notify error", "authentication-failed"],
+  ["received AUTHENTICATION_FAILED error notify", "authentication-failed"],
+  // sa/ikev2/authenticators/psk_authenticator.c
+  ["tried 1 shared key for '203.0.113.10' - '203.0.113.20', but MAC mismatched", "authentication-failed"],
+  ["tried 2 shared keys for 'a' - 'b', but MAC mismatched", "authentication-failed"],
+  ["no shared key found for '203.0.113.10' - '203.0.113.20'", "authentication-failed"],
+  ["authentication of '203.0.113.10' (myself) failed", "authentication-failed"],
+  // sa/ikev1/phase1.c
+  ["no shared key found for 203.0.113.10 - 203.0.113.20", "authentication-failed"],
+  // sa/ikev1/task_manager_v1.c, encoding/message.c, encoding/payloads/encrypted_payload.c
+  ["invalid HASH_V1 payload length, decryption failed?", "authentication-failed"],
+  ["could not decrypt payloads", "authentication-failed"],
+  ["decryption failed, invalid length", "authentication-failed"],
+  // sa/ikev1/authenticators/psk_v1_authenticator.c
+  ["calculated HASH does not match HASH payload", "authentication-failed"],
+  // sa/ikev2/tasks/ike_auth.c, sa/ike_sa.c
+  ["constraint check failed: identity 'x' required ", "authentication-failed"],
+  ["no matching peer config found", "authentication-failed"],
+  // sa/ikev2/tasks/child_create.c
+  ["received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "no-proposal-chosen"],
+  ["no acceptable proposal found", "no-proposal-chosen"],
+  ["TRANSPORT mode requested by responder is unacceptable", "no-proposal-chosen"],
+  // sa/ikev2/tasks/ike_init.c, sa/ikev2/task_manager_v2.c
+  ["received NO_PROPOSAL_CHOSEN notify error", "no-proposal-chosen"],
+  ["received NO_PROPOSAL_CHOSEN error notify", "no-proposal-chosen"],
+  ["received proposals unacceptable", "no-proposal-chosen"],
+  ["no IKE config found for 203.0.113.10...203.0.113.20, sending NO_PROPOSAL_CHOSEN", "no-proposal-chosen"],
+  // sa/ikev2/tasks/child_create.c, sa/ikev1/tasks/quick_mode.c
+  ["received TS_UNACCEPTABLE notify, no CHILD_SA built", "selectors-refused"],
+  ["traffic selectors 10.1.0.0/24 === 10.2.0.0/24 unacceptable", "selectors-refused"],
+  ["no acceptable traffic selectors found", "selectors-refused"],
+  ["no matching CHILD_SA config found for 10.1.0.0/24 === 10.2.0.0/24", "selectors-refused"],
+  ["received INVALID_ID_INFORMATION error notify", "selectors-refused"],
+  // sa/ikev2/task_manager_v2.c, sa/ikev1/task_manager_v1.c, sa/ike_sa.c
+  ["retransmit 2 of request with message ID 0", "peer-unreachable"],
+  ["giving up after 5 retransmits", "peer-unreachable"],
+  ["peer not responding, trying again (2/0)", "peer-unreachable"],
+  ["establishing IKE_SA failed, peer not responding", "peer-unreachable"],
+  // sa/ikev2/tasks/child_create.c; plugins/kernel_netlink
+  ["unable to install inbound and outbound IPsec SA (SAD) in kernel", "child-refused"],
+  ["unable to install IPsec policies (SPD) in kernel", "child-refused"],
+  ["unable to add SAD entry with SPI c1234567: No such file or directory (2)", "child-refused"],
+])("%s", (message, code) => {
+  const failure = failureFromLog(message);
+  expect(failure?.code).toBe(code);
+  expect(failure?.text).toContain(`(charon: ${message})`);
+});
+
+test.each([
+  "initiating IKE_SA peer-0123456789ab[1] to 203.0.113.20",
+  "IKE_SA peer-0123456789ab[1] established between 203.0.113.10[a]...203.0.113.20[b]",
+  "authentication of '203.0.113.20' with pre-shared key successful",
+  "retransmit 1 of request with message ID 0",
+  "received INITIAL_CONTACT notify",
+  "sending retransmit 1 of request message ID 0, seq 1",
+  "closing CHILD_SA c{1} with SPIs c1_i (0 bytes) c2_o (0 bytes) and TS 10.1.0.0/24 === 10.2.0.0/24",
+])("%s is no failure", (message) => {
+  expect(failureFromLog(message)).toBeUndefined();
+});
+
+test.each([
+  // plugins/vici/vici_config.c
+  ["added vici connection: peer-0123456789ab", true],
+  ["updated vici connection: peer-0123456789ab", true],
+  ["replaced vici connection: peer-0123456789ab", true],
+  // 6.0
+  ["removed vici connection: peer-0123456789ab", true],
+  // plugins/vici/vici_cred.c
+  ["loaded IKE shared key with id 'ike-x' for: '203.0.113.10', '203.0.113.20'", true],
+  ["loaded NTLM shared key with id 'ntlm-x' for: 'x'", true],
+  ["unloaded shared key with id 'ike-x'", true],
+  ["loaded certificate 'CN=x'", false],
+  ["received end entity cert", false],
+  ["vici initiating CHILD_SA 'c'", false],
+])("whether %s tells that something was loaded: %s", (message, expected) => {
+  expect(tellsOfForeignChange(message)).toBe(expected);
+});
