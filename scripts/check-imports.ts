@@ -66,7 +66,7 @@ const withoutExtension = (file: string): string => file.replace(/\.[cm]?[jt]sx?$
 export function placeOf(file: string): Place | undefined {
   const [root, first = "", ...rest] = withoutExtension(file).split("/");
   if (root !== "src") return undefined;
-  const ring = RINGS.find((name) => name === first);
+  const ring = RINGS.find((name) => name === first || (name === "agent" && first === "agent-options"));
   if (ring === undefined) return undefined;
   const isFile = rest.length === 0;
   if (isFile !== (ring === "config" || ring === "agent" || ring === "main")) return undefined;
@@ -169,7 +169,8 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
 const compositionRoot: Rule = {
   inside: (to, typeOnly) =>
     ["core", "vici-client", "wire", "reconcile", "io", "controller"].includes(to.ring) ||
-    (to.ring === "config" && typeOnly),
+    (to.ring === "config" && typeOnly) ||
+    to.part === "agent-options",
   packages: [],
   typePackages: ["pino"],
   effects: [],

@@ -2,17 +2,24 @@
 import { NETWORK, type LabDocument, type LabSide } from "./lab.ts";
 
 /** Ids of the two routers: namespaces are named after them, so labs that run side by side need their own. */
-export type RouterIds = { readonly left: string; readonly right: string };
+export type RouterIds = {
+  readonly left: string;
+  readonly right: string;
+  /** Hosts are `<this>-left` and `<this>-right`. Two agents with one host take each other's routers for leftovers. */
+  readonly hostPrefix?: string;
+};
+
+const hostOf = ({ hostPrefix = "gw" }: RouterIds, side: "left" | "right"): string => `${hostPrefix}-${side}`;
 
 export const sidesOf = (routers: RouterIds): readonly LabSide[] => [
   {
-    host: "gw-left",
+    host: hostOf(routers, "left"),
     routerId: routers.left,
     lan: ["10.1.0.1/24", "fd00:1::1/64"],
     hosts: [{ name: "left", addresses: ["10.1.0.9/24", "fd00:1::9/64"], gateways: ["10.1.0.1", "fd00:1::1"] }],
   },
   {
-    host: "gw-right",
+    host: hostOf(routers, "right"),
     routerId: routers.right,
     lan: ["10.2.0.1/24", "10.3.0.1/24", "fd00:2::1/64"],
     hosts: [
@@ -75,8 +82,8 @@ export function baseDocuments(routers: RouterIds, settings: Partial<Settings> = 
     { kind: "Router", project: PROJECT, name: "right-router", id: routers.right },
     { kind: "IkePolicy", project: PROJECT, name: "ike", ...ike },
     { kind: "IpsecPolicy", project: PROJECT, name: "ipsec", ...ipsec },
-    service("left", "gw-left", "left-router", LEFT_ADDRESS, LEFT_ADDRESS_V6),
-    service("right", "gw-right", "right-router", RIGHT_ADDRESS, RIGHT_ADDRESS_V6),
+    service("left", hostOf(routers, "left"), "left-router", LEFT_ADDRESS, LEFT_ADDRESS_V6),
+    service("right", hostOf(routers, "right"), "right-router", RIGHT_ADDRESS, RIGHT_ADDRESS_V6),
   ];
 }
 

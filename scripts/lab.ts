@@ -20,6 +20,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { execa } from "execa";
 import { stringify } from "yaml";
 import type { AgentState, ConnectionState } from "../src/core/status.ts";
 import { apiClient } from "../src/io/api/client.ts";
@@ -55,6 +56,7 @@ export type LabOptions = {
 export class Program {
   readonly directory: string;
   readonly socket: string;
+  readonly configFile: string;
   readonly logFile: string;
   readonly httpPort: number;
   readonly #args: readonly string[];
@@ -71,10 +73,10 @@ export class Program {
     this.logFile = path.join(directory, "log");
     this.httpPort = httpPort;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const file = path.join(directory, `${role}.yaml`);
+    this.configFile = path.join(directory, `${role}.yaml`);
     const common = { controlSocket: this.socket, http: { port: httpPort }, log: { level: "debug", pretty: "off" } };
-    writeFileSync(file, stringify({ ...common, ...config }), { mode: 0o600 });
-    this.#args = [PROGRAM, role, "--config", file];
+    writeFileSync(this.configFile, stringify({ ...common, ...config }), { mode: 0o600 });
+    this.#args = [PROGRAM, role, "--config", this.configFile];
   }
 
   get pid(): number | undefined {
@@ -100,6 +102,12 @@ export class Program {
 
   status(): Promise<unknown> {
     return apiClient(this.socket).status();
+  }
+
+  /** A command of the program about this daemon, with its configuration and socket. */
+  run(command: string, ...args: readonly string[]): Promise<{ exitCode?: number; stdout: string; stderr: string }> {
+    const about = ["--config", this.configFile, "--socket", this.socket];
+    return execa(process.execPath, [PROGRAM, command, ...about, ...args], { reject: false });
   }
 
   async order(what: "sync" | "teardown", router?: string): Promise<void> {

@@ -156,7 +156,7 @@ function environment(directory: string, node: string, distributionPort: number):
   const erlang = [
     // RabbitMQ asks epmd only when it has to make its node distributed itself; OTP 23 and later need none when the
     // port is given.
-    `-sname ${node} -start_epmd false -erl_epmd_port ${String(distributionPort)}`,
+    `-sname ${node} -erl_epmd_port ${String(distributionPort)}`,
     "-kernel inet_dist_use_interface {127,0,0,1}",
     "-noinput +S 2:2",
   ];
@@ -166,6 +166,9 @@ function environment(directory: string, node: string, distributionPort: number):
     HOME: join(directory, "home"),
     ERL_CRASH_DUMP: join(directory, "log/erl_crash.dump"),
     ERL_MAX_PORTS: "4096",
+    // Not an argument of the broker: every minute it starts another Erlang to see to it that epmd runs (3.10.8 and 4.0.5,
+    // rabbit_nodes_common.erl), and such a daemon outlives everybody. This one that other Erlang heeds too.
+    ERL_ZFLAGS: "-start_epmd false",
     RABBITMQ_NODENAME: node,
     RABBITMQ_DIST_PORT: String(distributionPort),
     RABBITMQ_CONF_ENV_FILE: join(directory, "rabbitmq-env.conf"),

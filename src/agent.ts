@@ -6,18 +6,15 @@
 // plans (core/network-plan, core/plan) and applies; what came of it goes to reconcile/reporter and from there back over
 // io/rabbit. Stopping the agent stops no tunnel.
 import { once } from "node:events";
+import { ikeOptions, loopOptions, reconcileOptions } from "./agent-options.ts";
 import type { AgentConfig } from "./config.ts";
-import type { CharonPlanOptions } from "./core/charon-step.ts";
 import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
-import type { Plumbing } from "./core/model.ts";
-import type { Attachment } from "./core/network.ts";
 import type { Clock } from "./core/ports.ts";
 import type { AgentState } from "./core/status.ts";
 import { startControlServer, startHealthServer, type ApiServer, type OrderAnswer } from "./io/api/server.ts";
-import { createIke, fingerprintsOfTexts } from "./io/charon/ike.ts";
+import { createIke } from "./io/charon/ike.ts";
 import { KernelNetwork } from "./io/kernel/network.ts";
-import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
 import { createLog, type Logger } from "./io/log.ts";
 import { createMetrics, type Metrics } from "./io/metrics.ts";
 import { createBroker, type Broker } from "./io/rabbit/broker.ts";
@@ -25,8 +22,8 @@ import { createControlPlane } from "./io/rabbit/control-plane.ts";
 import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
 import { createNotifier, keepWatchdog } from "./io/systemd.ts";
 import { applyGuardByNft } from "./io/nft/nft.ts";
-import { Loop, type LoopOptions } from "./reconcile/loop.ts";
-import { Reconciler, type Observer, type ReconcileOptions } from "./reconcile/reconcile.ts";
+import { Loop } from "./reconcile/loop.ts";
+import { aliasOf, emptyMemory, Reconciler, type Observer } from "./reconcile/reconcile.ts";
 import { Reporter } from "./reconcile/reporter.ts";
 import {
   ADDED_TO_AGENT,
@@ -38,12 +35,6 @@ import {
   REMOVED_FROM_AGENT,
   SERVICE_UPDATED,
 } from "./wire/neutron/rpc.ts";
-
-const PASSES_AT_ONCE = 16;
-const DIFFERING_GRACE_MS = 30_000;
-const CONNECT_TIMEOUT_MS = 30_000;
-const YIELD_MS = 1_000;
-const DUPLICATE_GRACE_MS = 3_000;
 
 const systemClock: Clock = {
   nowMs: () => Date.now(),
@@ -118,6 +109,45 @@ function agentState(config: AgentConfig, startedAtMs: number, agent: Agent | und
   };
 }
 
+/**
+ * Takes one router, or all of this host's, away while no agent runs; the control socket is the lock that keeps it so.
+ * Returns which were there.
+ */
+export async function teardownWithoutAgent(
+  config: AgentConfig,
+  router: RouterId | undefined,
+  signal: AbortSignal,
+): Promise<readonly RouterId[]> {
+  const log = createLog({ ...config.log, level: "warn" });
+  const onFailure = (err: unknown): void => log.error({ err }, "request not answered");
+  const state = (): AgentState => agentState(config, Date.now(), undefined);
+  const control = await startControlServer(config.controlSocket, { state }, { onFailure });
+  const network = new KernelNetwork(applyGuardByNft);
+  const key = loadNodeKey(config.stateDirectory, log);
+  const ike = createIke(ikeOptions(config, key, "kernel", { onCommand: () => undefined, onLog: () => undefined }));
+  try {
+    const options = reconcileOptions(config, key, "kernel");
+    const reconciler = new Reconciler({ network, ike, clock: systemClock }, options, NO_OBSERVER, log);
+    const owned = await network.listOwned(aliasOf(options), signal);
+    const gone = owned.filter((id) => router === undefined || id === router);
+    for (const id of gone) {
+      const outcome = await reconciler.remove(id, emptyMemory(id), signal);
+      if (outcome.kind === "incomplete") throw outcome.failure;
+    }
+    return gone;
+  } finally {
+    await ike.close();
+    network.close();
+    await control.close();
+  }
+}
+
+const NO_OBSERVER: Observer = {
+  onStep: () => undefined,
+  onCharonStart: () => undefined,
+  onInternalError: () => undefined,
+};
+
 /** Builds the parts and joins them; nothing of it works before `start` of the loop and of the broker. */
 async function buildAgent(config: AgentConfig, log: Logger, closers: (() => Promise<void> | void)[]): Promise<Agent> {
   const metrics = createMetrics({ version: config.version });
@@ -125,18 +155,12 @@ async function buildAgent(config: AgentConfig, log: Logger, closers: (() => Prom
   const network = new KernelNetwork(applyGuardByNft);
   closers.push(() => network.close());
   const espBackEnd = config.espBackEnd === "auto" ? await network.probeEspBackEnd() : config.espBackEnd;
-  const ike = createIke({
-    key,
-    executable: config.charonPath,
-    runDirectory: config.runDirectory,
-    socketDirectory: config.charonSocketDirectory,
-    espBackEnd,
-    retransmission: config.retransmit,
-    namespace: { path: (name) => `${NAMESPACE_DIRECTORY}/${name}`, inode: namespaceInode },
-    onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
-    onLog: (router, line) => log.debug({ router, group: line.group, line: line.text }, "charon says"),
-    nowMs: () => systemClock.nowMs(),
-  });
+  const ike = createIke(
+    ikeOptions(config, key, espBackEnd, {
+      onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
+      onLog: (router, line) => log.debug({ router, group: line.group, line: line.text }, "charon says"),
+    }),
+  );
   closers.push(() => ike.close());
   const broker = createBroker({
     url: config.transportUrl,
@@ -197,20 +221,6 @@ const MESSAGE_RESULTS = {
   undecodable: "rejected",
 } as const;
 
-const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): LoopOptions => ({
-  reconcile,
-  retry: config.retry,
-  fetchIntervalMs: config.fetchIntervalSeconds * 1000,
-  passIntervalMs: config.passIntervalSeconds * 1000,
-  listSasIntervalMs: config.listSasIntervalSeconds * 1000,
-  removal: {
-    confirmMs: config.removal.absenceConfirmSeconds * 1000,
-    massCount: config.removal.massCount,
-    massPercent: config.removal.massPercent,
-  },
-  passesAtOnce: PASSES_AT_ONCE,
-});
-
 /** The methods that a Neutron server calls and casts (neutron-vpnaas, device_drivers/ipsec.py and ovn_ipsec.py). */
 function serveControlPlane(broker: Broker, host: string, loop: Loop): void {
   const done = Promise.resolve(null);
@@ -233,43 +243,6 @@ function serveControlPlane(broker: Broker, host: string, loop: Loop): void {
       return done;
     },
   });
-}
-
-function reconcileOptions(
-  config: AgentConfig,
-  key: CharonPlanOptions["key"],
-  espBackEnd: EspBackEnd,
-): ReconcileOptions {
-  return {
-    host: config.host,
-    espBackEnd,
-    initiateRetry: config.initiateRetry,
-    restart: config.retry,
-    attachment: (router, network) => attachmentOf(config, router, network),
-    charonPlan: {
-      key,
-      splitChildren: config.splitChildren,
-      updateWindowMs: config.pskReauthTimeoutSeconds * 1000,
-      differingGraceMs: DIFFERING_GRACE_MS,
-      connectTimeoutMs: CONNECT_TIMEOUT_MS,
-      yieldMs: YIELD_MS,
-      duplicateGraceMs: DUPLICATE_GRACE_MS,
-      ...fingerprintsOfTexts(key, espBackEnd),
-    },
-  };
-}
-
-/** Without a network, for a removal, the bridge does not matter. */
-function attachmentOf(
-  { attachment }: AgentConfig,
-  router: RouterId,
-  network: Plumbing["external"]["network"] | undefined,
-): Attachment | string {
-  const routerNamespace = attachment.routerNamespace.replace("{id}", router);
-  if (network === undefined) return { bridge: "", routerNamespace };
-  const bridge = attachment.bridges[network.name] ?? attachment.bridges[network.id];
-  if (bridge !== undefined) return { bridge, routerNamespace };
-  return `attachment.bridges names no bridge for external network "${network.name}" (${network.id}); add one and restart`;
 }
 
 function healthServer(

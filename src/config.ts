@@ -6,6 +6,7 @@ import { hostname as machineName } from "node:os";
 import path from "node:path";
 import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
+import { ConfigError } from "./core/errors.ts";
 import { Secret } from "./core/secret.ts";
 import { parseTransportUrl, type TransportUrl } from "./wire/oslo/transport-url.ts";
 
@@ -173,6 +174,12 @@ export const readAgentConfig = (source: ConfigSource = {}): ConfigResult<AgentCo
 
 export const readControllerConfig = (source: ConfigSource = {}): ConfigResult<ControllerConfig> =>
   readConfig(controllerSchema, "/etc/swanherd/controller.yaml", source, {});
+
+/** The configuration; all its problems as a ConfigError when there are any. */
+export function validConfig<Config>(result: ConfigResult<Config>): Config {
+  if (result.kind === "invalid") throw new ConfigError(result.problems);
+  return result.value;
+}
 
 /** The version of package.json, which lies beside both `src` and `dist`. */
 export function programVersion(): string {

@@ -2,7 +2,7 @@
 // The edge of the process: arguments and environment in, exit code out, signals, and the last word of a crash.
 import { runCli, type Role } from "./cli/program.ts";
 import { terminalOf } from "./cli/terminal.ts";
-import { controlSocketOf, programVersion, readAgentConfig, readControllerConfig } from "./config.ts";
+import { controlSocketOf, programVersion, readAgentConfig, readControllerConfig, validConfig } from "./config.ts";
 import { createLog } from "./io/log.ts";
 
 const EXIT_INTERNAL = 70; // EX_SOFTWARE of sysexits.h
@@ -12,13 +12,11 @@ const LAST_BREATH_MS = 5000;
 const stop = new AbortController();
 for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => stop.abort(name));
 
-const refuse = (problems: readonly string[]): number => {
-  process.stderr.write(`${problems.join("\n")}\n`);
-  return EXIT_CONFIG;
-};
-
 const crash = (err: unknown): never => {
-  if (err instanceof Error && "code" in err && err.code === "CONFIG_INVALID") process.exit(refuse([err.message]));
+  if (err instanceof Error && "code" in err && err.code === "CONFIG_INVALID") {
+    process.stderr.write(`${err.message}\n`);
+    process.exit(EXIT_CONFIG);
+  }
   createLog({ level: "fatal", pretty: "auto" }).fatal({ err }, "ended by an error");
   process.exit(EXIT_INTERNAL);
 };
@@ -29,20 +27,13 @@ process.stdout.on("error", (err: NodeJS.ErrnoException) => process.exit(err.code
 
 const readers = { agent: readAgentConfig, controller: readControllerConfig };
 // Loaded on demand: `status` must not wait for the broker's and the kernel's libraries.
-const daemons: Record<Role, (file: string | undefined) => Promise<number>> = {
-  async agent(file) {
-    const config = readers.agent({ file });
-    if (config.kind === "invalid") return refuse(config.problems);
-    const { runAgent } = await import("./agent.ts");
-    await runAgent(config.value, stop.signal);
-    return 0;
-  },
+const loadAgent = () => import("./agent.ts");
+const daemons: Record<Role, (file: string | undefined) => Promise<void>> = {
+  agent: async (file) => (await loadAgent()).runAgent(validConfig(readAgentConfig({ file })), stop.signal),
   async controller(file) {
-    const config = readers.controller({ file });
-    if (config.kind === "invalid") return refuse(config.problems);
+    const config = validConfig(readControllerConfig({ file }));
     const { runController } = await import("./controller/controller.ts");
-    await runController(config.value, stop.signal, process.env, config.value.version);
-    return 0;
+    await runController(config, stop.signal, process.env, config.version);
   },
 };
 
@@ -54,6 +45,8 @@ process.exitCode = await runCli(process.argv.slice(2), {
   nowMs: Date.now,
   runDaemon: (role, file) => daemons[role](file),
   checkConfig: (role, file) => readers[role]({ file }),
+  teardownOffline: async (file, router) =>
+    (await loadAgent()).teardownWithoutAgent(validConfig(readAgentConfig({ file })), router, stop.signal),
 }).catch(crash);
 // Everything is closed by now; what is not must not keep the service manager waiting.
 setTimeout(() => process.exit(), LAST_BREATH_MS).unref();

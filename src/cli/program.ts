@@ -1,6 +1,7 @@
 // The command line: which commands there are, what they take and what their help teaches.
 // It refuses to know how an agent is run: that is handed in as a function.
 import { Command, CommanderError } from "@commander-js/extra-typings";
+import type { RouterId } from "../core/ids.ts";
 import { apiClient, type ApiClient } from "../io/api/client.ts";
 import { showCheckedConfig, type CheckedConfig } from "./check-config.ts";
 import { runStatus } from "./status.ts";
@@ -17,9 +18,11 @@ export type CliOptions = {
   readonly defaultSocket: string;
   readonly signal: AbortSignal;
   readonly nowMs: () => number;
-  /** Runs the daemon until `signal`; its exit code. */
-  readonly runDaemon: (role: Role, file: string | undefined) => Promise<number>;
+  /** Runs the daemon until `signal`. */
+  readonly runDaemon: (role: Role, file: string | undefined) => Promise<void>;
   readonly checkConfig: (role: Role, file: string | undefined) => CheckedConfig;
+  /** Tears down without an agent, by its configuration. */
+  readonly teardownOffline: (file: string | undefined, router: RouterId | undefined) => Promise<readonly RouterId[]>;
 };
 
 /** Runs one command line (without the program's own name) and gives its exit code. */
@@ -66,7 +69,7 @@ function buildProgram(options: CliOptions, done: (code: number) => void): Comman
         "after",
         examples([`swanherd ${role} --config ./${role}.yaml`, "run in the foreground; SIGTERM or SIGINT ends it"]),
       )
-      .action(async ({ config }) => done(await options.runDaemon(role, config)));
+      .action(async ({ config }) => options.runDaemon(role, config));
   };
   daemon("agent", "run the agent of this machine; stopping it leaves the tunnels up");
   daemon("controller", "serve YAML documents to agents, in place of an OpenStack Neutron server");
@@ -103,9 +106,16 @@ function buildProgram(options: CliOptions, done: (code: number) => void): Comman
     .option("--router <id>", "one router only (default: all of this machine)")
     .option("--yes", "really do it; without it the command says what it would do")
     .option("--socket <path>", "control socket of the agent", options.defaultSocket)
-    .addHelpText("after", examples(["swanherd teardown --yes", "before this machine is taken out of service"]))
-    .action(async ({ router, yes = false, socket }) =>
-      done(await runTeardown(client(socket), { router, yes }, terminal)),
+    .option("-c, --config <file>", "the agent's configuration, for when no agent runs (default: as agent)")
+    .addHelpText(
+      "after",
+      examples(
+        ["swanherd teardown --yes", "before this machine is taken out of service"],
+        ["swanherd teardown --yes --config ./agent.yaml", "what a stopped agent has left up"],
+      ),
+    )
+    .action(async ({ router, yes = false, socket, config }) =>
+      done(await runTeardown(client(socket), { router, yes }, terminal, (id) => options.teardownOffline(config, id))),
     );
 
   program

@@ -1,5 +1,6 @@
 // `swanherd teardown`: the only command that removes tunnels on purpose, so it wants a yes.
-import type { ApiClient } from "../io/api/client.ts";
+import { isUuid, routerId, type RouterId } from "../core/ids.ts";
+import { UnreachableError, type ApiClient } from "../io/api/client.ts";
 import { reportFailure } from "./failure.ts";
 import { decodeState } from "./state.ts";
 import { EXIT, type Terminal } from "./terminal.ts";
@@ -7,11 +8,19 @@ import { countWords } from "./words.ts";
 
 export type TeardownOptions = { readonly router?: string | undefined; readonly yes: boolean };
 
+/** Does the same without an agent; says which routers were there. */
+export type OfflineTeardown = (router: RouterId | undefined) => Promise<readonly RouterId[]>;
+
 export async function runTeardown(
   client: ApiClient,
   { router, yes }: TeardownOptions,
   terminal: Terminal,
+  offline: OfflineTeardown,
 ): Promise<number> {
+  if (router !== undefined && !isUuid(router)) {
+    terminal.err("--router must be a lower-case UUID\n");
+    return EXIT.failure;
+  }
   try {
     if (!yes) {
       const what = await affected(client, router);
@@ -20,6 +29,12 @@ export async function runTeardown(
     }
     await client.teardown(router);
   } catch (err) {
+    if (yes && err instanceof UnreachableError) {
+      const gone = await offline(router === undefined ? undefined : routerId(router));
+      const after = "an agent that is started here builds them again";
+      terminal.out(`torn down without an agent: ${countWords(gone.length, "router")}; ${after}\n`);
+      return EXIT.ok;
+    }
     return reportFailure(err, terminal);
   }
   const what = router === undefined ? "all routers" : `router ${router}`;

@@ -87,7 +87,10 @@ function note(step: CharonStep, notes: Notes, { clock, initiateRetry }: Applier)
       for (const id of step.staleChildSas) notes.staleChildSas.set(id, { deadlineMs: step.deadlineMs });
       return;
     case "initiate": {
-      const count = notes.attempts.get(step.connection)?.count ?? 0;
+      const held = notes.attempts.get(step.connection);
+      // The children of one connection are one attempt.
+      if (held !== undefined && held.nextAtMs > clock.nowMs()) return;
+      const count = held?.count ?? 0;
       const delayMs = backoffMs(count, initiateRetry.baseMs, initiateRetry.capMs, clock.random());
       notes.attempts.set(step.connection, { count: count + 1, nextAtMs: clock.nowMs() + delayMs });
       return;

@@ -22,9 +22,10 @@ export type TestLabOptions = {
 
 /** Built now, taken away after the file's tests whatever became of them. */
 export async function labForThisFile(options: TestLabOptions = {}): Promise<TestLab> {
-  const routers = { left: randomUUID(), right: randomUUID() };
+  const prefix = `t${randomBytes(3).toString("hex")}`;
+  const routers = { left: randomUUID(), right: randomUUID(), hostPrefix: prefix };
   const lab = await startLab({
-    prefix: `t${randomBytes(3).toString("hex")}`,
+    prefix,
     sides: sidesOf(routers),
     documents: options.documents?.(routers) ?? [],
     startsController: options.startsController ?? true,
@@ -38,8 +39,8 @@ export async function labForThisFile(options: TestLabOptions = {}): Promise<Test
   return {
     ...lab,
     routers,
-    left: lab.agent("gw-left"),
-    right: lab.agent("gw-right"),
+    left: lab.agent(`${prefix}-left`),
+    right: lab.agent(`${prefix}-right`),
     namespaces: { left: `qvpn-${routers.left}`, right: `qvpn-${routers.right}` },
   };
 }

@@ -150,3 +150,18 @@ test("a namespace that somebody removed is made again, with its tunnels", async 
   await areActive(lab, "site", "quiet");
   await until("the host answers again", 15_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
 });
+
+test("teardown without an agent takes everything away, and an agent that is started builds it again", async () => {
+  await areActive(lab, "site", "quiet");
+  await lab.left.stop();
+  const teardown = await lab.left.run("teardown", "--yes");
+  expect(teardown).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringMatching(/^torn down without an agent: 1 router;/) as string,
+  });
+  expect(existsSync(`/run/netns/${lab.namespaces.left}`)).toBe(false);
+  expect(lab.left.charon(lab.routers.left)).toBeUndefined();
+  expect(existsSync(`/run/charon.${lab.namespaces.left}.vici`)).toBe(false);
+  await lab.left.start();
+  await areActive(lab, "site", "quiet");
+});

@@ -70,7 +70,7 @@ describe("a Neutron server", () => {
       return {
         ...common,
         ...rest,
-        host: `gw-${side}`,
+        host: lab[side].host,
         router: lab.routers[side],
         service: randomUUID(),
         connection: randomUUID(),
@@ -86,7 +86,7 @@ describe("a Neutron server", () => {
       left: site("left", { address: LEFT_ADDRESS, address6: LEFT_ADDRESS_V6, subnet: "10.1.0.0/24" }),
       right: site("right", { address: RIGHT_ADDRESS, address6: RIGHT_ADDRESS_V6, subnet: "10.2.0.0/24" }),
     };
-    const nothing = { get_vpn_services_on_host: { results: { "gw-left": [], "gw-right": [] } } };
+    const nothing = { get_vpn_services_on_host: { results: { [lab.left.host]: [], [lab.right.host]: [] } } };
     const file = path.join(lab.directory, "no-answers.json");
     writeFileSync(file, JSON.stringify(nothing));
     neutron = await startPythonPeer("neutron_server.py", [lab.rabbitmq.url, file]);
@@ -141,30 +141,36 @@ describe("a Neutron server", () => {
   });
 
   test("asks for a method that does not exist, and gets NoSuchMethod", async () => {
-    expect(await ask(neutron, "call", { host: "gw-left", method: "vpnservice_teleported", args: {} })).toMatchObject({
+    expect(
+      await ask(neutron, "call", { host: lab.left.host, method: "vpnservice_teleported", args: {} }),
+    ).toMatchObject({
       error: { remoteClass: "NoSuchMethod", message: "Endpoint does not support RPC method vpnservice_teleported" },
     });
   });
 
   test("takes a router away: its namespace goes without a fetch, which would bind the router here again", async () => {
-    const fetches = fetchesOf("gw-left");
-    cast("gw-left", "vpnservice_removed_from_agent", { router_id: lab.routers.left });
+    const fetches = fetchesOf(lab.left.host);
+    cast(lab.left.host, "vpnservice_removed_from_agent", { router_id: lab.routers.left });
     await until("the namespace is gone", 10_000, () => !existsSync(`/run/netns/${lab.namespaces.left}`));
     await until("the router is forgotten", 10_000, async () => (await lab.left.status()).routers.length === 0);
-    expect(fetchesOf("gw-left")).toBe(fetches);
+    expect(fetchesOf(lab.left.host)).toBe(fetches);
     expect(lab.left.charon(lab.routers.left)).toBeUndefined();
   });
 
   test("gives the router back: the call is answered null at once, and the tunnel comes up after it", async () => {
-    const fetches = fetchesOf("gw-left");
+    const fetches = fetchesOf(lab.left.host);
     const startedAt = performance.now();
-    const order = { host: "gw-left", method: "vpnservice_added_to_agent", args: { router_ids: [lab.routers.left] } };
+    const order = {
+      host: lab.left.host,
+      method: "vpnservice_added_to_agent",
+      args: { router_ids: [lab.routers.left] },
+    };
     const answered = await ask(neutron, "call", order);
     expect(answered).toMatchObject({ result: null });
     // Neutron binds the ports only after the answer.
     expect(performance.now() - startedAt).toBeLessThan(1_000);
     await connectionIs(lab.left, "fx1", "ACTIVE");
-    expect(fetchesOf("gw-left")).toBeGreaterThan(fetches);
+    expect(fetchesOf(lab.left.host)).toBeGreaterThan(fetches);
   });
 });
 

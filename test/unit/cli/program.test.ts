@@ -110,7 +110,8 @@ async function run(argv: readonly string[], over: Partial<CliOptions> = {}, isIn
     defaultSocket: socketPath,
     signal: new AbortController().signal,
     nowMs: () => NOW_MS,
-    runDaemon: () => Promise.resolve(0),
+    runDaemon: () => Promise.resolve(),
+    teardownOffline: () => Promise.reject(new Error("an agent runs")),
     checkConfig: (_role, file) => ({ file: file ?? "default", problems: [] }),
     ...over,
   });
@@ -242,6 +243,19 @@ describe("orders", () => {
     expect(orders).toEqual([]);
   });
 
+  test("teardown with a yes and no agent does it by the agent's configuration", async () => {
+    const asked: unknown[] = [];
+    const teardownOffline: CliOptions["teardownOffline"] = (file, router) => {
+      asked.push([file, router]);
+      return Promise.resolve(router === undefined ? [] : [router]);
+    };
+    const argv = ["teardown", "--yes", "--router", ROUTER, "--config", "a.yaml"];
+    const { code, out } = await run(argv, { teardownOffline });
+    expect([code, asked]).toEqual([0, [["a.yaml", ROUTER]]]);
+    expect(out).toMatch(/^torn down without an agent: 1 router;/);
+    expect((await run(["teardown"], { teardownOffline })).code).toBe(69);
+  });
+
   test("teardown with a yes does it", async () => {
     await startAgent();
     expect((await run(["teardown", "--router", ROUTER, "--yes"])).code).toBe(0);
@@ -250,14 +264,14 @@ describe("orders", () => {
 });
 
 describe("daemons and configuration", () => {
-  test("agent and controller are started with the file that was named, and their exit code is passed on", async () => {
+  test("agent and controller are started with the file that was named", async () => {
     const started: unknown[] = [];
     const runDaemon: CliOptions["runDaemon"] = (role, file) => {
       started.push([role, file]);
-      return Promise.resolve(78);
+      return Promise.resolve();
     };
-    expect((await run(["agent", "--config", "a.yaml"], { runDaemon })).code).toBe(78);
-    expect((await run(["controller"], { runDaemon })).code).toBe(78);
+    expect((await run(["agent", "--config", "a.yaml"], { runDaemon })).code).toBe(0);
+    expect((await run(["controller"], { runDaemon })).code).toBe(0);
     expect(started).toEqual([
       ["agent", "a.yaml"],
       ["controller", undefined],

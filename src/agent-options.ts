@@ -1,0 +1,81 @@
+// The agent's configuration in the words of its parts: milliseconds, paths and functions.
+import type { AgentConfig } from "./config.ts";
+import type { NodeKey } from "./core/fingerprint.ts";
+import type { EspBackEnd } from "./core/guard.ts";
+import type { RouterId } from "./core/ids.ts";
+import type { Plumbing } from "./core/model.ts";
+import type { Attachment } from "./core/network.ts";
+import { fingerprintsOfTexts, type IkeOptions } from "./io/charon/ike.ts";
+import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
+import type { LoopOptions } from "./reconcile/loop.ts";
+import type { ReconcileOptions } from "./reconcile/reconcile.ts";
+
+const PASSES_AT_ONCE = 16;
+const DIFFERING_GRACE_MS = 30_000;
+const CONNECT_TIMEOUT_MS = 30_000;
+const YIELD_MS = 1_000;
+const DUPLICATE_GRACE_MS = 3_000;
+
+export const ikeOptions = (
+  config: AgentConfig,
+  key: NodeKey,
+  espBackEnd: EspBackEnd,
+  hooks: Pick<IkeOptions, "onCommand" | "onLog">,
+): IkeOptions => ({
+  key,
+  executable: config.charonPath,
+  runDirectory: config.runDirectory,
+  socketDirectory: config.charonSocketDirectory,
+  espBackEnd,
+  retransmission: config.retransmit,
+  namespace: { path: (name) => `${NAMESPACE_DIRECTORY}/${name}`, inode: namespaceInode },
+  nowMs: () => Date.now(),
+  ...hooks,
+});
+
+export const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): LoopOptions => ({
+  reconcile,
+  retry: config.retry,
+  fetchIntervalMs: config.fetchIntervalSeconds * 1000,
+  passIntervalMs: config.passIntervalSeconds * 1000,
+  listSasIntervalMs: config.listSasIntervalSeconds * 1000,
+  removal: {
+    confirmMs: config.removal.absenceConfirmSeconds * 1000,
+    massCount: config.removal.massCount,
+    massPercent: config.removal.massPercent,
+  },
+  passesAtOnce: PASSES_AT_ONCE,
+});
+
+export function reconcileOptions(config: AgentConfig, key: NodeKey, espBackEnd: EspBackEnd): ReconcileOptions {
+  return {
+    host: config.host,
+    espBackEnd,
+    initiateRetry: config.initiateRetry,
+    restart: config.retry,
+    attachment: (router, network) => attachmentOf(config, router, network),
+    charonPlan: {
+      key,
+      splitChildren: config.splitChildren,
+      updateWindowMs: config.pskReauthTimeoutSeconds * 1000,
+      differingGraceMs: DIFFERING_GRACE_MS,
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      yieldMs: YIELD_MS,
+      duplicateGraceMs: DUPLICATE_GRACE_MS,
+      ...fingerprintsOfTexts(key, espBackEnd),
+    },
+  };
+}
+
+/** Without a network, for a removal, the bridge does not matter. */
+function attachmentOf(
+  { attachment }: AgentConfig,
+  router: RouterId,
+  network: Plumbing["external"]["network"] | undefined,
+): Attachment | string {
+  const routerNamespace = attachment.routerNamespace.replace("{id}", router);
+  if (network === undefined) return { bridge: "", routerNamespace };
+  const bridge = attachment.bridges[network.name] ?? attachment.bridges[network.id];
+  if (bridge !== undefined) return { bridge, routerNamespace };
+  return `attachment.bridges names no bridge for external network "${network.name}" (${network.id}); add one and restart`;
+}
