@@ -317,6 +317,16 @@ test("a child that nothing proves is made anew under a proven IKE SA, which stay
   expect(selectors).toEqual([["10.2.1.0/24"], ["10.9.0.0/24"]]);
 });
 
+test("the children of one connection are one attempt", async () => {
+  const scene = new CharonScene();
+  const tunnel = v1({ peerSubnets: ["10.2.0.0/24", "10.3.0.0/24", "10.4.0.0/24", "10.5.0.0/24"] });
+  peerOf(scene, tunnel).psk = NEW_PSK.reveal();
+  scene.want(tunnel);
+  await scene.pass("the peer refuses");
+  expect(scene.ike.applied.filter((step) => step.kind === "initiate")).toHaveLength(4);
+  expect([...scene.notes.attempts.values()]).toEqual([{ count: 1, nextAtMs: 500 }]);
+});
+
 test("a commit comes after everything else of its connection", async () => {
   const scene = await up(aTunnel(1), aTunnel(2));
   const kinds = scene.ike.applied.map((step) => step.kind);
