@@ -58,7 +58,7 @@ const IO_PACKAGES: Readonly<Record<string, readonly string[]>> = {
 };
 
 const CORE_PACKAGES = (part: string): readonly string[] =>
-  ["address", "guard", "model"].includes(part) || part.startsWith("network") ? ["ipaddr.js"] : [];
+  ["address", "guard", "model", "read-address"].includes(part) || part.startsWith("network") ? ["ipaddr.js"] : [];
 
 const withoutExtension = (file: string): string => file.replace(/\.[cm]?[jt]sx?$/, "");
 

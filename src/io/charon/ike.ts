@@ -199,7 +199,9 @@ class Daemon {
     }
     const instance = `${String(charon.pid)}:${charon.startTime}`;
     try {
-      return await observeCharon(this.#client(), instance, this.#files.read(), this.#command(signal));
+      return await observeCharon(this.#client(), instance, this.#files.read(), this.#command(signal), (command, run) =>
+        this.#run(command, run),
+      );
     } catch (error) {
       signal.throwIfAborted();
       if (!isAlive(charon)) return { kind: "absent" };

@@ -7,17 +7,21 @@ import { getShared, listConns, listSas } from "../../vici-client/commands.ts";
 import type { ChildSa as ViciChildSa, IkeSa as ViciIkeSa } from "../../vici-client/sas.ts";
 import type { CommandOptions, ViciRequester } from "../../vici-client/session.ts";
 
+/** Sends one command; whoever counts commands does it there. */
+type Run = <T>(command: string, run: () => Promise<T>) => Promise<T>;
+
 /** Reads all that VICI tells of configs, secrets and SAs. */
 export async function observeCharon(
   vici: ViciRequester,
   instance: string,
   files: ReadonlyMap<ConnectionId, Fingerprint>,
   options: CommandOptions,
+  run: Run,
 ): Promise<RunningCharon> {
   const [conns, shared, sas] = await Promise.all([
-    listConns(vici, {}, options),
-    getShared(vici, options),
-    listSas(vici, {}, options),
+    run("list-conns", () => listConns(vici, {}, options)),
+    run("get-shared", () => getShared(vici, options)),
+    run("list-sas", () => listSas(vici, {}, options)),
   ]);
   const markers = shared.flatMap((id) => decodeMarker(id) ?? []);
   return {

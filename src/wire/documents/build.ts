@@ -1,6 +1,6 @@
 // Documents -> catalogue, or every problem at once. What several keys or documents have to do with each other is judged
 // here; it refuses to read a secret.
-import { isInside, hostRange, readFamily } from "../../core/network-address.ts";
+import { isInside, hostRange, readFamily } from "../../core/read-address.ts";
 import type { IpFamily } from "../../core/model.ts";
 import type { Catalogue, CatalogueNetwork, CatalogueService, CatalogueSubnet, ExternalAddress } from "./catalogue.ts";
 import { buildConnection } from "./connection.ts";

@@ -1,5 +1,5 @@
 // One IpsecSiteConnection document -> a connection of the catalogue, with what its keys have to do with each other.
-import { readFamily } from "../../core/network-address.ts";
+import { readFamily } from "../../core/read-address.ts";
 import { Secret } from "../../core/secret.ts";
 import type { IpFamily } from "../../core/model.ts";
 import type {

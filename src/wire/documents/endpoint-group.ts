@@ -1,5 +1,5 @@
 // Endpoint groups -> the CIDRs they stand for. Each group is read once, so that its problems are told once.
-import { readAddress, readCidr } from "../../core/network-address.ts";
+import { readAddress, readCidr } from "../../core/read-address.ts";
 import type { Entry, NameIndex } from "./index-of-names.ts";
 import { shown } from "./problem.ts";
 

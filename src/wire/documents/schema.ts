@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { AUTH_ALGORITHMS, DH_GROUPS, DPD_ACTIONS, ENCRYPTION_ALGORITHMS, INITIATORS } from "../../core/algorithms.ts";
 import { isUuid } from "../../core/ids.ts";
-import { readAddress, readCidr } from "../../core/network-address.ts";
+import { readAddress, readCidr } from "../../core/read-address.ts";
 
 const MAX_TEXT_CHARACTERS = 255;
 

@@ -1,5 +1,5 @@
 // One connection of the wire -> a Tunnel, or why it cannot be one. The texts are for operators: which value, what to do.
-import { readAddress, readCidr, readFamily, isUnspecified } from "../../core/network-address.ts";
+import { readAddress, readCidr, readFamily, isUnspecified } from "../../core/read-address.ts";
 import type { ConnectionId } from "../../core/ids.ts";
 import type { Cidr, DesiredConnection, IkePolicy, IpFamily, IpsecPolicy, Lifetime, Tunnel } from "../../core/model.ts";
 import type { ReasonCode } from "../../core/reason.ts";

@@ -1,7 +1,7 @@
 // The answer of get_vpn_services_on_host -> desired services and connections of each router. One element is read at a
 // time: what is wrong with one is that one's problem. It refuses to decide what a problem leads to.
 import type { z } from "zod";
-import { readCidr } from "../../core/network-address.ts";
+import { readCidr } from "../../core/read-address.ts";
 import { connectionId, isUuid, routerId, serviceId, type RouterId } from "../../core/ids.ts";
 import type { Cidr, DesiredConnection, DesiredService, Guarded } from "../../core/model.ts";
 import { decodeTunnel, unusable } from "./connection.ts";

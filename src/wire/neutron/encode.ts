@@ -1,5 +1,5 @@
 // The server's side of the wire: services, ports and subnets -> what Neutron 2025.1 answers, key by key as recorded.
-import { hostRange, readAddress, readFamily } from "../../core/network-address.ts";
+import { hostRange, readAddress, readFamily } from "../../core/read-address.ts";
 import type { IpFamily } from "../../core/model.ts";
 
 /** Rows of documents have no time of their own, and equal documents shall give equal answers. */

@@ -1,7 +1,7 @@
 // Neutron's identities -> strongSwan's notation, with the server's '@' rule undone. The server puts one '@' before both
 // ids as soon as one of them is no IP address (neutron-vpnaas, service_drivers/base_ipsec.py); strongSwan's parser is
 // identification.c, which takes a typed prefix first.
-import { readAddress, isUnspecified } from "../../core/network-address.ts";
+import { readAddress, isUnspecified } from "../../core/read-address.ts";
 
 /**
  * How far the '@' rule is undone. `recommended` keeps the identity type that the stock agent ends up with where it can

@@ -1,5 +1,5 @@
 // The answer of get_vpn_transit_network_details, with the subnets it names, -> the plumbing of a router.
-import { readAddress, readFamily, readPrefixLength } from "../../core/network-address.ts";
+import { readAddress, readFamily, readPrefixLength } from "../../core/read-address.ts";
 import { isUuid, portId, type PortId } from "../../core/ids.ts";
 import type { DesiredRouter, InterfaceAddress } from "../../core/model.ts";
 import { subnetSchema, transitDetailsSchema, type WirePort, type WireSubnet } from "./schema.ts";

@@ -6,7 +6,7 @@ import {
   isUnspecified,
   readAddress,
   readCidr,
-} from "../../../src/core/network-address.ts";
+} from "../../../src/core/read-address.ts";
 
 test.each([
   ["203.0.113.1", "203.0.113.1"],
