@@ -243,6 +243,7 @@ export class LabBuilder {
   world: World | undefined;
   controller: Program | undefined;
   readonly #options: LabOptions;
+  readonly #underWay = new Set<Promise<unknown>>();
   #destroyed: Promise<void> | undefined;
 
   constructor(options: LabOptions) {
@@ -256,20 +257,21 @@ export class LabBuilder {
     this.write(options.documents);
   }
 
-  async startBroker(): Promise<PrivateRabbitmq> {
-    this.rabbitmq = await startPrivateRabbitmq();
-    return this.rabbitmq;
+  startBroker(): Promise<PrivateRabbitmq> {
+    return this.#make(async () => (this.rabbitmq = await startPrivateRabbitmq()));
   }
 
-  async buildWorld(): Promise<World> {
-    this.world = await createWorld({ prefix: this.#options.prefix, sides: this.#options.sides });
-    return this.world;
+  buildWorld(): Promise<World> {
+    const { prefix, sides } = this.#options;
+    return this.#make(async () => (this.world = await createWorld({ prefix, sides })));
   }
 
-  async startController(): Promise<Program> {
-    const controller = await this.configureController();
-    await controller.start();
-    return controller;
+  startController(): Promise<Program> {
+    return this.#make(async () => {
+      const controller = await this.configureController();
+      await controller.start();
+      return controller;
+    });
   }
 
   async configureController(): Promise<Program> {
@@ -283,7 +285,11 @@ export class LabBuilder {
     return this.controller;
   }
 
-  async startAgents(): Promise<ReadonlyMap<string, Agent>> {
+  startAgents(): Promise<ReadonlyMap<string, Agent>> {
+    return this.#make(() => this.#startAgents());
+  }
+
+  async #startAgents(): Promise<ReadonlyMap<string, Agent>> {
     const bridge = this.world?.bridge;
     if (bridge === undefined) throw new Error("the world comes before the agents");
     for (const { host } of this.#options.sides) {
@@ -314,7 +320,20 @@ export class LabBuilder {
     return this.#destroyed;
   }
 
+  /** What is being made while another part fails, or on Ctrl-C, can be taken away only when it is there. */
+  async #make<T>(part: () => Promise<T>): Promise<T> {
+    if (this.#destroyed !== undefined) throw new Error("the lab is being taken away");
+    const made = part();
+    this.#underWay.add(made);
+    try {
+      return await made;
+    } finally {
+      this.#underWay.delete(made);
+    }
+  }
+
   async #destroy(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
     const running = [...this.agents.values()].filter((agent) => agent.isRunning);
     await Promise.all(
       running.map((agent) =>
