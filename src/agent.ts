@@ -239,7 +239,7 @@ function serveControlPlane(broker: Broker, host: string, loop: Loop): void {
       return done;
     },
     [AGENT_UPDATED]: () => {
-      loop.fetch(AGENT_UPDATED);
+      loop.agentUpdated();
       return done;
     },
   });

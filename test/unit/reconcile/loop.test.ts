@@ -143,7 +143,7 @@ describe("fetching", () => {
   test("a failed fetch keeps the snapshot and is tried again", async () => {
     const world = await AgentWorld.up(ONE);
     world.controlPlane.failures = 2;
-    world.loop.fetch("test");
+    world.loop.agentUpdated();
     await world.settle();
     expect([world.loop.desired.kind, world.hasNamespace()]).toEqual(["fetched", true]);
     const before = world.controlPlane.fetches;
@@ -168,7 +168,7 @@ describe("fetching", () => {
   test("no request is lost whenever it comes", async () => {
     for (let microtasks = 0; microtasks < 60; microtasks += 1) {
       const world = await AgentWorld.up(ONE);
-      world.loop.fetch("test");
+      world.loop.agentUpdated();
       for (let turn = 0; turn < microtasks; turn += 1) await Promise.resolve();
       world.controlPlane.routers = [TWO];
       world.loop.serviceUpdated(ROUTER);
@@ -253,7 +253,7 @@ describe("removal", () => {
     async (what) => {
       const world = await AgentWorld.up(ONE, ELSEWHERE);
       const release = world.controlPlane.hold(what);
-      world.loop.fetch("test");
+      world.loop.agentUpdated();
       await world.settle();
       world.loop.removedFromAgent(ROUTER);
       await world.settle();
