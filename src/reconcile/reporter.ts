@@ -31,6 +31,8 @@ export class Reporter {
   #isAgainWanted = false;
   #isConnected = false;
   #failures = 0;
+  /** After a failure nothing is sent before this, whatever changes: many routers change at once, and often. */
+  #heldUntilMs = 0;
 
   constructor(controlPlane: ControlPlane, clock: Clock, hooks: ReporterHooks, log: Logger) {
     this.#controlPlane = controlPlane;
@@ -62,6 +64,10 @@ export class Reporter {
     for (const { id, reportedStatus } of [...desired.services, ...desired.connections]) {
       if (this.#told.has(id) && this.#told.get(id) !== reportedStatus) this.#told.delete(id);
     }
+    if (this.#heldUntilMs === 0) return;
+    // It answers again.
+    this.#heldUntilMs = 0;
+    this.#flush();
   }
 
   forget(router: RouterId): void {
@@ -77,6 +83,7 @@ export class Reporter {
   connected(): void {
     this.#isConnected = true;
     this.#failures = 0;
+    this.#heldUntilMs = 0;
     this.#told.clear();
     this.#flush();
   }
@@ -99,6 +106,11 @@ export class Reporter {
       return;
     }
     const nowMs = this.#clock.nowMs();
+    if (nowMs < this.#heldUntilMs) {
+      this.#cancelTimer?.();
+      this.#cancelTimer = this.#clock.after(this.#heldUntilMs - nowMs, () => this.#flush());
+      return;
+    }
     let nextAtMs: number | undefined;
     const report: Entry[] = [];
     for (const [service, { entry }] of this.#current) {
@@ -130,6 +142,7 @@ export class Reporter {
       await this.#controlPlane.reportStatus(report, this.#stop.signal);
       this.#hooks.onReport("ok");
       this.#failures = 0;
+      this.#heldUntilMs = 0;
       for (const entry of report) {
         for (const { id, status } of [entry, ...entry.connections]) this.#told.set(id, status);
       }
@@ -138,6 +151,7 @@ export class Reporter {
       this.#hooks.onReport("failed");
       const delayMs = backoffMs(this.#failures, RETRY.baseMs, RETRY.capMs, this.#clock.random());
       this.#failures += 1;
+      this.#heldUntilMs = this.#clock.nowMs() + delayMs;
       const err = error instanceof Error ? error : new Error(String(error));
       this.#log.warn({ attempt: this.#failures, retryDelayMs: delayMs, err }, "status not reported, will retry");
       this.#cancelTimer?.();

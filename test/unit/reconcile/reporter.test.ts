@@ -132,6 +132,37 @@ describe("when the broker goes and comes", () => {
     expect(world.results).toEqual(["failed", "failed", "ok"]);
     expect(world.told).toEqual(["PENDING_CREATE -> ACTIVE"]);
   });
+
+  test("after a failure changes make no request of their own, and the pause is kept", async () => {
+    const world = connected();
+    world.controlPlane.failures = 2;
+    await world.says("DOWN");
+    await world.clock.advance(900);
+    for (const status of ["ACTIVE", "DOWN", "ACTIVE"] as const) await world.says(status);
+    expect(world.results).toEqual(["failed"]);
+    await world.clock.advance(100);
+    expect(world.results).toEqual(["failed", "failed"]);
+    for (const status of ["DOWN", "ACTIVE"] as const) {
+      await world.clock.advance(900);
+      await world.says(status);
+    }
+    expect(world.results).toHaveLength(2);
+    await world.clock.advance(200);
+    expect(world.results).toEqual(["failed", "failed", "ok"]);
+    expect(world.told).toEqual(["PENDING_CREATE -> ACTIVE"]);
+  });
+
+  test("a list that was fetched ends the pause: the control plane answers again", async () => {
+    const world = connected();
+    world.controlPlane.failures = 2;
+    await world.says("ACTIVE");
+    await world.clock.advance(1_000);
+    await world.clock.advance(1_000);
+    expect(world.results).toEqual(["failed", "failed"]);
+    world.reporter.compare(world.desired);
+    await world.clock.advance(0);
+    expect(world.results).toEqual(["failed", "failed", "ok"]);
+  });
 });
 
 test("what the control plane holds otherwise is told again", async () => {
