@@ -110,10 +110,14 @@ export class Reconciler {
     try {
       const lingering = lingeringGuard(desired, memory.applied);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
-      if (scope === "everything" || lingering.length > 0) {
+      // Nobody starts a charon in a namespace that was never brought about, such as one that is only remembered.
+      if (scope === "everything" || lingering.length > 0 || memory.applied === undefined) {
         // Before the attempt: a pass that fails half-way may have guarded, and brought up, what the next one no longer lists.
         memory.applied = guarded;
-        if (!(await this.#network(guarded, from, memory, run, signal))) return { kind: "waiting", on: "control plane" };
+        if (!(await this.#network(guarded, from, memory, run, signal))) {
+          memory.applied = undefined;
+          return { kind: "waiting", on: "control plane" };
+        }
       }
       await this.#charon(desired, memory, run, signal);
       if (lingering.length > 0 && run.failure === undefined) await this.#network(desired, from, memory, run, signal);

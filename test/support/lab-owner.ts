@@ -12,24 +12,24 @@ export type OwnedLab = {
   readonly pids: readonly number[];
 };
 
-const routers = { left: randomUUID(), right: randomUUID() };
 const prefix = `t${randomBytes(3).toString("hex")}`;
+const routers = { left: randomUUID(), right: randomUUID(), hostPrefix: prefix };
 const lab = await startLab({ prefix, sides: sidesOf(routers), documents: demoDocuments(routers) });
 await until("the tunnel is up", 30_000, async () => {
   const connections = await Promise.all([
-    lab.agent("gw-left").connection("to-right"),
-    lab.agent("gw-right").connection("to-left"),
+    lab.agent(`${prefix}-left`).connection("to-right"),
+    lab.agent(`${prefix}-right`).connection("to-left"),
   ]);
   return connections.every((connection) => connection?.status === "ACTIVE");
 });
 const programs = [lab.controller, ...lab.agents.values()].flatMap((program) => program.pid ?? []);
 const charons = [
-  lab.agent("gw-left").charon(routers.left)?.pid ?? 0,
-  lab.agent("gw-right").charon(routers.right)?.pid ?? 0,
+  lab.agent(`${prefix}-left`).charon(routers.left)?.pid ?? 0,
+  lab.agent(`${prefix}-right`).charon(routers.right)?.pid ?? 0,
 ];
 const owned: OwnedLab = {
   prefix,
-  routers: Object.values(routers),
+  routers: [routers.left, routers.right],
   directory: lab.directory,
   brokerDirectory: lab.rabbitmq.directory,
   bridge: lab.world.bridge,

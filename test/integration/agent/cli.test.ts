@@ -28,7 +28,7 @@ test("status shows the host, the broker, and one line for the connection that is
   const { code, out, err } = await ask("status");
   expect({ code, err }).toEqual({ code: 0, err: "" });
   const lines = out.split("\n");
-  expect(lines[0]).toMatch(/^gw-left: .*list fetched \d+s ago/);
+  expect(lines[0]).toMatch(new RegExp(`^${lab.left.host}: .*list fetched \\d+s ago`));
   expect(lines.find((line) => line.startsWith(ROUTER))).toMatch(/ to-right +ACTIVE /);
   expect(lines.at(-1)).toBe("1 router, 1 connection: 1 ACTIVE");
 });
@@ -47,7 +47,7 @@ test("status --json is one document of version 1 with the whole state", async ()
   const { code, out } = await ask("status", "--json");
   expect(code).toBe(0);
   const state = JSON.parse(out) as AgentState;
-  expect(state).toMatchObject({ version: 1, host: "gw-left", brokerConnected: true, desired: "fetched" });
+  expect(state).toMatchObject({ version: 1, host: lab.left.host, brokerConnected: true, desired: "fetched" });
   expect(state.routers.map(({ id }) => id)).toEqual([ROUTER]);
   expect(state.routers[0]?.connections[0]).toMatchObject({ name: "to-right", status: "ACTIVE", inSync: true });
   expect(out).not.toContain("psk");
@@ -64,7 +64,7 @@ test("status of the controller shows what agents told it", async () => {
     const { out } = await run("status", "--json", "--socket", lab.controller.socket);
     const { routers } = JSON.parse(out) as { routers: { host: string; connections: { status: string }[] }[] };
     const of = (host: string) => routers.find((router) => router.host === host)?.connections[0]?.status;
-    const found = { left: of("gw-left"), right: of("gw-right") };
+    const found = { left: of(lab.left.host), right: of(lab.right.host) };
     return found.left === "ACTIVE" && found.right === "ACTIVE" ? found : undefined;
   });
   expect([left, right]).toEqual(["ACTIVE", "ACTIVE"]);

@@ -111,7 +111,7 @@ test("a lab of somebody who lives is not touched", async () => {
 test("killed agents leave their tunnels up, and destroying their lab leaves nothing of them", async () => {
   const owned = {
     prefix: lab.world.bridge.replace(/-inet$/, ""),
-    routers: Object.values(lab.routers),
+    routers: [lab.routers.left, lab.routers.right],
     directory: lab.directory,
     brokerDirectory: lab.rabbitmq.directory,
   };

@@ -29,6 +29,13 @@ describe("a pass", () => {
     expect(world.ike.isRunning(ROUTER)).toBe(false);
   });
 
+  test("over the SAs of a remembered router that is not there starts no charon either", async () => {
+    const world = new ReconcileWorld();
+    await world.pass(aRouterWith([aTunnel()]), "everything", "remembered");
+    const outcome = await world.pass(aRouterWith([aTunnel()]), "charon", "remembered");
+    expect(outcome).toEqual({ kind: "waiting", on: "control plane" });
+  });
+
   test("over a remembered router brings back a charon that died", async () => {
     const world = new ReconcileWorld();
     await world.converge(aRouterWith([aTunnel()]));
