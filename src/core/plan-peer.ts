@@ -83,6 +83,8 @@ class PeerPlanner implements PeerPlan {
   readonly #nowMs: number;
   readonly #options: CharonPlanOptions;
   readonly #live: readonly IkeSa[];
+  readonly #secretId: string;
+  readonly #hasOtherSecret: boolean;
   readonly #members: readonly MemberState[];
   // charon numbers IKE SAs and CHILD SAs apart from each other.
   readonly #endedIke = new Set<string>();
@@ -99,6 +101,8 @@ class PeerPlanner implements PeerPlan {
     this.#nowMs = nowMs;
     this.#options = options;
     this.#live = observed.ikeSas.filter((sa) => sa.peer === peer.name && sa.state !== "ending");
+    this.#secretId = secretId(peer.name, secretFingerprint(options.key, peer.leader));
+    this.#hasOtherSecret = [...observed.secretIds].some((id) => this.#isOtherSecret(id));
     this.#members = peer.members.map((member) => this.#memberState(member));
     this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
     this.#staleChild = new Map([...notes.staleChildSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
@@ -106,13 +110,12 @@ class PeerPlanner implements PeerPlan {
 
   plan(): void {
     this.#write();
-    const secret = secretId(this.#peer.name, secretFingerprint(this.#options.key, this.#peer.leader));
-    if (!this.#observed.secretIds.has(secret) || !this.#notes.loadedSecrets.has(secret)) {
-      this.steps.push({ kind: "loadSecret", id: secret, peer: this.#peer });
+    if (!this.#observed.secretIds.has(this.#secretId) || !this.#notes.loadedSecrets.has(this.#secretId)) {
+      this.steps.push({ kind: "loadSecret", id: this.#secretId, peer: this.#peer });
     }
     this.#load();
-    for (const old of this.#observed.secretIds) {
-      if (peerOfSecretId(old) === this.#peer.name && old !== secret) this.steps.push({ kind: "unloadSecret", id: old });
+    for (const id of this.#observed.secretIds) {
+      if (this.#isOtherSecret(id)) this.steps.push({ kind: "unloadSecret", id });
     }
     // Only now: a peer that comes back at once after its SA was ended must not find the old config or the old secret.
     for (const ikeSa of this.#beginUpdates()) {
@@ -124,6 +127,10 @@ class PeerPlanner implements PeerPlan {
     this.#restartUnanswered();
     for (const state of this.#members) this.#initiateMissing(state.member);
     for (const state of this.#members) this.#commit(state, waiting.has(state.member.tunnel.id));
+  }
+
+  #isOtherSecret(id: string): boolean {
+    return peerOfSecretId(id) === this.#peer.name && id !== this.#secretId;
   }
 
   #memberState(member: Member): MemberState {
@@ -138,7 +145,8 @@ class PeerPlanner implements PeerPlan {
     const text = encodeMarker(wanted);
     const begun = this.#notes.transitions.get(connection);
     const abandoned = begun === undefined || begun === text ? undefined : decodeMarker(begun);
-    const isCommitted = held !== undefined && encodeMarker(held) === text && abandoned === undefined;
+    const isCommitted =
+      held !== undefined && encodeMarker(held) === text && abandoned === undefined && !this.#isCutOff(connection);
     return { member, wanted, held, abandoned, isCommitted };
   }
 
@@ -201,7 +209,8 @@ class PeerPlanner implements PeerPlan {
     for (const sa of this.#live) {
       if (this.#endedIke.has(sa.uniqueId)) continue;
       if (isGentle && sa.state === "established") {
-        reauthenticate.add(sa.uniqueId);
+        // A side that must not initiate waits for the peer to come with the new key, until the window closes.
+        if (mayInitiate(this.#peer.leader)) reauthenticate.add(sa.uniqueId);
         stale.push(sa.uniqueId);
       } else this.#terminateIke(sa, "changed");
     }
@@ -209,7 +218,17 @@ class PeerPlanner implements PeerPlan {
   }
 
   #isIkeProven(state: MemberState): boolean {
-    return state.held !== undefined && !this.#hasChanged(state, "secret") && !this.#hasChanged(state, "ike");
+    return (
+      !this.#isCutOff(state.member.tunnel.id) &&
+      state.held !== undefined &&
+      !this.#hasChanged(state, "secret") &&
+      !this.#hasChanged(state, "ike")
+    );
+  }
+
+  /** Another secret than the wanted one is loaded and we have not begun to change it: an update was cut off before. */
+  #isCutOff(connection: ConnectionId): boolean {
+    return !this.#notes.transitions.has(connection) && this.#hasOtherSecret;
   }
 
   #isIkeProvenByOther(state: MemberState): boolean {
@@ -323,7 +342,7 @@ class PeerPlanner implements PeerPlan {
 
   /** charon alone would retransmit for minutes with growing pauses; a peer that came back is found sooner afresh. */
   #restartUnanswered(): void {
-    if (!mayInitiate(this.#peer.leader)) return;
+    if (!this.#peer.members.some((member) => mayInitiate(member.tunnel))) return;
     for (const sa of this.#live) {
       if (sa.state !== "connecting" || this.#endedIke.has(sa.uniqueId)) continue;
       const sinceMs = this.#notes.connectingSinceMs.get(sa.uniqueId) ?? this.#nowMs;

@@ -74,11 +74,11 @@ export class CharonScene {
     if (wakeAtMs !== undefined) this.#lines.push(`.. looks again at ${String(wakeAtMs)} ms`);
   }
 
-  /** The recorded plan. A file that is deleted is recorded anew. */
+  /** The recorded plan. A file that is deleted is recorded anew, but never where nobody would look at it. */
   expectPlan(name: string, provenance: string): void {
     const file = new URL(`../golden/plans/charon-${name}.txt`, import.meta.url);
     const text = `# ${provenance}\n${this.#lines.slice(1).join("\n")}\n`;
-    if (!existsSync(file)) writeFileSync(file, text);
+    if (!existsSync(file) && process.env["CI"] !== "true") writeFileSync(file, text);
     expect(text).toBe(readFileSync(file, "utf8"));
   }
 

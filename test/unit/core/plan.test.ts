@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { encodeMarker } from "../../../src/core/fingerprint.ts";
+import { encodeMarker, peerOfSecretId } from "../../../src/core/fingerprint.ts";
 import type { Tunnel } from "../../../src/core/model.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
 import { Secret } from "../../../src/core/secret.ts";
@@ -157,7 +157,18 @@ describe("plans as text", () => {
     scene.ike.peerInitiates(ROUTER, peerNameOf(aTunnel()));
     scene.want(aTunnel(1, { initiator: "response-only", psk: NEW_PSK }));
     await scene.pass("another PSK while the peer's SA stands");
+    await scene.clock.advance(5_000);
+    await scene.pass("the peer has not come with the new one");
     scene.expectPlan("response-only", HERE);
+  });
+
+  test("a secret that a cut-off update has left beside the committed one", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    const [id = ""] = [...scene.charon.secrets.keys()].filter((one) => peerOfSecretId(one) !== undefined);
+    scene.charon.secrets.set(id.replace(/[0-9a-f]{16}$/, "0123456789abcdef"), NEW_PSK.reveal());
+    scene.forgetNotes();
+    await scene.pass("a new agent");
+    scene.expectPlan("cut-off-update", HERE);
   });
 
   test("a negotiation without an answer is begun anew", async () => {

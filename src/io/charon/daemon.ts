@@ -1,0 +1,352 @@
+// One router's charon: its process, files, commands and events.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CharonStep } from "../../core/charon-step.ts";
+import { CharonRefusedError, DeadlineError, UnavailableError } from "../../core/errors.ts";
+import { secretFingerprint } from "../../core/fingerprint.ts";
+import type { NodeKey } from "../../core/fingerprint.ts";
+import type { EspBackEnd } from "../../core/guard.ts";
+import type { RouterId } from "../../core/ids.ts";
+import { namespaceName, trialName } from "../../core/names.ts";
+import type { ObservedCharon } from "../../core/observed.ts";
+import type { Peer } from "../../core/peers.ts";
+import type { CharonEvent } from "../../core/ports.ts";
+import { createViciClient, type ViciClient } from "../../vici-client/client.ts";
+import {
+  initiate,
+  loadConn,
+  loadShared,
+  rekey,
+  terminate,
+  unloadConn,
+  unloadShared,
+} from "../../vici-client/commands.ts";
+import { ViciClosedError, ViciCommandError, ViciTimeoutError } from "../../vici-client/errors.ts";
+import { decodeEvent, type ViciEvent } from "../../vici-client/events.ts";
+import type { Section as ViciSection } from "../../vici-client/message.ts";
+import type { CommandOptions, ViciRequester } from "../../vici-client/session.ts";
+import { failureFromLog, tellsOfForeignChange } from "../../wire/swanctl/log.ts";
+import { markerSecret, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
+import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongswan-conf.ts";
+import {
+  charonPaths,
+  ConnectionFiles,
+  removeAll,
+  removeConnectionFile,
+  writeAtomically,
+  writeConnectionFile,
+  type CharonPaths,
+} from "./files.ts";
+import { observeCharon } from "./observe.ts";
+import { fileText, markerData } from "./texts.ts";
+import { inspectCharon, isAlive, startCharon, stopCharon, type CharonProcess } from "./process.ts";
+
+export type DaemonOptions = {
+  readonly key: NodeKey;
+  readonly executable: string;
+  readonly runDirectory: string;
+  readonly socketDirectory: string;
+  readonly espBackEnd: EspBackEnd;
+  readonly retransmission: Retransmission;
+  /** Path of a namespace and the inode behind it; undefined when there is none. */
+  readonly namespace: { readonly path: (name: string) => string; readonly inode: (name: string) => number | undefined };
+  readonly onCommand: (command: string, result: "ok" | "refused" | "failed") => void;
+  readonly onLog: (router: RouterId, line: { readonly group: string; readonly text: string }) => void;
+  readonly nowMs: () => number;
+};
+
+const EVENTS = ["ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "log"];
+const COMMAND_TIMEOUT_MS = 5_000;
+/** A charon on a busy machine takes a few hundred milliseconds; one that needs longer is not coming. */
+const START_TIMEOUT_MS = 10_000;
+const START_POLL_MS = 5;
+/** How long after a command of ours its log lines may still come in on the other socket. */
+const OWN_LOG_LINES_MS = 3_000;
+
+/** One router's charon. */
+export class Daemon {
+  readonly #router: RouterId;
+  readonly #options: DaemonOptions;
+  readonly #namespace: string;
+  readonly #paths: CharonPaths;
+  readonly #files: ConnectionFiles;
+  readonly #findProcess: (strongswanConfPath: string) => CharonProcess | undefined;
+  readonly #listeners = new Set<(event: CharonEvent) => void>();
+  /** Names of our latest commands, and until when their log lines may come. */
+  readonly #ownNames = new Map<string, number>();
+  #process: CharonProcess | undefined;
+  #vici: ViciClient | undefined;
+
+  constructor(router: RouterId, options: DaemonOptions, findProcess: (path: string) => CharonProcess | undefined) {
+    this.#router = router;
+    this.#options = options;
+    this.#findProcess = findProcess;
+    this.#namespace = namespaceName(router);
+    this.#paths = charonPaths(options.runDirectory, options.socketDirectory, this.#namespace);
+    this.#files = new ConnectionFiles(this.#paths, options.key);
+  }
+
+  get isIdle(): boolean {
+    return this.#listeners.size === 0 && this.#vici === undefined && this.#process === undefined;
+  }
+
+  watch(listener: (event: CharonEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async observe(signal: AbortSignal): Promise<ObservedCharon> {
+    const charon = this.#running();
+    if (charon === undefined) return { kind: "absent" };
+    if (charon.namespaceInode !== this.#options.namespace.inode(this.#namespace)) {
+      // Its namespace was removed or made anew: it serves nobody, and holds nothing that can be reached.
+      await stopCharon(charon, signal);
+      return { kind: "absent" };
+    }
+    const instance = `${String(charon.pid)}:${charon.startTime}`;
+    try {
+      return await observeCharon(this.#client(), instance, this.#files.read(), this.#command(signal), (command, run) =>
+        this.#run(command, run),
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isAlive(charon)) return { kind: "absent" };
+      return { kind: "failing", why: `charon (pid ${String(charon.pid)}) does not answer VICI: ${describe(error)}` };
+    }
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    if (this.#running() !== undefined) return;
+    await this.close(); // its next attempt to connect may be seconds away
+    const { executable, espBackEnd, retransmission, namespace } = this.#options;
+    writeAtomically(
+      this.#paths.strongswanConf,
+      strongswanConf({ viciSocket: this.#paths.socket, espBackEnd, retransmission }),
+    );
+    let ended: string | undefined;
+    const pid = startCharon({
+      executable,
+      namespacePath: namespace.path(this.#namespace),
+      strongswanConf: this.#paths.strongswanConf,
+      onExit: (how) => {
+        ended = how;
+      },
+    });
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(START_TIMEOUT_MS)]);
+    // The pid becomes charon's when nsenter has become charon.
+    while (this.#process === undefined) {
+      if (ended !== undefined) throw new UnavailableError("CHARON_DOWN", `${executable} ended at once: ${ended}`);
+      this.#process = inspectCharon(pid, executable);
+      if (this.#process === undefined) await this.#pause(limit, signal, pid);
+    }
+    for (;;) {
+      try {
+        await this.#client().request("version", {}, this.#command(limit));
+        return;
+      } catch (error) {
+        if (error instanceof ViciCommandError) throw error;
+        if (!isAlive(this.#process))
+          throw new UnavailableError("CHARON_DOWN", `charon ended while starting`, { cause: error });
+        await this.#pause(limit, signal, pid);
+      }
+    }
+  }
+
+  async #pause(limit: AbortSignal, signal: AbortSignal, pid: number): Promise<void> {
+    signal.throwIfAborted();
+    if (limit.aborted) {
+      throw new DeadlineError(
+        `charon (pid ${String(pid)}) did not answer within ${String(START_TIMEOUT_MS)} ms of its start`,
+      );
+    }
+    await sleep(START_POLL_MS);
+  }
+
+  async apply(step: CharonStep, signal: AbortSignal): Promise<void> {
+    const { key, espBackEnd } = this.#options;
+    const vici = this.#client();
+    const options = this.#command(signal);
+    switch (step.kind) {
+      case "writeFile":
+        writeConnectionFile(
+          this.#paths,
+          step.connection,
+          fileText(key, espBackEnd, step.peer, step.member, step.marker),
+        );
+        return;
+      case "removeFile":
+        removeConnectionFile(this.#paths, step.connection);
+        return;
+      case "loadSecret":
+        await this.#loadSecret(
+          vici,
+          peerSecret(step.peer, secretFingerprint(key, step.peer.leader)),
+          step.peer.leader.psk.reveal(),
+          options,
+        );
+        return;
+      case "unloadSecret":
+      case "unloadMarker":
+        await this.#unloadSecret(vici, step.id, options);
+        return;
+      case "loadPeer":
+        if (step.afresh) await this.#unloadPeer(vici, step.peer.name, options);
+        await this.#loadPeer(vici, step.peer.name, step.peer, options);
+        return;
+      case "unloadPeer":
+        await this.#unloadPeer(vici, step.name, options);
+        return;
+      case "beginUpdate":
+        return; // a note only
+      case "reauthenticate":
+        await ignoringNoMatch(
+          this.#run("rekey", () => rekey(vici, { ikeId: Number(step.ikeSa), reauth: true }, options)),
+        );
+        return;
+      case "terminateIke":
+        await ignoringNoMatch(
+          this.#run("terminate", () => terminate(vici, { ikeId: Number(step.ikeSa), force: true }, options)),
+        );
+        return;
+      case "terminateChild":
+        await ignoringNoMatch(
+          this.#run("terminate", () => terminate(vici, { childId: Number(step.childSa), force: true }, options)),
+        );
+        return;
+      case "initiate":
+        await this.#run("initiate", () => initiate(vici, { child: step.child, ike: step.peer }, options));
+        return;
+      case "commit":
+        await this.#loadSecret(vici, markerSecret(step.marker), markerData(key, step.marker), options);
+        for (const id of step.replaces) await this.#unloadSecret(vici, id, options);
+        return;
+      default:
+        return step satisfies never;
+    }
+  }
+
+  async tryPeer(step: Extract<CharonStep, { kind: "loadPeer" }>, signal: AbortSignal): Promise<void> {
+    const name = trialName(step.peer.name);
+    const options = this.#command(signal);
+    await this.#loadPeer(this.#client(), name, step.peer, options);
+    await this.#unloadPeer(this.#client(), name, options);
+  }
+
+  async remove(signal: AbortSignal): Promise<void> {
+    const charon = this.#running();
+    await this.close();
+    if (charon !== undefined) await stopCharon(charon, signal);
+    this.#process = undefined;
+    removeAll(this.#paths);
+  }
+
+  async close(): Promise<void> {
+    const vici = this.#vici;
+    this.#vici = undefined;
+    await vici?.close();
+  }
+
+  #running(): CharonProcess | undefined {
+    if (this.#process === undefined || !isAlive(this.#process)) {
+      this.#process = this.#findProcess(this.#paths.strongswanConf);
+    }
+    return this.#process;
+  }
+
+  #client(): ViciClient {
+    this.#vici ??= createViciClient({
+      path: this.#paths.socket,
+      commandTimeoutMs: COMMAND_TIMEOUT_MS,
+      events: EVENTS,
+      onEvent: (name, message) => this.#onEvent(name, message),
+      onConnected: () => this.#tell({ kind: "connected" }),
+      onDisconnected: () => this.#tell({ kind: "lost" }),
+    });
+    return this.#vici;
+  }
+
+  readonly #command = (signal: AbortSignal): CommandOptions => ({ signal, timeoutMs: COMMAND_TIMEOUT_MS });
+
+  async #loadPeer(vici: ViciRequester, name: string, peer: Peer, options: CommandOptions): Promise<void> {
+    this.#expect(name);
+    await this.#run("load-conn", () => loadConn(vici, name, peerSection(peer, this.#options.espBackEnd), options));
+  }
+
+  async #unloadPeer(vici: ViciRequester, name: string, options: CommandOptions): Promise<void> {
+    this.#expect(name);
+    await ignoringNoMatch(this.#run("unload-conn", () => unloadConn(vici, name, options)));
+  }
+
+  async #loadSecret(vici: ViciRequester, secret: SharedSecret, data: string, options: CommandOptions): Promise<void> {
+    this.#expect(secret.id);
+    await this.#run("load-shared", () => loadShared(vici, { ...secret, data }, options));
+  }
+
+  async #unloadSecret(vici: ViciRequester, id: string, options: CommandOptions): Promise<void> {
+    this.#expect(id);
+    await ignoringNoMatch(this.#run("unload-shared", () => unloadShared(vici, id, options)));
+  }
+
+  async #run<T>(command: string, run: () => Promise<T>): Promise<T> {
+    try {
+      const answer = await run();
+      this.#options.onCommand(command, "ok");
+      return answer;
+    } catch (error) {
+      if (error instanceof ViciCommandError) {
+        this.#options.onCommand(command, "refused");
+        throw new CharonRefusedError(command, error.reason, { cause: error });
+      }
+      this.#options.onCommand(command, "failed");
+      if (error instanceof ViciClosedError) throw new UnavailableError("CHARON_DOWN", error.message, { cause: error });
+      if (error instanceof ViciTimeoutError) throw new DeadlineError(error.message, { cause: error });
+      throw error;
+    }
+  }
+
+  #expect(name: string): void {
+    const nowMs = this.#options.nowMs();
+    for (const [old, untilMs] of this.#ownNames) if (untilMs < nowMs) this.#ownNames.delete(old);
+    this.#ownNames.set(name, nowMs + OWN_LOG_LINES_MS);
+  }
+
+  #onEvent(name: string, message: ViciSection): void {
+    const event = decodeEvent(name, message);
+    if (event.kind !== "log") {
+      this.#tell({ kind: "sasChanged" });
+      return;
+    }
+    this.#onLog(event);
+  }
+
+  #onLog(event: Extract<ViciEvent, { readonly group: string }>): void {
+    this.#options.onLog(this.#router, { group: event.group, text: event.text });
+    const failure = failureFromLog(event.text);
+    if (failure !== undefined) {
+      this.#tell({ kind: "failed", peer: event.ikeSaName, failure: { ...failure, atMs: this.#options.nowMs() } });
+    }
+    if (tellsOfForeignChange(event.text) && !this.#isOwn(event.text)) this.#tell({ kind: "changedByOthers" });
+  }
+
+  /** A command of ours makes one such line at most: the next one that names the same thing is somebody else's. */
+  #isOwn(line: string): boolean {
+    const nowMs = this.#options.nowMs();
+    const own = [...this.#ownNames].find(([name, untilMs]) => untilMs >= nowMs && line.includes(name));
+    return own !== undefined && this.#ownNames.delete(own[0]);
+  }
+
+  #tell(event: CharonEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** The SA, secret or config was gone already, which is what was wanted (vici_control.c, vici_config.c: "not found"). */
+async function ignoringNoMatch(command: Promise<unknown>): Promise<void> {
+  try {
+    await command;
+  } catch (error) {
+    if (!(error instanceof CharonRefusedError) || !/no matching|not found|no CHILD_SA|no IKE_SA/i.test(error.message))
+      throw error;
+  }
+}
