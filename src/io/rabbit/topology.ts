@@ -48,7 +48,8 @@ export function serverQueueArguments(options: AmqpTopologyOptions): Declared {
 
 /**
  * Nobody but us declares our reply queue, so nothing has to match. It is durable where the operator asked for quorum
- * queues: that is done for brokers (RabbitMQ 4 deprecates them) that refuse transient queues which are not exclusive.
+ * queues: that is done for brokers that refuse transient queues which are not exclusive (RabbitMQ 4.0 warns of them, 4.3
+ * refuses them unless it is told otherwise).
  */
 export function replyQueueArguments(options: AmqpTopologyOptions): Declared {
   const ttlMs = options.transientQueuesTtlSeconds * 1000;
