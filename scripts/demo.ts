@@ -1,6 +1,6 @@
 // The demo: what it shows, step by step. What is inside `qvpn-*` is made by the agents; this makes only what Neutron, OVN
 // and the world would make, and enters those namespaces only to look.
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { Listr, PRESET_TIMER, type ListrTask } from "listr2";
@@ -230,8 +230,14 @@ const whenStopped = (): Promise<never> =>
 
 async function keep(readyFile: string): Promise<void> {
   writeFileSync(KEEPER_FILE, JSON.stringify({ pid: process.pid, startTime: startTimeOf(process.pid) }));
-  process.stdout.write(`${lookHints()}\n`);
-  writeFileSync(readyFile, "ready");
+  process.stdout.write(`${lookHints()}\n`, () => {
+    // Whoever reads our output through a pipe is to see its end.
+    for (const descriptor of [1, 2]) {
+      closeSync(descriptor);
+      openSync("/dev/null", "w");
+    }
+    writeFileSync(readyFile, "ready");
+  });
   await whenStopped().catch(() => undefined);
 }
 
