@@ -216,6 +216,7 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
       cwd: directory,
       env: environment(directory, node, distributionPort),
       stdio: ["ignore", log, log],
+      detached: true, // Ctrl-C is for its owner, which stops it; Erlang's own answer to it is a menu
     });
     child = started;
     closeSync(log);
