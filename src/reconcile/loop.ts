@@ -7,7 +7,14 @@ import type { ControlPlane } from "../core/ports.ts";
 import { decodeSnapshot, encodeSnapshot, routerText } from "../core/snapshot.ts";
 import type { RouterState } from "../core/status.ts";
 import { Fetcher, type FetcherOptions } from "./fetcher.ts";
-import { aliasOf, type Outcome, type Ports, type ReconcileOptions, type Reconciler } from "./reconcile.ts";
+import {
+  aliasOf,
+  type Outcome,
+  type PassScope,
+  type Ports,
+  type ReconcileOptions,
+  type Reconciler,
+} from "./reconcile.ts";
 import type { Reporter } from "./reporter.ts";
 import { RouterWorker, type WorkerHooks } from "./router.ts";
 import { createTurns } from "./turns.ts";
@@ -99,13 +106,9 @@ export class Loop {
       this.#log.info({ routers: routers.size }, "remembered the last snapshot");
       for (const router of routers.values()) this.#worker(router.id).want(router, "remembered");
     }
-    this.#every(this.#options.passIntervalMs, () => {
-      for (const worker of this.#workers.values()) worker.wake("everything");
-    });
+    this.#every(this.#options.passIntervalMs, () => this.#wakeAll("everything"));
     if (this.#options.listSasIntervalMs > 0) {
-      this.#every(this.#options.listSasIntervalMs, () => {
-        for (const worker of this.#workers.values()) worker.wake("charon");
-      });
+      this.#every(this.#options.listSasIntervalMs, () => this.#wakeAll("charon"));
     }
   }
 
@@ -117,9 +120,11 @@ export class Loop {
     await Promise.all([...this.#workers.values()].map((worker) => worker.close()));
   }
 
+  /** After a reconnect everything is told, asked and looked at anew. */
   connected(): void {
     this.#reporter.connected();
     this.#fetcher.connected();
+    this.#wakeAll("everything");
   }
 
   disconnected(): void {
@@ -167,6 +172,10 @@ export class Loop {
     const workers = this.#workersOf(router);
     await Promise.all(workers.map((worker) => worker.pause()));
     return router === undefined || workers.length > 0;
+  }
+
+  #wakeAll(scope: PassScope): void {
+    for (const worker of this.#workers.values()) worker.wake(scope);
   }
 
   #workersOf(router: RouterId | undefined): readonly RouterWorker[] {
