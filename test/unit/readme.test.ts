@@ -1,4 +1,4 @@
-// What README.md and docs say is compared with what the code has: keys and defaults, reasons, metrics, exit codes, paths.
+// What README.md, docs and test/README.md say is compared with what the code has: keys and defaults, reasons, metrics, exit codes, paths.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -108,7 +108,7 @@ test("the connection shown is the one of the sample documents", () => {
   expect(sample.find(({ kind }) => kind === "IpsecSiteConnection")).toMatchObject(connection ?? { shown });
 });
 
-describe.each(["README.md", "CHANGELOG.md", "docs/operating.md"])("in %s", (file) => {
+describe.each(["README.md", "CHANGELOG.md", "docs/operating.md", "test/README.md"])("in %s", (file) => {
   const text = read(file);
   const slugOf = (heading: string): string =>
     heading
