@@ -33,7 +33,7 @@ function wanted(what: string) {
     issue.input === undefined ? `is missing: wants ${what}` : `wants ${what}`;
 }
 
-/** A secret as it stands in the file; `resolveSecrets` replaces it by its value. */
+/** A secret as it stands in the file; `readSecret` gives its value. */
 const secretReference = z.union(
   [z.string().min(1), z.strictObject({ file: z.string().min(1) }), z.strictObject({ env: z.string().min(1) })],
   { error: wanted("a text, {file: PATH} or {env: NAME}") },

@@ -1,5 +1,5 @@
-// (desired, observed, what failed) -> what we report of each connection and service, and why. design: the status says
-// what is true, and an update that was not applied is never called fine.
+// (desired, observed, what failed) -> what we report of each connection and service, and why. The status says what is
+// true, and an update that was not applied is never called fine.
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, Tunnel } from "./model.ts";
 import { belongsTo, carriesAll, carriesTraffic, type ChildSa, type Notes, type ObservedCharon } from "./observed.ts";

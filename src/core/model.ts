@@ -37,7 +37,7 @@ export type Tunnel = {
   readonly localAddress: string;
   /** `%any` when the peer's address is not known beforehand. */
   readonly peerAddress: string;
-  /** Identities in strongSwan's notation (contract of the wire: mapping of Neutron's `@` rule). */
+  /** Identities in strongSwan's notation; wire/neutron undoes Neutron's `@` rule. */
   readonly localId: string;
   readonly peerId: string;
   readonly psk: Secret;

@@ -1,4 +1,4 @@
-// What README.md, docs and test/README.md say is compared with what the code has: keys and defaults, reasons, metrics, exit codes, paths.
+// What the READMEs and docs say is compared with what the code has: keys and defaults, reasons, metrics, exit codes, paths.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
