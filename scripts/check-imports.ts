@@ -63,7 +63,7 @@ const CORE_PACKAGES = (part: string): readonly string[] =>
 const withoutExtension = (file: string): string => file.replace(/\.[cm]?[jt]sx?$/, "");
 
 /** The ring of a file, and the part of it: the folder or file right below the ring. */
-export function placeOf(file: string): Place | undefined {
+function placeOf(file: string): Place | undefined {
   const [root, first = "", ...rest] = withoutExtension(file).split("/");
   if (root !== "src") return undefined;
   const ring = RINGS.find((name) => name === first || (name === "agent" && first === "agent-options"));

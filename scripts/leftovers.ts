@@ -55,7 +55,7 @@ const run = (file: string, ...args: readonly string[]): string =>
   readOr("", () => execFileSync(file, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
 
 /** One line for each thing that a clean run leaves as it was. */
-export function listTraces(): readonly string[] {
+function listTraces(): readonly string[] {
   const watched = processes().filter(({ command }) => WATCHED_COMMANDS.has(command));
   return [
     ...namesIn(NAMESPACES).map((name) => `namespace ${name}`),

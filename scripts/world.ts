@@ -38,7 +38,7 @@ export type World = {
   readonly destroy: () => Promise<void>;
 };
 
-export const INTERNET_ADDRESSES = ["203.0.113.1/24", "2001:db8:ff::1/64"] as const;
+const INTERNET_ADDRESSES = ["203.0.113.1/24", "2001:db8:ff::1/64"] as const;
 
 export const routerNamespaceOf = (routerId: string): string => `qrouter-${routerId}`;
 

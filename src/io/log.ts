@@ -100,7 +100,7 @@ export type SerializedError = {
 };
 
 /** Class, code, message, stack and the causes. Other properties stay out: drivers hang whole requests on their errors. */
-export function serializeError(err: unknown, depth = 0): SerializedError {
+function serializeError(err: unknown, depth = 0): SerializedError {
   if (!(err instanceof Error)) return { class: typeof err, message: withoutCredentials(String(err)) };
   return {
     class: err.name === "Error" ? err.constructor.name : err.name,

@@ -12,7 +12,7 @@ import type { Section, SectionInput } from "./message.ts";
 import { type CharonPacket, type ClientPacket, decodeCharonPacket, encodeClientPacket } from "./packet.ts";
 
 /** A local socket accepts at once or not at all; only a full backlog takes longer. */
-export const DEFAULT_CONNECT_TIMEOUT_MS = 2_000;
+const DEFAULT_CONNECT_TIMEOUT_MS = 2_000;
 /** Every command of charon that does not wait for a peer answers in milliseconds. */
 export const DEFAULT_COMMAND_TIMEOUT_MS = 10_000;
 

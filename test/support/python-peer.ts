@@ -1,13 +1,11 @@
 // A Python program of test/support/python as a peer: JSON lines out of it, commands into it.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { eventually } from "./eventually.ts";
 
 // Debian's own: python3-oslo.messaging is a package of it, other interpreters on the machine do not see it.
 const PYTHON = "/usr/bin/python3";
-const OSLO_MESSAGING = "/usr/lib/python3/dist-packages/oslo_messaging";
 const START_TIMEOUT_MS = 30_000;
 
 export type PeerEvent = Readonly<Record<string, unknown>> & { readonly event: string };
@@ -20,8 +18,6 @@ export type PythonPeer = {
   waitFor(what: string, matches: (event: PeerEvent) => boolean, timeoutMs?: number): Promise<PeerEvent>;
   stop(): Promise<void>;
 };
-
-export const isOsloMessagingInstalled = (): boolean => existsSync(PYTHON) && existsSync(OSLO_MESSAGING);
 
 export async function startPythonPeer(
   script: "neutron_server.py" | "oslo_client.py" | "vpn_agent.py",

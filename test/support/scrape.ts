@@ -10,7 +10,7 @@ export type Scrape = {
 
 const SERIES = /^(?<name>\w+)(?:\{(?<labels>.*)\})? (?<value>\S+)$/;
 
-export function decodeMetrics(text: string): Scrape {
+function decodeMetrics(text: string): Scrape {
   const lines = text.split("\n");
   const series = lines.flatMap((line) => {
     const { name, labels = "", value } = SERIES.exec(line)?.groups ?? {};

@@ -61,8 +61,6 @@ const ALREADY_GONE = ["ENODEV", "EADDRNOTAVAIL", "ESRCH", "ENOENT"];
 
 type AppliedGuard = { readonly inode: number; readonly generation: number; readonly guard: Guard };
 
-export const createKernelNetwork = (applyGuard: ApplyGuard): Network => new KernelNetwork(applyGuard);
-
 export class KernelNetwork implements Network {
   readonly #sockets = new Sockets();
   readonly #watches = new Watches(() => {

@@ -57,7 +57,7 @@ export function replyQueueArguments(options: AmqpTopologyOptions): Declared {
 }
 
 /** A channel of its own for one step: a refused declaration closes its channel, and nothing else may be on it. */
-export async function onOwnChannel<T>(model: ChannelModel, step: (channel: Channel) => Promise<T>): Promise<T> {
+async function onOwnChannel<T>(model: ChannelModel, step: (channel: Channel) => Promise<T>): Promise<T> {
   const channel = await model.createChannel();
   // The failed step rejects with the same reason; without a listener the event would end the process.
   channel.on("error", () => undefined);

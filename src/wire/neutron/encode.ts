@@ -144,7 +144,7 @@ function encodeConnection(connection: ServedConnection, service: ServedService):
 }
 
 /** One '@' before both ids as soon as one of them is no IP address; an empty local id stays empty. */
-export function markedIdentities(peer: string, local: string): { readonly peer: string; readonly local: string } {
+function markedIdentities(peer: string, local: string): { readonly peer: string; readonly local: string } {
   const isAddress = (text: string): boolean => readAddress(text) !== undefined;
   if (isAddress(peer) && (local === "" || isAddress(local))) return { peer, local };
   return { peer: `@${peer}`, local: local === "" ? "" : `@${local}` };

@@ -25,7 +25,7 @@ const lifetime = {
   lifetime_value: z.int().min(60).default(3600),
 };
 
-export const ikePolicySchema = z.object({
+const ikePolicySchema = z.object({
   ike_version: text,
   phase1_negotiation_mode: text.default("main"),
   encryption_algorithm: text,
@@ -35,7 +35,7 @@ export const ikePolicySchema = z.object({
 });
 export type WireIkePolicy = z.infer<typeof ikePolicySchema>;
 
-export const ipsecPolicySchema = z.object({
+const ipsecPolicySchema = z.object({
   transform_protocol: text.default("esp"),
   encapsulation_mode: text.default("tunnel"),
   encryption_algorithm: text,
@@ -79,7 +79,7 @@ export type WireConnection = z.infer<typeof connectionSchema>;
 
 const fixedIp = z.object({ ip_address: text, subnet_id: text });
 
-export const portSchema = z.object({
+const portSchema = z.object({
   id: text,
   mac_address: text,
   network_id: text.optional(),
@@ -101,7 +101,6 @@ export const transitDetailsSchema = z.object({
       .transform((value) => value ?? 0),
   }),
 });
-export type WireTransitDetails = z.infer<typeof transitDetailsSchema>;
 
 export const subnetSchema = z.object({ cidr: text, gateway_ip: text.nullish() });
 export type WireSubnet = z.infer<typeof subnetSchema>;

@@ -3,7 +3,7 @@
 import { PayloadError } from "../../core/errors.ts";
 import { isCompatibleVersion } from "./version.ts";
 
-export const ENVELOPE_VERSION = "2.0";
+const ENVELOPE_VERSION = "2.0";
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 

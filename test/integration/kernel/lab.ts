@@ -26,8 +26,8 @@ export type Lab = {
   readonly remove: () => Promise<void>;
 };
 
-export const USUAL_LAN = ["10.1.0.1/24", "fd00:1::1/64"];
-export const USUAL_HOST: WorldHost = {
+const USUAL_LAN = ["10.1.0.1/24", "fd00:1::1/64"];
+const USUAL_HOST: WorldHost = {
   name: "host",
   addresses: ["10.1.0.9/24", "fd00:1::9/64"],
   gateways: ["10.1.0.1", "fd00:1::1"],
