@@ -5,7 +5,7 @@ import type { IpFamily } from "../../core/model.ts";
 import type { Catalogue, CatalogueNetwork, CatalogueService, CatalogueSubnet, ExternalAddress } from "./catalogue.ts";
 import { buildConnection } from "./connection.ts";
 import { readGroups } from "./endpoint-group.ts";
-import { NameIndex, type Entry } from "./index-of-names.ts";
+import { identified, NameIndex, type Entry } from "./index-of-names.ts";
 import type { DocumentProblem } from "./problem.ts";
 import { derivedId } from "./uuid.ts";
 import { readYaml, type DocumentFile } from "./yaml.ts";
@@ -65,10 +65,7 @@ function buildSubnet(entry: Entry<"Subnet">, index: NameIndex): CatalogueSubnet 
     index.report(raw, ["gateway_ip"], `Subnet ${value.name}: ${gatewayOutside(gatewayAddress, value.cidr)}`);
   }
   return {
-    id: entry.id,
-    project: entry.project,
-    name: value.name,
-    description: value.description,
+    ...identified(entry),
     networkId: derivedId("SubnetNetwork", entry.id),
     cidr: value.cidr,
     family: familyOf(value.cidr),
@@ -105,8 +102,7 @@ function buildNetwork(entry: Entry<"Network">, index: NameIndex): CatalogueNetwo
   if (value.mtu < 1280 && subnets.some(({ family }) => family === 6)) {
     index.report(raw, ["mtu"], `Network ${value.name}: mtu ${value.mtu} is below IPv6's minimum of 1280`);
   }
-  const { id, project } = entry;
-  return { id, project, name: value.name, description: value.description, mtuBytes: value.mtu, subnets };
+  return { ...identified(entry), mtuBytes: value.mtu, subnets };
 }
 
 function buildService(
@@ -124,10 +120,7 @@ function buildService(
   if (router === undefined || network === undefined || addresses === undefined) return undefined;
   if (value.subnet !== undefined && subnet === undefined) return undefined;
   return {
-    id: entry.id,
-    project: entry.project,
-    name: value.name,
-    description: value.description,
+    ...identified(entry),
     origin: { file: raw.file, line: raw.lineOf([]) },
     enabled: value.admin_state_up,
     host: value.host,

@@ -6,11 +6,12 @@ import type {
   CatalogueConnection,
   CatalogueIkePolicy,
   CatalogueIpsecPolicy,
+  CataloguePolicy,
   CatalogueService,
   PskReference,
 } from "./catalogue.ts";
 import type { GroupCidrs } from "./endpoint-group.ts";
-import type { Entry, NameIndex } from "./index-of-names.ts";
+import { identified, type Entry, type NameIndex } from "./index-of-names.ts";
 import type { Parsed } from "./schema.ts";
 
 // RFC 791 and RFC 8200.
@@ -43,10 +44,7 @@ export function buildConnection(
   if (ike === undefined || ipsec === undefined || endpoints === undefined || localFamily === undefined)
     return undefined;
   return {
-    id: entry.id,
-    project: entry.project,
-    name: value.name,
-    description: value.description,
+    ...identified(entry),
     origin: { file: raw.file, line: raw.lineOf([]) },
     enabled: value.admin_state_up,
     peerAddress: value.peer_address,
@@ -160,15 +158,12 @@ function pskOf(psk: Parsed<"IpsecSiteConnection">["psk"]): PskReference {
 
 type PolicyEntry = Entry<"IkePolicy"> | Entry<"IpsecPolicy">;
 
-const commonPolicy = ({ id, project, value }: PolicyEntry) => ({
-  id,
-  project,
-  name: value.name,
-  description: value.description,
-  encryption: value.encryption_algorithm,
-  authentication: value.auth_algorithm,
-  dhGroup: value.pfs,
-  lifetimeSeconds: value.lifetime.value,
+const commonPolicy = (entry: PolicyEntry): CataloguePolicy => ({
+  ...identified(entry),
+  encryption: entry.value.encryption_algorithm,
+  authentication: entry.value.auth_algorithm,
+  dhGroup: entry.value.pfs,
+  lifetimeSeconds: entry.value.lifetime.value,
 });
 
 const ikePolicyOf = (entry: Entry<"IkePolicy">): CatalogueIkePolicy => ({

@@ -1,4 +1,5 @@
 // Every document under its name, its schema's problems told once: references are followed here.
+import type { Identified } from "./catalogue.ts";
 import { explainIssues, shown, suggestion, type DocumentProblem } from "./problem.ts";
 import { isKind, KINDS, SCHEMAS, type Kind, type Parsed } from "./schema.ts";
 import { derivedId } from "./uuid.ts";
@@ -14,6 +15,14 @@ export type Entry<K extends Kind> = {
   readonly value: Parsed<K>;
   readonly raw: RawDocument;
 };
+
+/** What every document becomes the same way. */
+export const identified = ({ id, project, value }: Entry<Kind>): Identified => ({
+  id,
+  project,
+  name: value.name,
+  description: value.description,
+});
 
 /** A name whose document has problems of its own: whoever refers to it is not told again. */
 type Named<K extends Kind> = Entry<K> | "spoilt";
