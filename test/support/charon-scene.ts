@@ -1,6 +1,4 @@
 // One router's charon, told what is wanted and passed over step by step, with every step written down: the golden plans.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { expect } from "vitest";
 import type { CharonPlanOptions, CharonStep } from "../../src/core/charon-step.ts";
 import type { DesiredConnection, Tunnel } from "../../src/core/model.ts";
 import { emptyNotes, type Notes } from "../../src/core/observed.ts";
@@ -11,6 +9,7 @@ import { aConnection } from "./builders.ts";
 import { charonOptions } from "./charon-options.ts";
 import { FakeIke } from "./fake-ike.ts";
 import { fakeTiming } from "./fake-timing.ts";
+import { expectGoldenPlan } from "./golden-plan.ts";
 import { ROUTER } from "./network-builders.ts";
 
 const never = new AbortController().signal;
@@ -74,12 +73,8 @@ export class CharonScene {
     if (wakeAtMs !== undefined) this.#lines.push(`.. looks again at ${String(wakeAtMs)} ms`);
   }
 
-  /** The recorded plan. A file that is deleted is recorded anew, but never where nobody would look at it. */
   expectPlan(name: string, provenance: string): void {
-    const file = new URL(`../golden/plans/charon-${name}.txt`, import.meta.url);
-    const text = `# ${provenance}\n${this.#lines.slice(1).join("\n")}\n`;
-    if (!existsSync(file) && process.env["CI"] !== "true") writeFileSync(file, text);
-    expect(text).toBe(readFileSync(file, "utf8"));
+    expectGoldenPlan(`charon-${name}`, `# ${provenance}\n${this.#lines.slice(1).join("\n")}\n`);
   }
 
   #applier() {

@@ -1,4 +1,3 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { portId } from "../../../src/core/ids.ts";
 import { loopbackAddressOf, networkConfig } from "../../../src/core/network.ts";
@@ -6,6 +5,7 @@ import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../../src/
 import { printNetworkPlan } from "../../../src/core/network-print.ts";
 import { AGENT_NAMESPACE, type NetworkConfig, type ObservedNetwork } from "../../../src/core/network.ts";
 import { FakeNetwork } from "../../support/fake-network.ts";
+import { expectGoldenPlan } from "../../support/golden-plan.ts";
 import { aNetworkConfig, aRouter, DUAL_STACK, PLUMBING } from "../../support/network-builders.ts";
 
 const never = new AbortController().signal;
@@ -35,13 +35,8 @@ const NOTHING: ObservedNetwork = {
   guard: { kind: "absent" },
 };
 
-/** The recorded plan. A file that is deleted is recorded anew. */
-function expectPlan(name: string, steps: readonly NetworkStep[]): void {
-  const file = new URL(`../../golden/plans/${name}.txt`, import.meta.url);
-  const text = `${printNetworkPlan(steps)}\n`;
-  if (!existsSync(file)) writeFileSync(file, text);
-  expect(text).toBe(readFileSync(file, "utf8"));
-}
+const expectPlan = (name: string, steps: readonly NetworkStep[]): void =>
+  expectGoldenPlan(name, `${printNetworkPlan(steps)}\n`);
 
 describe("plans as text", () => {
   const config = aNetworkConfig({ pairs: [DUAL_STACK] });
