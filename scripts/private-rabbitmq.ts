@@ -187,7 +187,7 @@ function environment(directory: string, node: string, distributionPort: number):
   };
 }
 
-export const isRabbitmqInstalled = (): boolean => existsSync(SERVER);
+const isRabbitmqInstalled = (): boolean => existsSync(SERVER);
 
 /** Makes and starts a private broker; takes away first what killed runs left behind. */
 export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {

@@ -11,7 +11,7 @@ import { apiClient } from "../../../src/io/api/client.ts";
 import { createControlPlane } from "../../../src/io/rabbit/control-plane.ts";
 import { createCleanup, startBroker } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
-import { startPrivateRabbitmq, type PrivateRabbitmq } from "../../support/rabbitmq.ts";
+import { startPrivateRabbitmq, type PrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 
 const ROUTER = routerId("7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01");
 const SAMPLE = fileURLToPath(new URL("../../../etc/documents", import.meta.url));

@@ -8,7 +8,7 @@ import { DeadlineError, PayloadError } from "../../../src/core/errors.ts";
 import { createCleanup, startBroker } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type PythonPeer, startPythonPeer } from "../../support/python-peer.ts";
-import { type PrivateRabbitmq, startPrivateRabbitmq } from "../../support/rabbitmq.ts";
+import { type PrivateRabbitmq, startPrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 
 const HOST = "gw-host1";
 const SERVICES = [{ id: "svc", psk: 'ünï"code\n', ipsec_site_connections: [] }];

@@ -9,7 +9,7 @@ import { decodeReply } from "../../../src/wire/oslo/reply.ts";
 import { encodeRequest } from "../../../src/wire/oslo/request.ts";
 import { createCleanup, openChannel, rememberingLog, startBroker, transportUrl } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
-import { type PrivateRabbitmq, startPrivateRabbitmq } from "../../support/rabbitmq.ts";
+import { type PrivateRabbitmq, startPrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 
 let rabbit: PrivateRabbitmq;
 beforeAll(async () => void (rabbit = await startPrivateRabbitmq()));

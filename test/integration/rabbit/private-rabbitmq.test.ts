@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
 import { createCleanup } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
-import { reapStale, startPrivateRabbitmq } from "../../support/rabbitmq.ts";
+import { reapStale, startPrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 
 const cleanup = createCleanup();
 afterEach(() => cleanup.run());

@@ -9,7 +9,7 @@ import { decodeRequest, type ReplyTo } from "../../../src/wire/oslo/request.ts";
 import { createBroker } from "../../../src/io/rabbit/broker.ts";
 import { createCleanup, openChannel, rememberingLog, startBroker, transportUrl } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
-import { type PrivateRabbitmq, startPrivateRabbitmq } from "../../support/rabbitmq.ts";
+import { type PrivateRabbitmq, startPrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 
 let rabbit: PrivateRabbitmq;
 beforeAll(async () => void (rabbit = await startPrivateRabbitmq()));
