@@ -33,7 +33,7 @@ const daemons: Record<Role, (file: string | undefined) => Promise<void>> = {
   async controller(file) {
     const config = validConfig(readControllerConfig({ file }));
     const { runController } = await import("./controller/controller.ts");
-    await runController(config, stop.signal, process.env, config.version);
+    await runController(config, stop.signal, process.env);
   },
 };
 

@@ -19,11 +19,10 @@ export async function runController(
   config: ControllerConfig,
   signal: AbortSignal,
   environment: Environment = {},
-  version = "unknown",
 ): Promise<void> {
   const log = createLog(config.log);
   const startedAtMs = Date.now();
-  const metrics = createMetrics({ version });
+  const metrics = createMetrics({ version: config.version });
   const notifier = createNotifier(config.serviceManager.notifySocket, (err) =>
     log.warn({ err }, "service manager cannot be told anything"),
   );
