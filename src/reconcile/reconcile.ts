@@ -270,6 +270,7 @@ export class Reconciler {
       }
     }
     starts.push(nowMs);
+    memory.mayHaveFiles = true;
     // Notes are made about a running charon only: there was one before, ours or an adopted one.
     this.#observer.onCharonStart(router, memory.notes !== undefined);
     try {
