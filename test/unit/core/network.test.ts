@@ -2,11 +2,11 @@ import { describe, expect, test } from "vitest";
 import { portId } from "../../../src/core/ids.ts";
 import { loopbackAddressOf, networkConfig } from "../../../src/core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../../src/core/network-plan.ts";
-import { printNetworkPlan } from "../../../src/core/network-print.ts";
 import { AGENT_NAMESPACE, type NetworkConfig, type ObservedNetwork } from "../../../src/core/network.ts";
 import { FakeNetwork } from "../../support/fake-network.ts";
 import { expectGoldenPlan } from "../../support/golden-plan.ts";
 import { aNetworkConfig, aRouter, DUAL_STACK, PLUMBING } from "../../support/network-builders.ts";
+import { printNetworkPlan } from "../../support/print-network-plan.ts";
 
 const never = new AbortController().signal;
 

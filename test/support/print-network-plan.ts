@@ -1,12 +1,12 @@
-// A plan as text, one line a step, for logs and for the eyes of a reviewer.
-import { AGENT_NAMESPACE, type Route, type Rule } from "./network.ts";
-import type { NetworkStep } from "./network-plan.ts";
+// A plan of the network as text, one line a step.
+import { AGENT_NAMESPACE, type Route, type Rule } from "../../src/core/network.ts";
+import type { NetworkStep } from "../../src/core/network-plan.ts";
 
 export const printNetworkPlan = (steps: readonly NetworkStep[]): string => steps.map(printNetworkStep).join("\n");
 
 const inNs = (namespace: string): string => (namespace === AGENT_NAMESPACE ? "here" : `in ${namespace}`);
 
-export function printNetworkStep(step: NetworkStep): string {
+function printNetworkStep(step: NetworkStep): string {
   switch (step.kind) {
     case "createNamespace":
     case "deleteNamespace":
