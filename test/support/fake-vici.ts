@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { onTestFinished } from "vitest";
 import { emptyFramer, encodeFrame, feed } from "../../src/vici-client/framing.ts";
 import { decodeMessage, encodeMessage, type Section, type SectionInput } from "../../src/vici-client/message.ts";
 
@@ -125,6 +126,13 @@ export class FakeVici {
         throw new Error(`client sent packet type ${String(frame[0])}`);
     }
   }
+}
+
+/** Started, and gone with the test that asks for it: after whatever that test registers for its end later. */
+export function aFakeVici(options: FakeViciOptions = {}): Promise<FakeVici> {
+  const server = new FakeVici(options);
+  onTestFinished(() => server.dispose());
+  return server.start();
 }
 
 function eventPacket(name: string, message: SectionInput): Buffer {

@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import {
   createViciClient,
   type Timer,
@@ -6,22 +6,11 @@ import {
   type ViciClientOptions,
 } from "../../../src/vici-client/client.ts";
 import { ViciClosedError, ViciTimeoutError } from "../../../src/vici-client/errors.ts";
-import { FakeVici, type FakeViciOptions } from "../../support/fake-vici.ts";
-
-const cleanups: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function aServer(options: FakeViciOptions = {}): Promise<FakeVici> {
-  const server = new FakeVici(options);
-  cleanups.push(() => server.dispose());
-  return server.start();
-}
+import { aFakeVici, type FakeVici, type FakeViciOptions } from "../../support/fake-vici.ts";
 
 function aClient(server: FakeVici, options: Partial<ViciClientOptions> = {}): ViciClient {
   const client = createViciClient({ path: server.path, ...options });
-  cleanups.push(() => client.close());
+  onTestFinished(() => client.close());
   return client;
 }
 
@@ -46,7 +35,7 @@ function heldTimer() {
 const answering: FakeViciOptions = { commands: { version: (_, peer) => peer.respond({ version: "5.9.8" }) } };
 
 test("the first command opens the connection and later ones use it", async () => {
-  const server = await aServer(answering);
+  const server = await aFakeVici(answering);
   const client = aClient(server);
   expect(server.connectionCount).toBe(0);
   await Promise.all([client.request("version"), client.request("version")]);
@@ -55,7 +44,7 @@ test("the first command opens the connection and later ones use it", async () =>
 });
 
 test("a command after charon came back works", async () => {
-  const server = await aServer(answering);
+  const server = await aFakeVici(answering);
   const client = aClient(server);
   await client.request("version");
   await server.stop();
@@ -65,7 +54,7 @@ test("a command after charon came back works", async () => {
 });
 
 test("a command that was sent is not repeated, those behind it are sent on a new connection", async () => {
-  const server = await aServer({ commands: { ...answering.commands, fatal: (_, peer) => peer.hangUp() } });
+  const server = await aFakeVici({ commands: { ...answering.commands, fatal: (_, peer) => peer.hangUp() } });
   const client = aClient(server);
   const [fatal, behind] = await Promise.allSettled([client.request("fatal"), client.request("version")]);
   expect(fatal).toMatchObject({ status: "rejected", reason: { code: "VICI_CLOSED", sent: true } });
@@ -74,7 +63,7 @@ test("a command that was sent is not repeated, those behind it are sent on a new
 });
 
 test("a deadline costs the connection, not the client", async () => {
-  const server = await aServer({ commands: { ...answering.commands, slow: () => undefined } });
+  const server = await aFakeVici({ commands: { ...answering.commands, slow: () => undefined } });
   const client = aClient(server, { commandTimeoutMs: 30 });
   await expect(client.request("slow")).rejects.toThrow(ViciTimeoutError);
   await client.request("version");
@@ -82,7 +71,7 @@ test("a deadline costs the connection, not the client", async () => {
 });
 
 test("nothing is sent after close", async () => {
-  const server = await aServer(answering);
+  const server = await aFakeVici(answering);
   const client = aClient(server);
   await client.request("version");
   await client.close();
@@ -91,7 +80,7 @@ test("nothing is sent after close", async () => {
 });
 
 test("events come without a command, and the owner learns which ones do not exist", async () => {
-  const server = await aServer({ events: ["log"] });
+  const server = await aFakeVici({ events: ["log"] });
   const [onEvent, onConnected] = [vi.fn(), vi.fn()];
   aClient(server, { events: ["log", "alert"], onEvent, onConnected });
   await vi.waitFor(() => expect(onConnected).toHaveBeenCalledWith({ unknownEvents: ["alert"] }));
@@ -100,7 +89,7 @@ test("events come without a command, and the owner learns which ones do not exis
 });
 
 test("a lost subscription is told once, tried again with growing delays, and told when it stands", async () => {
-  const server = await aServer({ events: ["log"] });
+  const server = await aFakeVici({ events: ["log"] });
   const held = heldTimer();
   const [onConnected, onDisconnected] = [vi.fn(), vi.fn()];
   aClient(server, {
@@ -132,7 +121,7 @@ test("a lost subscription is told once, tried again with growing delays, and tol
 });
 
 test("closing between two attempts ends them", async () => {
-  const server = await aServer({ events: ["log"] });
+  const server = await aFakeVici({ events: ["log"] });
   await server.stop();
   const held = heldTimer();
   const client = aClient(server, { events: ["log"], timer: held.timer });
@@ -142,7 +131,7 @@ test("closing between two attempts ends them", async () => {
 });
 
 test("closing while charon does not answer the registration does not wait for it", async () => {
-  const server = await aServer({ onRegister: () => undefined });
+  const server = await aFakeVici({ onRegister: () => undefined });
   const onDisconnected = vi.fn();
   const client = aClient(server, { events: ["log"], onDisconnected });
   await vi.waitFor(() => expect(server.log).toEqual(["register log"]));

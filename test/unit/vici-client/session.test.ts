@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import {
   MalformedMessageError,
   ViciClosedError,
@@ -10,23 +10,12 @@ import { MAX_FRAME_BYTES } from "../../../src/vici-client/framing.ts";
 import type { Section } from "../../../src/vici-client/message.ts";
 import { openViciSession, type ViciSession, type ViciSessionOptions } from "../../../src/vici-client/session.ts";
 import { subscribe } from "../../../src/vici-client/subscription.ts";
-import { type FakePeer, FakeVici, type FakeViciOptions } from "../../support/fake-vici.ts";
+import { aFakeVici, type FakePeer, type FakeVici } from "../../support/fake-vici.ts";
 import { hex, u32 } from "../../support/hex.ts";
-
-const cleanups: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function aServer(options: FakeViciOptions = {}): Promise<FakeVici> {
-  const server = new FakeVici(options);
-  cleanups.push(() => server.dispose());
-  return server.start();
-}
 
 async function aSession(server: FakeVici, options: Partial<ViciSessionOptions> = {}): Promise<ViciSession> {
   const session = await openViciSession({ path: server.path, ...options });
-  cleanups.push(() => session.close());
+  onTestFinished(() => session.close());
   return session;
 }
 
@@ -39,7 +28,7 @@ function held(): { command: (request: unknown, peer: FakePeer) => void; peer: Pr
 
 test("commands are sent one at a time and answered in the order they were given", async () => {
   const first = held();
-  const server = await aServer({
+  const server = await aFakeVici({
     commands: { first: first.command, second: (_, peer) => peer.respond({ is: "second" }) },
   });
   const session = await aSession(server);
@@ -54,7 +43,7 @@ test("commands are sent one at a time and answered in the order they were given"
 });
 
 test("a streaming command registers, collects its events until the answer, and unregisters", async () => {
-  const server = await aServer({
+  const server = await aFakeVici({
     events: ["list-sa"],
     commands: {
       "list-sas": (_, peer) => {
@@ -73,7 +62,7 @@ test("a streaming command registers, collects its events until the answer, and u
 });
 
 test("events between a command and its answer do not disturb it", async () => {
-  const server = await aServer({
+  const server = await aFakeVici({
     commands: {
       version: (_, peer) => {
         peer.event("ike-updown", { up: "yes" });
@@ -86,14 +75,14 @@ test("events between a command and its answer do not disturb it", async () => {
 });
 
 test("an unknown command is refused by name and the session goes on", async () => {
-  const server = await aServer({ commands: { version: (_, peer) => peer.respond({}) } });
+  const server = await aFakeVici({ commands: { version: (_, peer) => peer.respond({}) } });
   const session = await aSession(server);
   await expect(session.request("get-wings")).rejects.toThrow(new ViciUnknownCommandError("get-wings"));
   await expect(session.request("version")).resolves.toBeDefined();
 });
 
 test("a streaming command whose event is unknown is not sent", async () => {
-  const server = await aServer({ commands: { version: (_, peer) => peer.respond({}) } });
+  const server = await aFakeVici({ commands: { version: (_, peer) => peer.respond({}) } });
   const session = await aSession(server);
   await expect(session.stream("list-sas", "list-sa", {}, vi.fn())).rejects.toThrow(
     new ViciUnknownEventError("list-sa"),
@@ -103,14 +92,14 @@ test("a streaming command whose event is unknown is not sent", async () => {
 });
 
 test("a streaming command that is unknown still unregisters", async () => {
-  const server = await aServer({ events: ["list-sa"] });
+  const server = await aFakeVici({ events: ["list-sa"] });
   const session = await aSession(server);
   await expect(session.stream("list-sas", "list-sa", {}, vi.fn())).rejects.toThrow(ViciUnknownCommandError);
   expect(server.log).toEqual(["register list-sa", "command list-sas", "unregister list-sa"]);
 });
 
 test("a message our encoder refuses leaves the session as it was", async () => {
-  const server = await aServer({ commands: { version: (_, peer) => peer.respond({}) } });
+  const server = await aFakeVici({ commands: { version: (_, peer) => peer.respond({}) } });
   const session = await aSession(server);
   await expect(session.request("load-conn", { größe: "x" })).rejects.toThrow(MalformedMessageError);
   await expect(session.request("version")).resolves.toBeDefined();
@@ -119,7 +108,7 @@ test("a message our encoder refuses leaves the session as it was", async () => {
 
 test("the deadline of the command in flight ends the session, since a late answer would go to the next command", async () => {
   const slow = held();
-  const server = await aServer({ commands: { slow: slow.command } });
+  const server = await aFakeVici({ commands: { slow: slow.command } });
   const onClosed = vi.fn();
   const session = await aSession(server, { onClosed });
 
@@ -136,7 +125,7 @@ test("the deadline of the command in flight ends the session, since a late answe
 
 test("the deadline of a queued command only takes it from the queue", async () => {
   const slow = held();
-  const server = await aServer({ commands: { slow: slow.command } });
+  const server = await aFakeVici({ commands: { slow: slow.command } });
   const session = await aSession(server);
   const inFlight = session.request("slow");
   await expect(session.request("version", {}, { timeoutMs: 20 })).rejects.toMatchObject({
@@ -150,7 +139,7 @@ test("the deadline of a queued command only takes it from the queue", async () =
 
 test("aborting the command in flight ends the session, aborting a queued one does not", async () => {
   const slow = held();
-  const server = await aServer({ commands: { slow: slow.command } });
+  const server = await aFakeVici({ commands: { slow: slow.command } });
   const session = await aSession(server);
   const [flight, queue] = [new AbortController(), new AbortController()];
   const inFlight = session.request("slow", {}, { signal: flight.signal });
@@ -170,14 +159,14 @@ test("aborting the command in flight ends the session, aborting a queued one doe
 });
 
 test("a signal that is aborted already keeps the command from being sent", async () => {
-  const server = await aServer();
+  const server = await aFakeVici();
   const session = await aSession(server);
   await expect(session.request("version", {}, { signal: AbortSignal.abort() })).rejects.toThrow(/abort/);
   expect(server.log).toEqual([]);
 });
 
 test("a connection lost in the middle of a command says that it was sent", async () => {
-  const server = await aServer({ commands: { slow: (_, peer) => peer.hangUp() } });
+  const server = await aFakeVici({ commands: { slow: (_, peer) => peer.hangUp() } });
   const session = await aSession(server);
   const [inFlight, queued] = await Promise.allSettled([session.request("slow"), session.request("version")]);
   expect(inFlight).toMatchObject({ reason: { code: "VICI_CLOSED", sent: true } });
@@ -186,7 +175,7 @@ test("a connection lost in the middle of a command says that it was sent", async
 
 test("closing rejects what waits and resolves when the socket is gone", async () => {
   const slow = held();
-  const server = await aServer({ commands: { slow: slow.command } });
+  const server = await aFakeVici({ commands: { slow: slow.command } });
   const session = await aSession(server);
   const pending = Promise.allSettled([session.request("slow"), session.request("version")]);
   await slow.peer;
@@ -203,7 +192,7 @@ test.each<[string, Buffer, RegExp]>([
   ["a broken message", hex`00000003 01 01 05`, /name truncated/],
   ["an answer of the wrong kind", hex`00000001 05`, /answered commandRequest odd with eventConfirm/],
 ])("%s from charon ends the session with that reason", async (_case, bytes, reason) => {
-  const server = await aServer({ commands: { odd: (_, peer) => peer.raw(bytes) } });
+  const server = await aFakeVici({ commands: { odd: (_, peer) => peer.raw(bytes) } });
   const session = await aSession(server);
   const pending = Promise.allSettled([session.request("odd"), session.request("version")]);
   const [inFlight, queued] = await pending;
@@ -216,7 +205,7 @@ test.each<[string, Buffer, RegExp]>([
 
 test("an answer that nothing asked for ends the session", async () => {
   const onClosed = vi.fn<(reason: ViciClosedError) => void>();
-  const server = await aServer({
+  const server = await aFakeVici({
     commands: {
       twice: (_, peer) => {
         peer.respond({});
@@ -232,7 +221,7 @@ test("an answer that nothing asked for ends the session", async () => {
 
 test("answers may come in pieces of any size", async () => {
   const body = hex`00000009 01 03 01 6b 0003 6f6b21`;
-  const server = await aServer({
+  const server = await aFakeVici({
     commands: {
       slowly: (_, peer) => {
         let at = 0;
@@ -250,7 +239,7 @@ test("answers may come in pieces of any size", async () => {
 });
 
 test("a callback that throws ends its command with what it threw", async () => {
-  const server = await aServer({
+  const server = await aFakeVici({
     events: ["list-sa"],
     commands: {
       "list-sas": (_, peer) => {
@@ -268,7 +257,7 @@ test("a callback that throws ends its command with what it threw", async () => {
 });
 
 test("a socket that is not there is told with its path and errno", async () => {
-  const server = await aServer();
+  const server = await aFakeVici();
   await server.stop();
   await expect(openViciSession({ path: server.path })).rejects.toThrow(
     `no connection to charon at ${server.path}: ENOENT`,
@@ -276,14 +265,14 @@ test("a socket that is not there is told with its path and errno", async () => {
 });
 
 test("a subscription hears its events in order and reports those that charon does not have", async () => {
-  const server = await aServer({ events: ["ike-updown", "log"] });
+  const server = await aFakeVici({ events: ["ike-updown", "log"] });
   const heard: [string, Section][] = [];
   const subscription = await subscribe({
     path: server.path,
     events: ["ike-updown", "alert", "log"],
     onEvent: (name, message) => heard.push([name, message]),
   });
-  cleanups.push(() => subscription.close());
+  onTestFinished(() => subscription.close());
   expect(subscription).toMatchObject({ confirmed: ["ike-updown", "log"], unknown: ["alert"] });
 
   server.raise("log", { msg: "one" });
@@ -296,7 +285,7 @@ test("a subscription hears its events in order and reports those that charon doe
 });
 
 test("a subscription tells once that it is over", async () => {
-  const server = await aServer({ events: ["log"] });
+  const server = await aFakeVici({ events: ["log"] });
   const onClosed = vi.fn();
   const subscription = await subscribe({ path: server.path, events: ["log"], onEvent: vi.fn(), onClosed });
   await server.stop();
@@ -307,20 +296,20 @@ test("a subscription tells once that it is over", async () => {
 
 test("subscribing fails when charon leaves instead of answering", async () => {
   const onClosed = vi.fn();
-  const server = await aServer({ onRegister: (_, peer) => peer.hangUp() });
+  const server = await aFakeVici({ onRegister: (_, peer) => peer.hangUp() });
   const subscribing = subscribe({ path: server.path, events: ["log"], onEvent: vi.fn(), onClosed });
   await expect(subscribing).rejects.toThrow(ViciClosedError);
   expect(onClosed).not.toHaveBeenCalled();
 });
 
 test("subscribing to a charon that accepts and never answers ends with its deadline", async () => {
-  const server = await aServer({ onRegister: () => undefined });
+  const server = await aFakeVici({ onRegister: () => undefined });
   const subscribing = subscribe({ path: server.path, events: ["log"], onEvent: vi.fn(), registerTimeoutMs: 20 });
   await expect(subscribing).rejects.toThrow(/event registration was not answered within 20 ms/);
   await vi.waitFor(() => expect(server.openCount).toBe(0));
 });
 
 test("garbage after the last confirmation still fails the subscription", async () => {
-  const server = await aServer({ onRegister: (_, peer) => peer.raw(hex`00000001 05 00000001 2a`) });
+  const server = await aFakeVici({ onRegister: (_, peer) => peer.raw(hex`00000001 05 00000001 2a`) });
   await expect(subscribe({ path: server.path, events: ["log"], onEvent: vi.fn() })).rejects.toThrow(/packet type 42/);
 });
