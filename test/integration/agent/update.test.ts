@@ -135,6 +135,23 @@ test.each([
   await until("the host answers", 10_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
 });
 
+test.each([
+  ["group2", "MODP_1024"],
+  ["group15", "MODP_3072"],
+  ["group16", "MODP_4096"],
+  ["group17", "MODP_6144"],
+  ["group18", "MODP_8192"],
+  ["group19", "ECP_256"],
+])("pfs %s is negotiated as %s", async (pfs, negotiated) => {
+  const suite = { encryption_algorithm: "aes-128", auth_algorithm: "sha256", pfs };
+  lab.write(documents(lab.routers, { settings: { ike: { ike_version: "v2", ...suite }, ipsec: suite } }));
+  await until("both gateways have it", 30_000, async () => {
+    const found = await Promise.all([lab.left.ikeSas(lab.routers.left), lab.right.ikeSas(lab.routers.right)]);
+    return found.every((sas) => sas.some((sa) => sa.algorithms.dhGroup === negotiated && sa.childSas.length > 0));
+  });
+  await areActive(lab, "site", "quiet");
+});
+
 test("IKEv1 carries several subnets as one child a pair", async () => {
   const ike = { ike_version: "v1", encryption_algorithm: "aes-128", auth_algorithm: "sha1", pfs: "group5" };
   const settings = { ike, ipsec: { encryption_algorithm: "aes-128", auth_algorithm: "sha1", pfs: "group5" } };
