@@ -1,3 +1,4 @@
+// Laws of reading Neutron's list: whatever comes, no exception, no shown key, nothing left unguarded.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { decodeServiceList } from "../../src/wire/neutron/decode.ts";

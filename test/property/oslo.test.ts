@@ -1,3 +1,4 @@
+// Laws of the bus: bytes of any origin are a value or a problem, and what we write we read.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { PayloadError } from "../../src/core/errors.ts";

@@ -1,3 +1,4 @@
+// Laws of VICI's codec: round trips, any split, any bytes, any damage.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { MalformedMessageError } from "../../src/vici-client/errors.ts";

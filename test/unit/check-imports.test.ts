@@ -1,3 +1,4 @@
+// The rules of scripts/check-imports.ts, tried on small trees that exist only here.
 import { expect, test } from "vitest";
 import { checkImports, formatProblem } from "../../scripts/check-imports.ts";
 

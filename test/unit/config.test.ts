@@ -1,3 +1,4 @@
+// Configuration files as operators write them, well and badly: values, defaults, and every problem with its line.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";

@@ -1,3 +1,4 @@
+// Which names are a test's, and so may be removed.
 import { expect, test } from "vitest";
 import { isTestName } from "../../scripts/leftovers.ts";
 

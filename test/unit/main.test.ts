@@ -1,3 +1,4 @@
+// The program as a process: exit codes and what goes to which output.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+// Command lines as a user gives them, asking real control sockets whose states are made up.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";

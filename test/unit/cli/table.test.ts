@@ -1,3 +1,4 @@
+// Tables as they stand on a terminal, letter by letter.
 import { expect, test } from "vitest";
 import { tableLines } from "../../../src/cli/table.ts";
 

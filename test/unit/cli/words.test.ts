@@ -1,3 +1,4 @@
+// Durations, sizes and counts at the edges of their units.
 import { expect, test } from "vitest";
 import { bytesWords, countWords, durationWords, printable } from "../../../src/cli/words.ts";
 

@@ -1,3 +1,4 @@
+// What many routers are told: made-up ports and networks that must not meet.
 import { expect, test } from "vitest";
 import { buildPayloads, routerTexts, transitDetails } from "../../../src/controller/payload.ts";
 import { readCatalogue } from "../../../src/wire/documents/build.ts";

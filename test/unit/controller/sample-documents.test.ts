@@ -1,3 +1,4 @@
+// The documents of etc/ are documents: read as the controller does, and taken as an agent does.
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { readDocuments, readSecrets } from "../../../src/controller/directory.ts";

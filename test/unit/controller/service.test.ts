@@ -1,3 +1,4 @@
+// The controller's service over real directories and a bus that keeps what it was told.
 import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";

@@ -1,3 +1,4 @@
+// Arithmetic on addresses, at the edges of both families.
 import { expect, test } from "vitest";
 import { canonicalCidr, cidrContains, lastAddress, linkLocalOf, withoutContained } from "../../../src/core/address.ts";
 

@@ -1,3 +1,4 @@
+// Pauses: their growth, their cap, and which of two moments counts.
 import { expect, test } from "vitest";
 import { backoffMs, earlier } from "../../../src/core/backoff.ts";
 

@@ -1,3 +1,4 @@
+// What is told of a connection and its service, for each thing that may be so.
 import { describe, expect, test } from "vitest";
 import { connectionStates, serviceStates, type StatusInput } from "../../../src/core/connection-status.ts";
 import type { DesiredConnection, Tunnel } from "../../../src/core/model.ts";

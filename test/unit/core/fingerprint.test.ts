@@ -1,3 +1,4 @@
+// Which change of a tunnel changes which fingerprint, and that none of them shows a secret.
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
 import {

@@ -1,3 +1,4 @@
+// The guard's transaction, rule by rule; what the kernel makes of it is tested in integration/kernel.
 import { expect, test } from "vitest";
 import {
   guardCovers,

@@ -1,3 +1,4 @@
+// Plans of the network as text (test/golden/plans), and what a configuration makes of plumbing.
 import { describe, expect, test } from "vitest";
 import { portId } from "../../../src/core/ids.ts";
 import { loopbackAddressOf, networkConfig } from "../../../src/core/network.ts";

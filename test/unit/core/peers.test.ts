@@ -1,3 +1,4 @@
+// Who shares an IKE config, who leads, and who cannot take part.
 import { describe, expect, test } from "vitest";
 import type { ConnectionId } from "../../../src/core/ids.ts";
 import type { Tunnel } from "../../../src/core/model.ts";

@@ -1,3 +1,4 @@
+// Plans of a charon as text (test/golden/plans): every kind of change, passed over until nothing is left to do.
 import { describe, expect, test } from "vitest";
 import { encodeMarker, peerOfSecretId } from "../../../src/core/fingerprint.ts";
 import type { Tunnel } from "../../../src/core/model.ts";

@@ -1,3 +1,4 @@
+// Addresses and CIDRs as people and Neutron write them, in every spelling.
 import { expect, test } from "vitest";
 import {
   doOverlap,

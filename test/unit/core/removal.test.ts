@@ -1,3 +1,4 @@
+// When an absence is believed: fetches in a row, some as stories, some at random.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { routerId, type ConnectionId, type RouterId } from "../../../src/core/ids.ts";

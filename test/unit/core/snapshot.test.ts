@@ -1,3 +1,4 @@
+// What is remembered over a restart comes back as it was, or not at all.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { routerId } from "../../../src/core/ids.ts";

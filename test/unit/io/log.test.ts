@@ -1,3 +1,4 @@
+// What a line of the log holds, and what must never be in one.
 import { expect, test } from "vitest";
 import { Secret } from "../../../src/core/secret.ts";
 import { UnavailableError } from "../../../src/core/errors.ts";

@@ -1,3 +1,4 @@
+// Which series each call moves, and that what is gone leaves none.
 import { expect, test } from "vitest";
 import { connectionId, routerId, serviceId } from "../../../src/core/ids.ts";
 import type { ConnectionState, RouterState } from "../../../src/core/status.ts";

@@ -1,3 +1,4 @@
+// What a service manager would hear, on a socket that stands for it.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";

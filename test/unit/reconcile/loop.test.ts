@@ -1,3 +1,4 @@
+// The fleet with fakes of the control plane, kernel and charon: when it fetches, wakes, removes and reports.
 import { describe, expect, test } from "vitest";
 import { routerId, type RouterId } from "../../../src/core/ids.ts";
 import type { DesiredRouter } from "../../../src/core/model.ts";

@@ -1,3 +1,4 @@
+// Passes over one router, with fakes of kernel and charon that refuse the impossible.
 import { describe, expect, test } from "vitest";
 import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";

@@ -1,3 +1,4 @@
+// When the control plane is told what, with a clock that is moved by hand.
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import type { DesiredRouter } from "../../../src/core/model.ts";

@@ -1,3 +1,4 @@
+// What a client does when charon goes and comes, against a server in this process.
 import { expect, onTestFinished, test, vi } from "vitest";
 import {
   createViciClient,

@@ -1,3 +1,4 @@
+// What each command sends and makes of the answer; sessions and sockets are left out.
 import { expect, test, vi } from "vitest";
 import * as commands from "../../../src/vici-client/commands.ts";
 import { MalformedMessageError } from "../../../src/vici-client/errors.ts";

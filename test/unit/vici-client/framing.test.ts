@@ -1,3 +1,4 @@
+// Where frames begin and end, byte by byte.
 import { expect, test } from "vitest";
 import { emptyFramer, encodeFrame, feed, MAX_FRAME_BYTES } from "../../../src/vici-client/framing.ts";
 import { hex, u32 } from "../../support/hex.ts";

@@ -1,3 +1,4 @@
+// Types and names of packets, byte by byte, and names that charon would never answer.
 import { expect, test } from "vitest";
 import { decodeCharonPacket, encodeClientPacket } from "../../../src/vici-client/packet.ts";
 import { hex } from "../../support/hex.ts";

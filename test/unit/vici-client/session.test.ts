@@ -1,3 +1,4 @@
+// One socket and its order of commands, events and ends, against a server in this process.
 import { expect, onTestFinished, test, vi } from "vitest";
 import {
   MalformedMessageError,

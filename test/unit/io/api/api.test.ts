@@ -1,3 +1,4 @@
+// The control socket and the health port over real sockets, asked well and badly.
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+// How long an answer looks for its caller's queue, with a clock that is moved by hand.
 import { expect, test } from "vitest";
 import { UnavailableError } from "../../../../src/core/errors.ts";
 import { createAnswerer } from "../../../../src/io/rabbit/answer.ts";

@@ -1,3 +1,4 @@
+// Which arguments queues and exchanges get; RabbitMQ refuses any that differ from the other side's.
 import { expect, test } from "vitest";
 import {
   defaultTopology,

@@ -1,3 +1,4 @@
+// Documents without a problem, and what is said of every problem: file, line, what to do.
 import { describe, expect, test } from "vitest";
 import { readCatalogue } from "../../../../src/wire/documents/build.ts";
 import type { Catalogue } from "../../../../src/wire/documents/catalogue.ts";

@@ -1,3 +1,4 @@
+// One connection of the wire, spoilt key by key: what it becomes, or why it cannot be used.
 import { describe, expect, test } from "vitest";
 import { routerId } from "../../../../src/core/ids.ts";
 import type { DesiredConnection, Tunnel } from "../../../../src/core/model.ts";

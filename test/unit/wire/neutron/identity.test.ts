@@ -1,3 +1,4 @@
+// The '@' rule of Neutron undone, identity by identity.
 import { describe, expect, test } from "vitest";
 import { decodeIdentity, type IdentityReading } from "../../../../src/wire/neutron/identity.ts";
 

@@ -1,3 +1,4 @@
+// What update_status carries, and what a server reads from it.
 import { expect, test } from "vitest";
 import { connectionId, serviceId } from "../../../../src/core/ids.ts";
 import { decodeStatusReport, encodeStatusReport } from "../../../../src/wire/neutron/status.ts";

@@ -1,3 +1,4 @@
+// The memory of a listener, at its sixteen ids.
 import { expect, test } from "vitest";
 import { noneSeen, remember, type SeenIds } from "../../../../src/wire/oslo/duplicates.ts";
 

@@ -1,3 +1,4 @@
+// Bodies that are messages, and bodies that are refused without being quoted.
 import { expect, test } from "vitest";
 import { PayloadError } from "../../../../src/core/errors.ts";
 import { decodeEnvelope } from "../../../../src/wire/oslo/envelope.ts";

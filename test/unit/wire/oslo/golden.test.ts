@@ -1,3 +1,4 @@
+// Recorded messages of a real Neutron (test/golden/neutron), read, and compared with what we write.
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";

@@ -1,3 +1,4 @@
+// How the parts of an answer make one.
 import { expect, test } from "vitest";
 import { DeadlineError, PayloadError } from "../../../../src/core/errors.ts";
 import { decodeFailure, encodeFailure, failureOf, remoteErrorOf } from "../../../../src/wire/oslo/failure.ts";

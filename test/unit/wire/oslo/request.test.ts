@@ -1,3 +1,4 @@
+// Requests as other implementations may send them, and the one that we send.
 import { expect, test } from "vitest";
 import { PayloadError } from "../../../../src/core/errors.ts";
 import { adminContext } from "../../../../src/wire/oslo/context.ts";

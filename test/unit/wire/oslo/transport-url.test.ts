@@ -1,3 +1,4 @@
+// oslo.messaging's grammar of broker URLs, with its corners.
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
 import { parseTransportUrl, type TransportUrl } from "../../../../src/wire/oslo/transport-url.ts";

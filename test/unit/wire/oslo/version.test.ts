@@ -1,3 +1,4 @@
+// Which version of an RPC can answer which.
 import { expect, test } from "vitest";
 import { isCompatibleVersion } from "../../../../src/wire/oslo/version.ts";
 

@@ -1,3 +1,4 @@
+// Every algorithm that can be configured has strongSwan's keyword, and every mix a proposal.
 import { describe, expect, test } from "vitest";
 import { AUTH_ALGORITHMS, DH_GROUPS, ENCRYPTION_ALGORITHMS } from "../../../../src/core/algorithms.ts";
 import {

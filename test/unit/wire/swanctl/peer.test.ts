@@ -1,3 +1,4 @@
+// Peers as swanctl sections, whole and key by key.
 import { describe, expect, test } from "vitest";
 import { encodeMarker, fingerprintsOf, secretFingerprint, type Marker } from "../../../../src/core/fingerprint.ts";
 import type { EspBackEnd } from "../../../../src/core/guard.ts";

@@ -1,3 +1,4 @@
+// Texts of swanctl.conf and strongswan.conf, and that their parser gives every value back.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { sectionText } from "../../../../src/wire/swanctl/section.ts";
