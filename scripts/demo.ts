@@ -6,7 +6,8 @@ import { execa } from "execa";
 import { Listr, PRESET_TIMER, type ListrTask } from "listr2";
 import picocolors from "picocolors";
 import { demoDocuments, sidesOf, type Settings } from "./lab-documents.ts";
-import { LabBuilder, startTimeOf, until, type Agent } from "./lab.ts";
+import { LabBuilder, until, type Agent } from "./lab.ts";
+import { isRunning, ownId, type ProcessId } from "./processes.ts";
 import { startCapture, type Capture } from "./world.ts";
 
 const ROUTERS = {
@@ -229,7 +230,7 @@ const whenStopped = (): Promise<never> =>
   });
 
 async function keep(readyFile: string): Promise<void> {
-  writeFileSync(KEEPER_FILE, JSON.stringify({ pid: process.pid, startTime: startTimeOf(process.pid) }));
+  writeFileSync(KEEPER_FILE, JSON.stringify(ownId()));
   process.stdout.write(`${lookHints()}\n`, () => {
     // Whoever reads our output through a pipe is to see its end.
     for (const descriptor of [1, 2]) {
@@ -257,9 +258,9 @@ async function down(): Promise<number> {
     process.stderr.write("nothing is kept running\n");
     return 1;
   }
-  const { pid, startTime } = JSON.parse(readFileSync(KEEPER_FILE, "utf8")) as { pid: number; startTime: string };
-  if (startTimeOf(pid) === startTime) process.kill(pid, "SIGTERM");
-  while (startTimeOf(pid) === startTime) await sleep(50);
+  const keeper = JSON.parse(readFileSync(KEEPER_FILE, "utf8")) as ProcessId;
+  if (isRunning(keeper)) process.kill(keeper.pid, "SIGTERM");
+  while (isRunning(keeper)) await sleep(50);
   rmSync(KEEPER_FILE, { force: true });
   process.stdout.write("removed\n");
   return 0;

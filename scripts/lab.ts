@@ -29,6 +29,7 @@ import { listSas } from "../src/vici-client/commands.ts";
 import type { IkeSa } from "../src/vici-client/sas.ts";
 import { openViciSession } from "../src/vici-client/session.ts";
 import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.ts";
+import { argumentsOf, isRunning, ownId, readProcesses } from "./processes.ts";
 import { createWorld, routerNamespaceOf, type World, type WorldSide } from "./world.ts";
 
 const PROGRAM = fileURLToPath(new URL("../dist/main.js", import.meta.url));
@@ -224,16 +225,6 @@ const freePort = (): Promise<number> =>
     });
   });
 
-/** Clock ticks since boot: with the pid it names one process for good. */
-export function startTimeOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch {
-    return undefined;
-  }
-}
-
 /** The parts of a lab, made one by one so that a caller can show each; `destroy` works at any moment. */
 export class LabBuilder {
   readonly directory: string;
@@ -248,8 +239,8 @@ export class LabBuilder {
 
   constructor(options: LabOptions) {
     this.#options = options;
-    const owner = `${String(process.pid)}-${startTimeOf(process.pid) ?? "0"}`;
-    this.directory = path.join(tmpdir(), `swanherd-lab-${owner}-${randomBytes(3).toString("hex")}`);
+    const { pid, startTime } = ownId();
+    this.directory = path.join(tmpdir(), `swanherd-lab-${pid}-${startTime}-${randomBytes(3).toString("hex")}`);
     this.documentsDirectory = path.join(this.directory, "documents");
     mkdirSync(this.documentsDirectory, { recursive: true, mode: 0o700 });
     const routers = options.sides.map((side) => side.routerId);
@@ -408,7 +399,7 @@ export function reapLabs(): readonly string[] {
   const reaped: string[] = [];
   for (const name of readdirSync(tmpdir())) {
     const [, pid, startTime] = DIRECTORY.exec(name) ?? [];
-    if (pid === undefined || startTimeOf(Number(pid)) === startTime) continue;
+    if (pid === undefined || startTime === undefined || isRunning({ pid: Number(pid), startTime })) continue;
     const directory = path.join(tmpdir(), name);
     killMentioning(directory);
     const made = readMade(path.join(directory, "made.json"));
@@ -441,11 +432,10 @@ function deleteNamespace(name: string): void {
 
 /** Agents and controllers of a lab have its directory in their arguments. */
 function killMentioning(directory: string): void {
-  for (const entry of readdirSync("/proc")) {
-    if (!/^\d+$/.test(entry)) continue;
+  for (const { pid } of readProcesses()) {
+    if (!argumentsOf(pid).some((argument) => argument.includes(`${directory}/`))) continue;
     try {
-      const args = readFileSync(`/proc/${entry}/cmdline`, "utf8");
-      if (args.includes(`${directory}/`)) process.kill(Number(entry), "SIGKILL");
+      process.kill(pid, "SIGKILL");
     } catch {
       // it ended meanwhile
     }

@@ -1,12 +1,13 @@
 // What a test run may leave on the machine: `list` prints it, `reap` removes what killed runs left.
 // It removes only what its name proves to be a test's, and nothing that somebody may still be using.
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { reapLabs } from "./lab.ts";
 import { reapStale } from "./private-rabbitmq.ts";
+import { argumentsOf, environmentOf, isRunning, readProcesses } from "./processes.ts";
 
 /** In the environment of everything that a run starts: `<pid>-<start time>` of the run. */
 const RUN_MARK = "SWANHERD_TEST_RUN";
@@ -21,8 +22,6 @@ export const isTestName = (name: string): boolean => /^t-[0-9a-f]{8}$|^t[0-9a-f]
 const TEST_DIRECTORY = /^(?:swanherd-|charon-lab-|fake-vici-)/;
 const TEST_OWNER_ALIAS = /\balias swanherd:t[0-9a-f]{6}\b/;
 
-type Process = { readonly pid: number; readonly startTime: string; readonly command: string };
-
 const readOr = <T>(fallback: T, read: () => T): T => {
   try {
     return read();
@@ -32,23 +31,6 @@ const readOr = <T>(fallback: T, read: () => T): T => {
   }
 };
 
-function readProcess(pid: number): Process | undefined {
-  const text = readOr("", () => readFileSync(`/proc/${pid}/stat`, "utf8"));
-  // The command stands in brackets and may hold blanks and brackets itself (proc(5)).
-  const end = text.lastIndexOf(")");
-  const fields = text.slice(end + 2).split(" ");
-  if (end < 0 || fields[0] === "Z") return undefined;
-  return { pid, startTime: fields[19] ?? "", command: text.slice(text.indexOf("(") + 1, end) };
-}
-
-const processes = (): readonly Process[] =>
-  readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map((name) => readProcess(Number(name)))
-    .filter((found) => found !== undefined);
-
-const isRunning = (pid: number, startTime: string): boolean => readProcess(pid)?.startTime === startTime;
-
 const namesIn = (directory: string): readonly string[] => readOr<string[]>([], () => readdirSync(directory));
 
 const run = (file: string, ...args: readonly string[]): string =>
@@ -56,7 +38,7 @@ const run = (file: string, ...args: readonly string[]): string =>
 
 /** One line for each thing that a clean run leaves as it was. */
 function listTraces(): readonly string[] {
-  const watched = processes().filter(({ command }) => WATCHED_COMMANDS.has(command));
+  const watched = readProcesses().filter(({ command }) => WATCHED_COMMANDS.has(command));
   return [
     ...namesIn(NAMESPACES).map((name) => `namespace ${name}`),
     ...watched.map(({ command, pid, startTime }) => `process ${command} ${pid} started ${startTime}`),
@@ -78,12 +60,14 @@ const isSettled = (file: string): boolean => readOr(false, () => Date.now() - st
 
 /** Ends what a dead run started: its mark is in the environment, which no other program would set. */
 function reapProcesses(): readonly string[] {
-  return processes().flatMap(({ pid, startTime, command }) => {
-    const environment = readOr("", () => readFileSync(`/proc/${pid}/environ`, "utf8")).split("\0");
-    const mark = environment.find((entry) => entry.startsWith(`${RUN_MARK}=`))?.slice(RUN_MARK.length + 1);
+  return readProcesses().flatMap(({ pid, startTime, command }) => {
+    const mark = environmentOf(pid)
+      .find((entry) => entry.startsWith(`${RUN_MARK}=`))
+      ?.slice(RUN_MARK.length + 1);
     const [, owner, ownerStart] = /^(\d+)-(\d+)$/.exec(mark ?? "") ?? [];
-    if (owner === undefined || ownerStart === undefined || isRunning(Number(owner), ownerStart)) return [];
-    if (!isRunning(pid, startTime)) return [];
+    if (owner === undefined || ownerStart === undefined || isRunning({ pid: Number(owner), startTime: ownerStart }))
+      return [];
+    if (!isRunning({ pid, startTime })) return [];
     readOr(false, () => process.kill(pid, "SIGKILL"));
     return [`process ${command} ${pid}`];
   });
@@ -98,7 +82,7 @@ function isTestNamespace(name: string): boolean {
 }
 
 function reapNamespaces(): readonly string[] {
-  const inUse = new Set(processes().map(({ pid }) => readOr("", () => readlinkSync(`/proc/${pid}/ns/net`))));
+  const inUse = new Set(readProcesses().map(({ pid }) => readOr("", () => readlinkSync(`/proc/${pid}/ns/net`))));
   return namesIn(NAMESPACES).flatMap((name) => {
     const file = path.join(NAMESPACES, name);
     const inode = readOr(0, () => statSync(file).ino);
@@ -118,10 +102,8 @@ const reapLinks = (): readonly string[] =>
     });
 
 function reapDirectories(): readonly string[] {
-  const mentioned = processes()
-    .map(({ pid }) =>
-      ["environ", "cmdline"].map((part) => readOr("", () => readFileSync(`/proc/${pid}/${part}`, "utf8"))).join("\0"),
-    )
+  const mentioned = readProcesses()
+    .flatMap(({ pid }) => [...environmentOf(pid), ...argumentsOf(pid)])
     .join("\0");
   return namesIn(tmpdir())
     .filter((name) => TEST_DIRECTORY.test(name))

@@ -7,6 +7,7 @@ import { createServer, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { argumentsOf, isRunning, ownId, readProcesses, type ProcessId } from "./processes.ts";
 
 // Debian's /usr/sbin/rabbitmq-server insists on the user rabbitmq and on /var/lib/rabbitmq; the script it wraps does not.
 const SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -32,45 +33,21 @@ export type PrivateRabbitmq = {
   stop(): Promise<void>;
 };
 
-type ProcessId = { readonly pid: number; readonly startTime: string };
-
-/** Fields of /proc/<pid>/stat after the command, which may itself hold blanks and brackets. */
-function readStat(pid: number): { state: string; parent: number; startTime: string } | undefined {
-  try {
-    const text = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { state: fields[0] ?? "", parent: Number(fields[1]), startTime: fields[19] ?? "" };
-  } catch {
-    return undefined; // gone
-  }
-}
-
-function isAlive({ pid, startTime }: ProcessId): boolean {
-  const stat = readStat(pid);
-  return stat !== undefined && stat.startTime === startTime && stat.state !== "Z";
-}
-
-const allPids = (): number[] =>
-  readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
-
 /** The process and everything below it: beam, erl_child_setup, inet_gethost. */
 function familyOf(root: number): ProcessId[] {
-  const stats = new Map(allPids().map((pid) => [pid, readStat(pid)]));
+  const all = readProcesses();
   const family: ProcessId[] = [];
-  const waiting = [root];
-  for (let pid = waiting.pop(); pid !== undefined; pid = waiting.pop()) {
-    const stat = stats.get(pid);
-    if (stat === undefined) continue;
-    family.push({ pid, startTime: stat.startTime });
-    for (const [child, childStat] of stats) if (childStat?.parent === pid) waiting.push(child);
+  const waiting = all.filter(({ pid }) => pid === root);
+  for (let member = waiting.pop(); member !== undefined; member = waiting.pop()) {
+    const { pid } = member;
+    family.push(member);
+    waiting.push(...all.filter(({ parent }) => parent === pid));
   }
   return family;
 }
 
 function kill({ pid, startTime }: ProcessId, signal: NodeJS.Signals): void {
-  if (!isAlive({ pid, startTime })) return;
+  if (!isRunning({ pid, startTime })) return;
   try {
     process.kill(pid, signal);
   } catch {
@@ -80,7 +57,7 @@ function kill({ pid, startTime }: ProcessId, signal: NodeJS.Signals): void {
 
 async function ended(family: readonly ProcessId[], timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
-  while (family.some(isAlive)) {
+  while (family.some(isRunning)) {
     if (performance.now() > deadline) return false;
     await delay(POLL_MS);
   }
@@ -93,7 +70,7 @@ async function endFamily(family: readonly ProcessId[]): Promise<void> {
   if (!(await ended(family, GRACE_MS))) {
     throw new Error(
       `RabbitMQ outlives SIGKILL: ${family
-        .filter(isAlive)
+        .filter(isRunning)
         .map((p) => p.pid)
         .join(", ")}`,
     );
@@ -193,7 +170,7 @@ const isRabbitmqInstalled = (): boolean => existsSync(SERVER);
 export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
   if (!isRabbitmqInstalled()) throw new Error(`${SERVER} is missing: install Debian's rabbitmq-server`);
   await reapStale();
-  const owner = readStat(process.pid)?.startTime ?? "0";
+  const owner = ownId().startTime;
   const directory = join(
     tmpdir(),
     `${DIRECTORY_PREFIX}${String(process.pid)}-${owner}-${randomBytes(4).toString("hex")}`,
@@ -279,23 +256,15 @@ export async function reapStale(): Promise<readonly string[]> {
   const reaped: string[] = [];
   for (const name of readdirSync(tmpdir())) {
     const [, pid, startTime] = /^swanherd-test-rabbit-(\d+)-(\d+)-[0-9a-f]{8}$/.exec(name) ?? [];
-    if (pid === undefined || startTime === undefined || isAlive({ pid: Number(pid), startTime })) continue;
+    if (pid === undefined || startTime === undefined || isRunning({ pid: Number(pid), startTime })) continue;
     const directory = join(tmpdir(), name);
     const home = join(directory, "home");
-    for (const candidate of allPids()) {
+    for (const { pid: candidate } of readProcesses()) {
       // erlexec passes `-home <HOME>` to beam, which is how a broker is known to be of this directory.
-      if (commandOf(candidate).includes(home)) await endFamily(familyOf(candidate));
+      if (argumentsOf(candidate).includes(home)) await endFamily(familyOf(candidate));
     }
     rmSync(directory, { recursive: true, force: true });
     reaped.push(directory);
   }
   return reaped;
-}
-
-function commandOf(pid: number): readonly string[] {
-  try {
-    return readFileSync(`/proc/${String(pid)}/cmdline`, "utf8").split("\0");
-  } catch {
-    return []; // gone
-  }
 }

@@ -1,11 +1,19 @@
 // What a killed owner leaves is found and taken away, and what a killed agent leaves goes with its lab.
 import { execa } from "execa";
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { demoDocuments } from "../../../scripts/lab-documents.ts";
-import { startTimeOf, until } from "../../../scripts/lab.ts";
+import { until } from "../../../scripts/lab.ts";
+import {
+  argumentsOf,
+  environmentOf,
+  isRunning,
+  readProcess,
+  readProcesses,
+  type ProcessId,
+} from "../../../scripts/processes.ts";
 import { connectionIs, labForThisFile } from "../../support/lab.ts";
 import type { OwnedLab } from "../../support/lab-owner.ts";
 
@@ -26,26 +34,18 @@ const portsOf = (bridge: string): readonly string[] =>
 
 /** Every process whose arguments or environment name one of the directories. */
 const processesNaming = (...directories: readonly string[]): readonly number[] =>
-  readdirSync("/proc")
-    .filter((entry) => /^\d+$/.test(entry))
-    .map(Number)
+  readProcesses()
+    .map(({ pid }) => pid)
     .filter((pid) => {
-      try {
-        const parts = ["cmdline", "environ"].map((part) => readFileSync(`/proc/${String(pid)}/${part}`, "utf8"));
-        return directories.some((directory) => parts.some((part) => part.includes(directory)));
-      } catch {
-        return false; // it ended meanwhile
-      }
+      const texts = [...argumentsOf(pid), ...environmentOf(pid)];
+      return directories.some((directory) => texts.some((text) => text.includes(directory)));
     });
 
-type ProcessId = { readonly pid: number; readonly startTime: string | undefined };
-
-const identify = (pid: number): ProcessId => ({ pid, startTime: startTimeOf(pid) });
-
-/** False also for one that has ended and whom nobody has waited for yet. */
-function isRunning({ pid, startTime }: ProcessId): boolean {
-  if (startTime === undefined || startTimeOf(pid) !== startTime) return false;
-  return !/^State:\s+Z/m.test(readFileSync(`/proc/${String(pid)}/status`, "utf8"));
+/** Throws for a process that is not there. */
+function identify(pid: number): ProcessId {
+  const found = readProcess(pid);
+  if (found === undefined) throw new Error(`process ${String(pid)} is not running`);
+  return found;
 }
 
 /** Everything that there is of a lab, by name. */
@@ -80,10 +80,10 @@ test("a lab whose owner was killed is taken away whole: namespaces, processes, l
 
     // tsx runs the program in a process of its own.
     const ownerPid = Number(/swanherd-lab-(\d+)-/.exec(made.directory)?.[1]);
-    const ownerStart = startTimeOf(ownerPid);
+    const ownerId = identify(ownerPid);
     process.kill(ownerPid, "SIGKILL");
     await owner;
-    await until("the owner is gone", 10_000, () => startTimeOf(ownerPid) !== ownerStart);
+    await until("the owner is gone", 10_000, () => !isRunning(ownerId));
     const left = tracesOf(made, links);
     expect(left).toContain(`qvpn-${String(made.routers[0])}`);
     expect(left).toContain(`charon.qvpn-${String(made.routers[0])}.vici`);
