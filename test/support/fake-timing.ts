@@ -1,4 +1,4 @@
-// A clock that moves only when told to, for what is written against io/rabbit's Timing.
+// A clock that moves only when told to: the core's Clock and io/rabbit's Timing.
 import type { Timing } from "../../src/io/rabbit/timing.ts";
 
 export type FakeTiming = Timing & {
