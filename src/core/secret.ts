@@ -14,10 +14,6 @@ export class Secret {
     return this.#text;
   }
 
-  get isEmpty(): boolean {
-    return this.#text === "";
-  }
-
   toString(): string {
     return SHOWN;
   }

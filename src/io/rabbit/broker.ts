@@ -6,7 +6,7 @@ import type { TransportUrl } from "../../wire/oslo/transport-url.ts";
 import { DEFAULT_VERSION } from "../../wire/oslo/request.ts";
 import { createAnswerer } from "./answer.ts";
 import { type CallOptions, type CastTarget, createClient } from "./client.ts";
-import { createConnection, type TlsOptions } from "./connection.ts";
+import { createConnection } from "./connection.ts";
 import type { Handlers, MessageResult } from "./handler.ts";
 import { createPublisher } from "./publisher.ts";
 import { createServer, type Server } from "./server.ts";
@@ -21,8 +21,6 @@ export type BrokerOptions = {
   readonly log: Logger;
   readonly exchange?: string;
   readonly topology?: AmqpTopologyOptions;
-  readonly tls?: TlsOptions;
-  readonly heartbeatSeconds?: number;
   /** Shown by the broker's own tools; oslo.messaging's form is `<program>:<pid>:<uuid>`. */
   readonly programName?: string;
   readonly timing?: Timing;
@@ -60,8 +58,6 @@ export function createBroker(options: BrokerOptions): Broker {
   const connection = createConnection({
     url,
     connectionName: `${options.programName ?? "swanherd"}:${process.pid}:${randomUUID()}`,
-    ...(options.heartbeatSeconds === undefined ? {} : { heartbeatSeconds: options.heartbeatSeconds }),
-    ...(options.tls === undefined ? {} : { tls: options.tls }),
     log,
     timing,
     async prepare(model, lost) {

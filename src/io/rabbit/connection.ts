@@ -17,19 +17,9 @@ const RETRY_BASE_MS = 500;
 // A third of oslo's rabbit_interval_max: a status nobody hears of is what the customer sees meanwhile.
 const RETRY_CAP_MS = 10_000;
 
-/** For amqps: what node:tls takes. Absent means amqp in clear. */
-export type TlsOptions = {
-  readonly ca?: string;
-  readonly cert?: string;
-  readonly key?: string;
-  readonly rejectUnauthorized?: boolean;
-};
-
 export type ConnectionOptions = {
   readonly url: TransportUrl;
   readonly connectionName: string;
-  readonly heartbeatSeconds?: number;
-  readonly tls?: TlsOptions;
   readonly log: Logger;
   readonly timing: Timing;
   /** Runs on every new connection before anybody hears that we are connected. `lost` aborts with the connection. */
@@ -46,20 +36,18 @@ export type Connection = {
 };
 
 function open(options: ConnectionOptions, { host, port, credentials }: BrokerHost): Promise<ChannelModel> {
-  const { url, tls } = options;
   return connect(
     {
-      protocol: tls === undefined ? "amqp" : "amqps",
+      protocol: "amqp",
       hostname: host,
       port,
       username: credentials?.username ?? "guest",
       password: credentials?.password.reveal() ?? "guest",
       // amqplib percent-decodes this even when it is not part of a URL.
-      vhost: encodeURIComponent(url.virtualHost),
-      heartbeat: options.heartbeatSeconds ?? HEARTBEAT_SECONDS,
+      vhost: encodeURIComponent(options.url.virtualHost),
+      heartbeat: HEARTBEAT_SECONDS,
     },
     {
-      ...tls,
       noDelay: true,
       keepAlive: true,
       timeout: CONNECT_TIMEOUT_MS,
