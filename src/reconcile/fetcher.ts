@@ -26,8 +26,12 @@ export type FetcherPorts = {
 export type FetcherHooks = {
   /** What is wanted now, as far as it is known. */
   readonly desired: () => ReadonlyMap<RouterId, DesiredRouter>;
-  /** `gone` are routers that are believed to be taken from us. */
-  readonly onList: (routers: ReadonlyMap<RouterId, DesiredRouter>, gone: readonly RouterId[]) => void;
+  /** `listed` are those of `routers` that the answer names; `gone` are routers that are believed to be taken from us. */
+  readonly onList: (
+    routers: ReadonlyMap<RouterId, DesiredRouter>,
+    listed: ReadonlySet<RouterId>,
+    gone: readonly RouterId[],
+  ) => void;
   readonly onFetch: (result: "ok" | "failed") => void;
 };
 
@@ -208,7 +212,8 @@ export class Fetcher {
     this.#hasFetched = true;
     this.#lastFetchAtMs = nowMs;
     const gone = [...new Set([...before.keys(), ...owned])].filter((id) => !routers.has(id) && !decision.kept.has(id));
-    this.#hooks.onList(routers, gone);
+    const unreadable = list.problems.flatMap(({ router }) => router ?? []);
+    this.#hooks.onList(routers, new Set([...listed.keys(), ...unreadable]), gone);
     if (decision.kept.size > 0) this.#tellKept(decision.kept.size, decision.isMass);
     this.#noteRepeats(fresh, named, before, routers);
     this.#scheduleAfter(decision.confirmAtMs, routers);

@@ -52,6 +52,8 @@ export class Loop {
   readonly #workers = new Map<RouterId, RouterWorker>();
   readonly #turns: WorkerHooks["turn"];
   readonly #timers = new Set<() => void>();
+  /** Routers that an answer of the control plane has named: the others may be another host's by now. */
+  readonly #confirmed = new Set<RouterId>();
   #isClosed = false;
   #desired: Desired = { kind: "unknown" };
 
@@ -78,7 +80,7 @@ export class Loop {
       { ...options, alias: aliasOf(options.reconcile) },
       {
         desired: () => this.#routers(),
-        onList: (routers, gone) => this.#take(routers, gone),
+        onList: (routers, listed, gone) => this.#take(routers, listed, gone),
         onFetch: hooks.onFetch,
       },
       log,
@@ -155,6 +157,7 @@ export class Loop {
       routers.delete(router);
       this.#setDesired(this.#desired.kind, routers);
     }
+    this.#confirmed.delete(router);
     this.#worker(router).wantGone();
     this.#fetcher.removed(router);
   }
@@ -189,17 +192,23 @@ export class Loop {
   }
 
   /** Wakes whoever has something new, and takes away what is believed to be gone. */
-  #take(routers: ReadonlyMap<RouterId, DesiredRouter>, gone: readonly RouterId[]): void {
+  #take(routers: ReadonlyMap<RouterId, DesiredRouter>, listed: ReadonlySet<RouterId>, gone: readonly RouterId[]): void {
     const before = this.#routers();
-    const wasRemembered = this.#desired.kind !== "fetched";
     this.#setDesired("fetched", routers);
     for (const router of routers.values()) {
       this.#reporter.compare(router);
-      const held = before.get(router.id);
-      const isNew = held === undefined || wasRemembered || routerText(held) !== routerText(router);
-      if (isNew) this.#worker(router.id).want(router, "fetched");
+      const { id } = router;
+      const held = before.get(id);
+      const isConfirmed = listed.has(id) && !this.#confirmed.has(id);
+      if (isConfirmed) this.#confirmed.add(id);
+      const isNew = held === undefined || isConfirmed || routerText(held) !== routerText(router);
+      // One that is only kept because its absence is not believed yet makes nothing: it may be up on another host.
+      if (isNew) this.#worker(id).want(router, this.#confirmed.has(id) ? "fetched" : "remembered");
     }
-    for (const id of gone) this.#worker(id).wantGone();
+    for (const id of gone) {
+      this.#confirmed.delete(id);
+      this.#worker(id).wantGone();
+    }
   }
 
   #setDesired(kind: "remembered" | "fetched", routers: ReadonlyMap<RouterId, DesiredRouter>): void {
@@ -231,7 +240,8 @@ export class Loop {
         onState: (state) => {
           this.#hooks.onState(state);
           const desired = this.#routers().get(id);
-          if (desired !== undefined) this.#reporter.update(state, desired);
+          // What is only remembered is not told: it would overwrite what another host tells of it.
+          if (desired !== undefined && this.#confirmed.has(id)) this.#reporter.update(state, desired);
         },
         onRemoved: (router) => this.#forget(router),
       },

@@ -127,6 +127,26 @@ describe("at start", () => {
     expect(world.forgotten).toEqual([ROUTER]);
   });
 
+  test("what is remembered and moved away meanwhile is neither made here nor told of", async () => {
+    const world = new AgentWorld([ONE]);
+    world.controlPlane.routers = [ELSEWHERE];
+    world.loop.start();
+    world.loop.connected();
+    await world.clock.advance(5_000);
+    expect([world.hasNamespace(), world.hasNamespace(OTHER), world.reported()]).toEqual([false, true, []]);
+  });
+
+  test("what is remembered and missing from the first answer only is made with the next", async () => {
+    const world = new AgentWorld([ONE]);
+    world.loop.start();
+    world.loop.connected();
+    await world.clock.advance(5_000);
+    expect(world.hasNamespace()).toBe(false);
+    world.controlPlane.routers = [ONE];
+    await world.clock.advance(10_000);
+    expect([world.hasNamespace(), world.status(), world.reported().at(-1)]).toEqual([true, "ACTIVE", "ACTIVE"]);
+  });
+
   test("a namespace of ours that nobody lists takes three fetches too", async () => {
     const world = new AgentWorld();
     await world.converge(ONE);
