@@ -107,7 +107,20 @@ export class Fetcher {
     this.#removedMeanwhile.add(router);
     this.#named.delete(router);
     this.#repeatAtMs.delete(router);
-    this.#schedule(this.#options.fetchIntervalMs);
+    // What other routers wait for does not wait for the full interval.
+    if (!this.#isAwaited()) this.#schedule(this.#options.fetchIntervalMs);
+  }
+
+  /** Whether a fetch is due because of routers that are still wanted. */
+  #isAwaited(): boolean {
+    const routers = [...this.#hooks.desired().values()];
+    const isRetried = this.#failures > 0 && (this.#isThoroughDue || this.#named.size > 0);
+    return (
+      isRetried ||
+      this.#repeatAtMs.size > 0 ||
+      !routers.every(isPlumbed) ||
+      routers.some(({ connections }) => connections.some(({ id }) => this.#absences.has(id)))
+    );
   }
 
   /** A request that comes while a fetch runs causes another. */

@@ -269,6 +269,17 @@ describe("removal", () => {
     expect(world.saved).not.toContain(ROUTER);
   });
 
+  test("of one router does not hold up what another one waits for", async () => {
+    const world = await AgentWorld.up(ONE, ELSEWHERE);
+    world.controlPlane.failures = 1;
+    world.controlPlane.routers = [ELSEWHERE, TWO];
+    world.loop.serviceUpdated(ROUTER);
+    await world.settle();
+    world.loop.removedFromAgent(OTHER);
+    await world.clock.advance(2_000);
+    expect(world.childSas()).toHaveLength(2);
+  });
+
   test.each(["list", "plumbing"] as const)(
     "an answer (%s) older than the cast does not bring it back",
     async (what) => {
