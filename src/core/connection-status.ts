@@ -61,13 +61,27 @@ function connectionState(connection: DesiredConnection, input: StatusInput): Con
     service: connection.service,
     status,
     ...(cause === undefined ? {} : { reason: isSame ? before : { ...cause, sinceMs: input.nowMs } }),
-    inSync: connection.kind !== "usable" || input.inSync.has(connection.id),
+    inSync: isInSync(connection, input),
     ...(tunnel === undefined
       ? {}
       : { localAddress: tunnel.localAddress, peerAddress: tunnel.peerAddress, ikeVersion: tunnel.ike.version }),
     ...(ikeSa === undefined ? {} : { ikeSpis: ikeSa.spis }),
     children,
   };
+}
+
+/** Nothing is in sync while a part of it cannot be had; what is not to be loaded is so when charon holds nothing of it. */
+function isInSync({ id, kind }: DesiredConnection, { charon, fault, inSync }: StatusInput): boolean {
+  if (fault !== undefined) return false;
+  if (kind === "usable") return charon.kind === "up" && inSync.has(id);
+  if (charon.kind !== "up") return charon.kind === "absent";
+  const names = [...charon.peers.values()].flatMap((children) => [...children]);
+  const sas = charon.ikeSas.flatMap((sa) => sa.children).filter((child) => child.state !== "ending");
+  return (
+    !charon.markers.has(id) &&
+    !charon.files.has(id) &&
+    ![...names, ...sas.map(({ name }) => name)].some((name) => belongsTo(name, id))
+  );
 }
 
 function verdict(connection: DesiredConnection, children: readonly ChildState[], input: StatusInput): Verdict {

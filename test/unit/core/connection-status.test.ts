@@ -275,3 +275,26 @@ describe("a service", () => {
     expect(serviceStates(router, up, undefined, NOW_MS)).toMatchObject([{ status: "DOWN" }]);
   });
 });
+
+describe("in sync", () => {
+  const inSync = new Set([aConnectionId(1)]);
+  const up = charonWith(aChildSa());
+
+  test("is a connection that is loaded as it is wanted", () => {
+    expect(stateOf(aTunnel(), { charon: up, inSync }).inSync).toBe(true);
+  });
+
+  test("is none while the plumbing or charon cannot be had", () => {
+    const cause = { code: "plumbing-failed", text: "there is no bridge br-ex" } as const;
+    const fault = { cause, sinceMs: NOW_MS, isFinal: false };
+    const failed: ObservedCharon = { kind: "failing", why: "it does not answer" };
+    expect(stateOf(aTunnel(), { charon: up, inSync, fault }).inSync).toBe(false);
+    expect(stateOf(aTunnel(), { charon: failed, inSync }).inSync).toBe(false);
+  });
+
+  test("is one that is admin down when charon holds nothing of it any more", () => {
+    expect(stateOf(aDisabledConnection(aTunnel(1)), { charon: up }).inSync).toBe(false);
+    expect(stateOf(aDisabledConnection(aTunnel(1)), { charon: EMPTY }).inSync).toBe(true);
+    expect(stateOf(aDisabledConnection(aTunnel(1)), { charon: { kind: "absent" } }).inSync).toBe(true);
+  });
+});
