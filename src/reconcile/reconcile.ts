@@ -43,6 +43,8 @@ export type RouterMemory = {
   applied: DesiredRouter | undefined;
   /** Where the network was looked at last: what is to be watched. */
   scope: NetworkScope | undefined;
+  /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */
+  hasNetworkFailed: boolean;
   notes: Notes | undefined;
   charon: ObservedCharon;
   grouping: Grouping | undefined;
@@ -58,6 +60,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   router,
   applied: undefined,
   scope: undefined,
+  hasNetworkFailed: false,
   notes: undefined,
   charon: { kind: "absent" },
   grouping: undefined,
@@ -111,7 +114,8 @@ export class Reconciler {
       const lingering = lingeringGuard(desired, memory.applied);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
       // Nobody starts a charon in a namespace that was never brought about, such as one that is only remembered.
-      if (scope === "everything" || lingering.length > 0 || memory.applied === undefined) {
+      const isDue = scope === "everything" || memory.hasNetworkFailed;
+      if (isDue || lingering.length > 0 || memory.applied === undefined) {
         // Before the attempt: a pass that fails half-way may have guarded, and brought up, what the next one no longer lists.
         memory.applied = guarded;
         if (!(await this.#network(guarded, from, memory, run, signal))) {
@@ -126,7 +130,7 @@ export class Reconciler {
       signal.throwIfAborted();
       this.#internal(desired.id, error, run);
     }
-    this.#setFault(memory, run, scope);
+    this.#setFault(memory, run);
     const { steps, wakeAtMs, failure } = run;
     return failure === undefined
       ? { kind: "converged", steps, wakeAtMs }
@@ -162,6 +166,7 @@ export class Reconciler {
     run: Run,
     signal: AbortSignal,
   ): Promise<boolean> {
+    memory.hasNetworkFailed = true;
     if (desired.plumbing.kind === "unknown") {
       this.#fail(run, new UnavailableError("NAMESPACE_MISSING", desired.plumbing.why), "plumbing-failed");
       return true;
@@ -179,6 +184,7 @@ export class Reconciler {
       const observed = await this.#ports.network.observe(config, signal);
       if (from === "remembered" && !observed.namespaceExists) return false;
       await this.#applyNetwork(planNetwork(config, observed), run, signal);
+      memory.hasNetworkFailed = false;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof AgentError)) throw error;
@@ -234,9 +240,10 @@ export class Reconciler {
       memory.charon = await ike.observe(desired.id, signal);
       if (failures.length > 0) break;
     }
-    if (memory.charon.kind === "failing")
+    // Also one that does not answer: its SAs in the kernel would go on carrying what is switched off.
+    if (!isWanted) await this.#removeCharon(desired.id, memory, signal);
+    else if (memory.charon.kind === "failing")
       this.#fail(run, new UnavailableError("CHARON_DOWN", memory.charon.why), "charon-down");
-    if (!isWanted && memory.charon.kind === "up") await this.#removeCharon(desired.id, memory, signal);
   }
 
   async #removeCharon(router: RouterId, memory: RouterMemory, signal: AbortSignal): Promise<void> {
@@ -313,13 +320,10 @@ export class Reconciler {
     run.faultCode ??= { code: "internal-error", text: `internal error: ${err.message}; the agent's log has the stack` };
   }
 
-  #setFault(memory: RouterMemory, run: Run, scope: PassScope): void {
+  #setFault(memory: RouterMemory, run: Run): void {
     const cause = run.faultCode;
     if (cause === undefined) {
-      // A look at charon alone does not prove that the plumbing is whole again.
-      const isPlumbing =
-        memory.fault?.cause.code === "plumbing-failed" || memory.fault?.cause.code === "namespace-missing";
-      if (scope === "everything" || !isPlumbing) memory.fault = undefined;
+      memory.fault = undefined;
       return;
     }
     const sinceMs = memory.fault?.cause.code === cause.code ? memory.fault.sinceMs : this.#ports.clock.nowMs();

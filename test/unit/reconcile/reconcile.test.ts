@@ -74,6 +74,29 @@ describe("a pass", () => {
   });
 });
 
+test("a network that failed is tried again by whatever pass comes next, and is a fault until then", async () => {
+  const world = new ReconcileWorld();
+  const desired = aRouterWith([aTunnel()]);
+  await world.converge(desired);
+  const steps = world.network.applied.length;
+  world.network.deleteLink(namespaceName(ROUTER), world.memory.scope?.veths[0]?.inner.name ?? "");
+  world.network.stepsUntilFailure = 0;
+  expect((await world.pass(desired)).kind).toBe("incomplete");
+  expect(fault(world)).toEqual(["plumbing-failed", false]);
+  world.network.stepsUntilFailure = 0;
+  expect((await world.pass(desired, "charon")).kind).toBe("incomplete");
+  expect((await world.pass(desired, "charon")).kind).toBe("converged");
+  expect([fault(world), world.network.applied.length > steps]).toEqual([[undefined, undefined], true]);
+});
+
+test("a charon that does not answer is ended when nothing is wanted of it", async () => {
+  const world = new ReconcileWorld();
+  await world.converge(aRouterWith([aTunnel()]));
+  world.ike.charon(ROUTER).hangs = true;
+  expect((await world.pass(aRouterWith([aDisabledConnection()]))).kind).toBe("converged");
+  expect(world.ike.isRunning(ROUTER)).toBe(false);
+});
+
 describe("charon's ends", () => {
   test("the first is made good at once, more of them with pauses, and many are a crash loop", async () => {
     const world = new ReconcileWorld();
