@@ -40,6 +40,8 @@ type Wanted =
 
 // Our own changes come back as kernel events too, in bursts.
 const KERNEL_EVENT_SETTLE_MS = 100;
+/** Changes that never end must not put off the look at them for ever. */
+const MAX_SETTLE_MS = 1_000;
 
 export class RouterWorker {
   readonly id: RouterId;
@@ -56,9 +58,12 @@ export class RouterWorker {
   #running: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
   #cancelSettle: (() => void) | undefined;
+  #unsettledSinceMs: number | undefined;
   #unwatchCharon: (() => void) | undefined;
   #unwatchNetwork: (() => void) | undefined;
   #watchedNames: string | undefined;
+  /** The charon whose events were lost last. */
+  #deafTo: string | undefined;
   #failures = 0;
   #state: RouterState | undefined;
 
@@ -132,12 +137,22 @@ export class RouterWorker {
   async #run(): Promise<void> {
     try {
       while (this.#due !== undefined && !this.#stop.signal.aborted) {
-        await this.#hooks.turn(() => this.#pass());
+        await this.#hooks.turn(() => this.#pass()).catch((error: unknown) => this.#broken(error));
       }
     } finally {
       // In the same turn as the check above: a wake that came between the two would find nobody.
       this.#running = undefined;
     }
+  }
+
+  /** A bug beside the pass itself: it costs this router a pause, and the others nothing. */
+  #broken(error: unknown): void {
+    const failure = error instanceof Error ? error : new Error(String(error));
+    this.#log.error(
+      { router: this.id, code: "INTERNAL", err: failure },
+      "internal error around a pass: please report it",
+    );
+    this.#schedule({ kind: "incomplete", steps: 0, wakeAtMs: undefined, failure });
   }
 
   async #pass(): Promise<void> {
@@ -240,8 +255,15 @@ export class RouterWorker {
     const names = JSON.stringify(scope?.veths.map(({ inner, outer }) => [inner.name, outer.name]));
     if (scope === undefined || names === this.#watchedNames) return;
     this.#unwatchNetwork?.();
-    this.#unwatchNetwork = this.#ports.network.watch(scope, () => this.#onKernel());
-    this.#watchedNames = names;
+    this.#unwatchNetwork = undefined;
+    this.#watchedNames = undefined;
+    try {
+      this.#unwatchNetwork = this.#ports.network.watch(scope, () => this.#onKernel());
+      this.#watchedNames = names;
+    } catch (err) {
+      // Its namespace went this moment, or there is no file descriptor left: the next pass tries again.
+      this.#log.warn({ router: this.id, err }, "network not watched, its changes are seen by the next pass only");
+    }
   }
 
   #unwatch(): void {
@@ -253,8 +275,15 @@ export class RouterWorker {
   }
 
   #onKernel(): void {
+    const { clock } = this.#ports;
+    const nowMs = clock.nowMs();
+    this.#unsettledSinceMs ??= nowMs;
+    const untilMs = Math.min(nowMs + KERNEL_EVENT_SETTLE_MS, this.#unsettledSinceMs + MAX_SETTLE_MS);
     this.#cancelSettle?.();
-    this.#cancelSettle = this.#ports.clock.after(KERNEL_EVENT_SETTLE_MS, () => this.wake("everything"));
+    this.#cancelSettle = clock.after(Math.max(0, untilMs - nowMs), () => {
+      this.#unsettledSinceMs = undefined;
+      this.wake("everything");
+    });
   }
 
   #onCharon(event: CharonEvent): void {
@@ -264,17 +293,20 @@ export class RouterWorker {
         this.wake("charon");
         return;
       case "connected":
+        // Nobody told what was changed meanwhile in a charon that ran on.
+        if (notes !== undefined && notes.instance === this.#deafTo) this.#loadAgain();
+        this.#deafTo = undefined;
         this.wake("charon");
         return;
       case "lost":
+        this.#deafTo = notes?.instance;
         if (this.#memory.charon.kind === "up") this.#log.warn({ router: this.id }, "charon is gone, looking after it");
         this.wake("everything");
         return;
       case "changedByOthers":
         if (notes === undefined) return;
         this.#log.warn({ router: this.id }, "charon was changed by somebody else, loading everything again");
-        notes.loadedPeers.clear();
-        notes.loadedSecrets.clear();
+        this.#loadAgain();
         this.wake("charon");
         return;
       case "failed": {
@@ -287,6 +319,11 @@ export class RouterWorker {
       default:
         return event satisfies never;
     }
+  }
+
+  #loadAgain(): void {
+    this.#memory.notes?.loadedPeers.clear();
+    this.#memory.notes?.loadedSecrets.clear();
   }
 
   /** charon names no connection before it has chosen one; with a single peer there is no doubt whose it is. */

@@ -37,6 +37,8 @@ export class FakeNetwork implements Network {
   readonly applied: NetworkStep[] = [];
   readonly #watchers = new Map<string, Set<() => void>>();
   espBackEnd: EspBackEnd = "userland";
+  /** Watches that fail before one succeeds. */
+  unwatchable = 0;
   /** Steps that still succeed before one fails; undefined: none fails. */
   stepsUntilFailure: number | undefined;
   /** What was seen open: a namespace of ours that forwards or is plugged without a guard. */
@@ -143,6 +145,10 @@ export class FakeNetwork implements Network {
   }
 
   watch(scope: NetworkScope, onChange: () => void): () => void {
+    if (this.unwatchable > 0) {
+      this.unwatchable -= 1;
+      throw new UnavailableError("NAMESPACE_MISSING", `watch: no namespace ${scope.namespace}`);
+    }
     const watchers = this.#watchers.get(scope.namespace) ?? new Set();
     this.#watchers.set(scope.namespace, watchers.add(onChange));
     return () => watchers.delete(onChange);

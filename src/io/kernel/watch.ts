@@ -52,14 +52,20 @@ export class Watches {
   add(scope: NetworkScope, onChange: () => void): () => void {
     const watcher = { scope, onChange };
     this.#watchers.add(watcher);
-    this.#watchDirectory();
-    for (const namespace of [AGENT_NAMESPACE, scope.namespace, scope.routerNamespace]) this.#open(namespace);
-    return () => {
+    const stop = (): void => {
       this.#watchers.delete(watcher);
       for (const namespace of [scope.namespace, scope.routerNamespace]) {
         if (this.#watchersOf(namespace).length === 0) this.forget(namespace);
       }
     };
+    this.#watchDirectory();
+    try {
+      for (const namespace of [AGENT_NAMESPACE, scope.namespace, scope.routerNamespace]) this.#open(namespace);
+    } catch (error) {
+      stop();
+      throw error;
+    }
+    return stop;
   }
 
   /** An open socket keeps a deleted namespace alive. */
@@ -101,12 +107,18 @@ export class Watches {
   #reopen(namespace: string, checksLeft: number): void {
     const watchers = this.#watchersOf(namespace);
     if (watchers.length === 0) return;
-    if (checksLeft > 0 && namespaceInode(namespace) === undefined && listNamespaces().includes(namespace)) {
+    let isToCome: boolean;
+    try {
+      isToCome = namespaceInode(namespace) === undefined && listNamespaces().includes(namespace);
+      if (namespaceInode(namespace) !== this.#watched.get(namespace)?.inode) this.#open(namespace);
+    } catch {
+      isToCome = true; // it went again this moment, or there is no file descriptor left
+    }
+    if (isToCome && checksLeft > 0) {
       setTimeout(() => {
         this.#reopen(namespace, checksLeft - 1);
       }, MOUNT_CHECK_MS).unref();
     }
-    if (namespaceInode(namespace) !== this.#watched.get(namespace)?.inode) this.#open(namespace);
     for (const { onChange } of watchers) onChange();
   }
 

@@ -341,6 +341,41 @@ describe("what wakes a router", () => {
     expect(world.passes).toBe(before + 1);
   });
 
+  test("a change of the kernel, without end, is looked at all the same", async () => {
+    const world = await AgentWorld.up(ONE);
+    const before = world.passes;
+    for (let time = 0; time < 50; time += 1) {
+      world.network.wake(namespaceName(ROUTER));
+      await world.clock.advance(50);
+    }
+    expect(world.passes).toBe(before + 2);
+  });
+
+  test("a change of the kernel that could not be watched at first", async () => {
+    const world = new AgentWorld();
+    world.network.unwatchable = 1;
+    world.controlPlane.routers = [ONE];
+    world.loop.start();
+    world.loop.connected();
+    await world.clock.advance(2 * PASS_INTERVAL_MS);
+    const before = world.passes;
+    world.network.wake(namespaceName(ROUTER));
+    await world.clock.advance(1_000);
+    expect([world.status(), world.passes]).toEqual(["ACTIVE", before + 1]);
+  });
+
+  test("a charon that could not be heard for a while has everything loaded again", async () => {
+    const world = await AgentWorld.up(ONE);
+    const loads = () => world.ike.applied.filter(({ kind }) => kind === "loadPeer").length;
+    const before = loads();
+    world.ike.tell(ROUTER, { kind: "lost" });
+    await world.settle();
+    expect(loads()).toBe(before);
+    world.ike.tell(ROUTER, { kind: "connected" });
+    await world.settle();
+    expect([loads(), world.childSas().length]).toEqual([before + 1, 1]);
+  });
+
   test("a change by somebody else loads everything again and touches no SA", async () => {
     const world = await AgentWorld.up(ONE);
     const sas = structuredClone(world.ike.charon(ROUTER).ikeSas);
