@@ -62,9 +62,15 @@ export function planNetwork(config: NetworkConfig, observed: ObservedNetwork): r
   ];
 }
 
-/** Everything of a router, the namespace last: while it is there the alias in it says whose it is. */
+/**
+ * Everything of a router, the namespace last: while it is there the alias in it says whose it is. Another agent of this
+ * machine may have got the router already: then its namespace, and the routes into it, are its own.
+ */
 export function planNetworkRemoval(scope: NetworkScope, observed: ObservedNetwork): readonly NetworkStep[] {
-  const routes = observed.routes.filter((route) => isOurRoute(scope, route) && route.namespace !== scope.namespace);
+  const isAnothers = observed.namespaceExists && !isOurNamespace(scope, observed);
+  const routes = observed.routes.filter(
+    (route) => !isAnothers && isOurRoute(scope, route) && route.namespace !== scope.namespace,
+  );
   const isOurs = (link: ObservedLink): boolean => link.isVeth && link.alias === scope.alias;
   const inner = observed.links.filter((link) => link.namespace === scope.namespace && isOurs(link));
   const outer = observed.links.filter(
@@ -77,8 +83,19 @@ export function planNetworkRemoval(scope: NetworkScope, observed: ObservedNetwor
   return [
     ...[...routes].sort(unicastFirst).map((route) => ({ kind: "removeRoute" as const, route })),
     ...[...inner, ...outer].map(({ namespace, name }) => ({ kind: "deleteLink" as const, namespace, link: name })),
-    ...(observed.namespaceExists ? [{ kind: "deleteNamespace" as const, namespace: scope.namespace }] : []),
+    ...(observed.namespaceExists && !isAnothers
+      ? [{ kind: "deleteNamespace" as const, namespace: scope.namespace }]
+      : []),
   ];
+}
+
+/** It has our alias in it; or nothing yet, as a killed run leaves it. */
+function isOurNamespace(scope: NetworkScope, observed: ObservedNetwork): boolean {
+  const links = observed.links.filter((link) => link.namespace === scope.namespace);
+  return (
+    links.every(({ name, alias }) => name === "lo" && alias === undefined) ||
+    links.some(({ alias }) => alias === scope.alias)
+  );
 }
 
 /** A guard that shrinks does so last, after the routes of what it no longer guards are gone. */

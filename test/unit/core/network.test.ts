@@ -96,6 +96,20 @@ describe("plans as text", () => {
   });
 });
 
+test("removal leaves the namespace, and the routes into it, to another agent that has the router now", async () => {
+  const config = aNetworkConfig({ pairs: [DUAL_STACK] });
+  const { network } = await worldOf({ ...config, alias: "swanherd:another" });
+  expect(planNetworkRemoval(config, await network.observe(config, never))).toEqual([]);
+});
+
+test("removal takes along what a killed run left half made", async () => {
+  const config = aNetworkConfig({ pairs: [DUAL_STACK] });
+  const network = new FakeNetwork();
+  network.addNamespace(config.namespace);
+  const steps = planNetworkRemoval(config, await network.observe(config, never));
+  expect(printNetworkPlan(steps)).toBe(`deleteNamespace ${config.namespace}`);
+});
+
 test("links that the stock agent left under our names are taken over", async () => {
   const config = aNetworkConfig({ pairs: [DUAL_STACK] });
   const { network } = await worldOf(config);
