@@ -128,7 +128,8 @@ export class Reconciler {
       if (run.failure === undefined) memory.applied = desired;
     } catch (error) {
       signal.throwIfAborted();
-      this.#internal(desired.id, error, run);
+      if (error instanceof AgentError) this.#fail(run, error, "charon-down");
+      else this.#internal(desired.id, error, run);
     }
     this.#setFault(memory, run);
     const { steps, wakeAtMs, failure } = run;

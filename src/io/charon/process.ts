@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import { execa } from "execa";
-import { UnavailableError } from "../../core/errors.ts";
+import { DeadlineError, UnavailableError } from "../../core/errors.ts";
 
 export type CharonProcess = {
   readonly pid: number;
@@ -90,20 +90,34 @@ export function startCharon(of: {
   return child.pid;
 }
 
-const KILL_AFTER_MS = 3_000;
 const POLL_MS = 10;
+/** A process that the kernel holds (state D) does not even end by force: its router's queue must not wait for ever. */
+const STOP_LIMITS = { killAfterMs: 3_000, giveUpAfterMs: 10_000 };
 
 /** Ends a charon in peace (it tells its peers), then by force. The pid is checked against its start time each time. */
-export async function stopCharon(charon: CharonProcess, signal: AbortSignal): Promise<void> {
+export async function stopCharon(charon: CharonProcess, signal: AbortSignal, limits = STOP_LIMITS): Promise<void> {
   const startedAt = performance.now();
   let isForced = false;
-  if (isAlive(charon)) process.kill(charon.pid, "SIGTERM");
+  sendSignal(charon, "SIGTERM");
   while (isAlive(charon)) {
     signal.throwIfAborted();
-    if (!isForced && performance.now() - startedAt > KILL_AFTER_MS) {
+    const elapsedMs = performance.now() - startedAt;
+    if (!isForced && elapsedMs > limits.killAfterMs) {
       isForced = true;
-      process.kill(charon.pid, "SIGKILL");
+      sendSignal(charon, "SIGKILL");
+    }
+    if (elapsedMs > limits.giveUpAfterMs) {
+      throw new DeadlineError(`charon (pid ${String(charon.pid)}) did not end in ${String(limits.giveUpAfterMs)} ms`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function sendSignal(charon: CharonProcess, name: "SIGTERM" | "SIGKILL"): void {
+  try {
+    if (isAlive(charon)) process.kill(charon.pid, name);
+  } catch (error) {
+    // It ended between the look and the signal.
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
   }
 }

@@ -1,5 +1,6 @@
 // Passes over one router, with fakes of kernel and charon that refuse the impossible.
 import { describe, expect, test } from "vitest";
+import { DeadlineError } from "../../../src/core/errors.ts";
 import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
@@ -62,6 +63,13 @@ describe("a pass", () => {
     expect(world.errors).toHaveLength(1);
     await world.converge(aRouterWith([aTunnel()]));
     expect(world.memory.fault).toBeUndefined();
+  });
+
+  test("over a charon that cannot be ended says so, and is no bug", async () => {
+    const world = new ReconcileWorld();
+    world.ike.nextError = new DeadlineError("charon (pid 1) did not end");
+    expect((await world.pass(aRouterWith([aTunnel()]))).kind).toBe("incomplete");
+    expect([fault(world), world.errors]).toEqual([["charon-down", false], []]);
   });
 
   test("over a charon that does not answer says so and starts none beside it", async () => {
