@@ -45,6 +45,8 @@ export class Reporter {
     const fetched = new Map<ServiceId | ConnectionId, string>(
       [...desired.services, ...desired.connections].map((item) => [item.id, item.reportedStatus]),
     );
+    const services = new Set(state.services.map(({ id }) => id));
+    for (const [id, { router }] of this.#current) if (router === state.id && !services.has(id)) this.#drop(id);
     for (const service of state.services) {
       const entry: Entry = {
         id: service.id,
@@ -71,12 +73,14 @@ export class Reporter {
   }
 
   forget(router: RouterId): void {
-    for (const [service, { router: of, entry }] of this.#current) {
-      if (of !== router) continue;
-      this.#current.delete(service);
-      this.#told.delete(service);
-      for (const { id } of entry.connections) this.#told.delete(id);
-    }
+    for (const [service, { router: of }] of this.#current) if (of === router) this.#drop(service);
+  }
+
+  #drop(service: ServiceId): void {
+    for (const { id } of this.#current.get(service)?.entry.connections ?? []) this.#told.delete(id);
+    this.#current.delete(service);
+    this.#told.delete(service);
+    this.#mergeUntilMs.delete(service);
   }
 
   /** After a reconnect nobody knows what was lost: everything is told again. */

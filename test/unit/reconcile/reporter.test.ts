@@ -176,6 +176,19 @@ test("what the control plane holds otherwise is told again", async () => {
   expect(world.told).toEqual(["PENDING_CREATE -> ACTIVE", "DOWN -> ACTIVE"]);
 });
 
+test("a service that is gone is told no more, and its router's others are", async () => {
+  const world = connected();
+  await world.says("ACTIVE");
+  world.reporter.update(
+    { id: ROUTER, namespace: "n", charon: "not-wanted", services: [], connections: [] },
+    aRouterWith([], { services: [] }),
+  );
+  world.reporter.disconnected();
+  world.reporter.connected();
+  await world.clock.advance(60_000);
+  expect(world.told).toHaveLength(1);
+});
+
 test("a router that is gone is told no more", async () => {
   const world = connected();
   await world.says("ACTIVE");
