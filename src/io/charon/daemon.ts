@@ -21,7 +21,7 @@ import {
   unloadShared,
 } from "../../vici-client/commands.ts";
 import { ViciClosedError, ViciCommandError, ViciTimeoutError } from "../../vici-client/errors.ts";
-import { decodeEvent, type ViciEvent } from "../../vici-client/events.ts";
+import { decodeLogLine, type LogLine } from "../../vici-client/events.ts";
 import type { Section as ViciSection } from "../../vici-client/message.ts";
 import type { CommandOptions, ViciRequester } from "../../vici-client/session.ts";
 import { failureFromLog, tellsOfForeignChange } from "../../wire/swanctl/log.ts";
@@ -310,15 +310,12 @@ export class Daemon {
   }
 
   #onEvent(name: string, message: ViciSection): void {
-    const event = decodeEvent(name, message);
-    if (event.kind !== "log") {
-      this.#tell({ kind: "sasChanged" });
-      return;
-    }
-    this.#onLog(event);
+    // What an SA's event says is read back from charon, so nothing in it needs to be understood here.
+    if (name === "log") this.#onLog(decodeLogLine(message));
+    else this.#tell({ kind: "sasChanged" });
   }
 
-  #onLog(event: Extract<ViciEvent, { readonly group: string }>): void {
+  #onLog(event: LogLine): void {
     this.#options.onLog(this.#router, { group: event.group, text: event.text });
     const failure = failureFromLog(event.text);
     if (failure !== undefined) {
