@@ -61,7 +61,10 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       {
         state: () => agentState(config, startedAtMs, agent),
         sync: (router) => answer(agent?.loop.sync(router)),
-        teardown: async (router) => answer(await agent?.loop.teardown(router)),
+        teardown: async (router) => {
+          const failure = await agent?.loop.teardown(router);
+          return failure instanceof Error ? { kind: "failed", why: failure.message } : answer(failure);
+        },
       },
       { onFailure },
     );

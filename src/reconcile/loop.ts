@@ -170,11 +170,11 @@ export class Loop {
     return router === undefined || workers.length > 0;
   }
 
-  /** Takes one router, or all, away until `sync`. False when there is no such router. */
-  async teardown(router: RouterId | undefined): Promise<boolean> {
+  /** Takes one router, or all, away until `sync`. False when there is no such router; a failure is tried again. */
+  async teardown(router: RouterId | undefined): Promise<boolean | Error> {
     const workers = this.#workersOf(router);
-    await Promise.all(workers.map((worker) => worker.pause()));
-    return router === undefined || workers.length > 0;
+    const failures = await Promise.all(workers.map((worker) => worker.pause()));
+    return failures.find((failure) => failure !== undefined) ?? (router === undefined || workers.length > 0);
   }
 
   #wakeAll(scope: PassScope): void {

@@ -65,6 +65,8 @@ export class RouterWorker {
   /** The charon whose events were lost last. */
   #deafTo: string | undefined;
   #failures = 0;
+  /** What the last pass ended with. */
+  #failure: Error | undefined;
   #state: RouterState | undefined;
 
   constructor(
@@ -103,11 +105,12 @@ export class RouterWorker {
     this.wake("everything");
   }
 
-  /** Takes the router away until `resume`; resolves when the attempt is over. */
-  async pause(): Promise<void> {
+  /** Takes the router away until `resume`; resolves when the attempt is over, with what it failed with. */
+  async pause(): Promise<Error | undefined> {
     this.#isPaused = true;
     this.wake("everything");
     await this.#running;
+    return this.#failure;
   }
 
   resume(): void {
@@ -229,6 +232,7 @@ export class RouterWorker {
 
   #schedule(outcome: Outcome): void {
     const { clock } = this.#ports;
+    this.#failure = outcome.kind === "incomplete" ? outcome.failure : undefined;
     let atMs = outcome.kind === "waiting" ? undefined : outcome.wakeAtMs;
     if (outcome.kind === "incomplete") {
       const { baseMs, capMs } = this.#options.retry;

@@ -8,7 +8,11 @@ import { AgentError } from "../../core/errors.ts";
 import { isUuid, routerId, type RouterId } from "../../core/ids.ts";
 
 /** What an order about a router, or about all of them, came to. */
-export type OrderAnswer = { readonly kind: "done" } | { readonly kind: "unknownRouter" };
+export type OrderAnswer =
+  | { readonly kind: "done" }
+  | { readonly kind: "unknownRouter" }
+  /** Not done yet, and tried again. */
+  | { readonly kind: "failed"; readonly why: string };
 
 /** About one router, or about all of them. */
 export type Order = (router: RouterId | undefined, signal: AbortSignal) => Promise<OrderAnswer> | OrderAnswer;
@@ -120,8 +124,9 @@ function controlListener(api: ControlApi): Routes {
       const raw = url.searchParams.get("router") ?? undefined;
       if (raw !== undefined && !isUuid(raw)) return failure(400, "router must be a lower-case UUID");
       const router = raw === undefined ? undefined : routerId(raw);
-      const { kind } = await run(router, AbortSignal.timeout(ORDER_DEADLINE_MS));
-      return kind === "done" ? json(200, { done: true }) : failure(404, `router ${raw ?? ""} is not known here`);
+      const answer = await run(router, AbortSignal.timeout(ORDER_DEADLINE_MS));
+      if (answer.kind === "failed") return failure(503, `not done yet, and tried again: ${answer.why}`);
+      return answer.kind === "done" ? json(200, { done: true }) : failure(404, `router ${raw ?? ""} is not known here`);
     },
   });
   return new Map<string, Route>([

@@ -317,6 +317,15 @@ describe("removal", () => {
   });
 });
 
+test("a teardown that fails says so, and is tried again", async () => {
+  const world = await AgentWorld.up(ONE);
+  world.network.stepsUntilFailure = 0;
+  expect(await world.loop.teardown(ROUTER)).toBeInstanceOf(Error);
+  expect(world.hasNamespace()).toBe(true);
+  await world.clock.advance(2_000);
+  expect(world.hasNamespace()).toBe(false);
+});
+
 describe("what wakes a router", () => {
   test("an SA that goes is told, and made again", async () => {
     const world = await AgentWorld.up(ONE);

@@ -113,6 +113,12 @@ describe("the control socket", () => {
     await expect(client.teardown()).rejects.toThrow("nothing of this kind to order here");
   });
 
+  test("says of an order that failed that it is not done, and why", async () => {
+    await start({ teardown: () => ({ kind: "failed", why: "delete namespace: EBUSY" }) });
+    const why = "not done yet, and tried again: delete namespace: EBUSY";
+    await expect(apiClient(socketPath).teardown(ROUTER)).rejects.toThrow(new RefusedError(503, why));
+  });
+
   test("replaces the socket that a dead process left", async () => {
     const first = await start();
     await first.close();
