@@ -4,7 +4,7 @@ import { earlier } from "./backoff.ts";
 import type { CharonPlanOptions, CharonStep } from "./charon-step.ts";
 import { encodeMarker, peerOfSecretId, tunnelFingerprint } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
-import type { DesiredConnection } from "./model.ts";
+import type { DesiredConnection, Tunnel } from "./model.ts";
 import { isPeerName, isTrialName } from "./names.ts";
 import { belongsTo, type ChildSa, type Notes, type RunningCharon } from "./observed.ts";
 import { groupPeers, peerNameOf, type Grouping, type Peer } from "./peers.ts";
@@ -30,10 +30,11 @@ export function planCharon(
   nowMs: number,
   options: CharonPlanOptions,
 ): CharonPlan {
-  const tunnels = connections
-    .flatMap((c) => (c.kind === "usable" ? [c.tunnel] : []))
-    // What charon refused is not offered again until it changes or charon is started anew.
-    .filter((t) => notes.refusals.get(t.id)?.tunnel !== tunnelFingerprint(options.key, t));
+  const usable = connections.flatMap((c) => (c.kind === "usable" ? [c.tunnel] : []));
+  // What charon refused is not offered again until it changes or charon is started anew.
+  const isRefused = (t: Tunnel): boolean => notes.refusals.get(t.id)?.tunnel === tunnelFingerprint(options.key, t);
+  const tunnels = usable.filter((tunnel) => !isRefused(tunnel));
+  const refused = usable.filter(isRefused).map((tunnel) => tunnel.id);
   // What a connection was at another peer gives it no rank at this one.
   const committed = tunnels.flatMap((tunnel) => {
     const loaded = [...(observed.peers.get(peerNameOf(tunnel)) ?? [])];
@@ -52,7 +53,7 @@ export function planCharon(
   const differing = planDiffering(grouping, observed, notes, nowMs, options);
   const leftovers: StepGroup = {
     peer: undefined,
-    steps: [...differing.steps, ...planRemovals(grouping, observed)],
+    steps: [...differing.steps, ...planRemovals(grouping, observed, refused)],
   };
   const groups = [...plans.map(({ peer, plan }) => ({ peer, steps: plan.steps })), leftovers];
   return {
@@ -91,29 +92,34 @@ function planDiffering(
 
 /**
  * What charon or the directory holds of ours and nobody wants any more; foreign names are left alone. Configs and secrets
- * go before the SAs, so that a peer cannot come back between the two.
+ * go before the SAs, so that a peer cannot come back between the two. An update that charon refused takes nothing away: what
+ * stood before it stands until it is mended.
  */
-function planRemovals(grouping: Grouping, observed: RunningCharon): CharonStep[] {
+function planRemovals(grouping: Grouping, observed: RunningCharon, refused: readonly ConnectionId[]): CharonStep[] {
   const steps: CharonStep[] = [];
   const peers = new Map<string, Peer>(grouping.peers.map((p) => [p.name, p]));
-  const members = new Set(grouping.peers.flatMap((p) => p.members.map((m) => m.tunnel.id)));
+  const members = new Set([...refused, ...grouping.peers.flatMap((p) => p.members.map((m) => m.tunnel.id))]);
+  const isOfRefused = (childName: string): boolean => refused.some((id) => belongsTo(childName, id));
+  const held = new Set([...observed.peers].filter(([, names]) => [...names].some(isOfRefused)).map(([name]) => name));
+  const isWanted = (name: string): boolean => peers.has(name) || held.has(name);
 
   for (const name of observed.peers.keys()) {
     // A trial that was cut short would answer for the peer, with traps of its own.
-    if (isTrialName(name) || (isPeerName(name) && !peers.has(name))) steps.push({ kind: "unloadPeer", name });
+    if (isTrialName(name) || (isPeerName(name) && !isWanted(name))) steps.push({ kind: "unloadPeer", name });
   }
   for (const id of observed.secretIds) {
     const owner = peerOfSecretId(id);
-    if (owner !== undefined && !peers.has(owner)) steps.push({ kind: "unloadSecret", id });
+    if (owner !== undefined && !isWanted(owner)) steps.push({ kind: "unloadSecret", id });
   }
   for (const sa of observed.ikeSas) {
-    if (!isPeerName(sa.peer) || sa.state === "ending") continue;
+    if (!isPeerName(sa.peer) || sa.state === "ending" || held.has(sa.peer)) continue;
     const peer = peers.get(sa.peer);
     if (peer === undefined) {
       steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, why: "removed" });
       continue;
     }
     const isKnown = (child: ChildSa): boolean =>
+      isOfRefused(child.name) ||
       peer.members.some((m) => belongsTo(child.name, m.tunnel.id)) ||
       [...grouping.conflicts.keys()].some((id) => belongsTo(child.name, id));
     for (const child of sa.children) {

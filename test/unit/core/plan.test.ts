@@ -248,6 +248,26 @@ test("a config that a trial load left behind is removed", async () => {
   expect([...scene.charon.conns.keys()]).toEqual([peerNameOf(aTunnel())]);
 });
 
+test("an update that charon refuses leaves the tunnel that stands, its config, secret and marker", async () => {
+  const scene = await up(aTunnel(1));
+  const held = () => [
+    [...scene.charon.conns.keys()],
+    scene.charon.ikeSas.map((sa) => sa.uniqueId),
+    [...scene.charon.secrets.keys()],
+  ];
+  const before = held();
+  scene.ike.unloadable.add(aConnectionId(1));
+  scene.want(aTunnel(1, { ipsec: anIpsecPolicy({ encryption: "aes-192-ctr" }) }));
+  await scene.pass("algorithms that this charon does not have");
+  await scene.clock.advance(60_000);
+  await scene.pass("a minute later");
+  expect(scene.notes.refusals.size).toBe(1);
+  expect(held()).toEqual(before);
+  scene.want();
+  await scene.pass("the connection is taken away");
+  expect(held()).toEqual([[], [], []]);
+});
+
 test("what charon refused is not offered again until it changes, and its neighbours are loaded", async () => {
   const scene = new CharonScene();
   scene.ike.unloadable.add(aConnectionId(1));
