@@ -64,12 +64,21 @@ export function planNetwork(config: NetworkConfig, observed: ObservedNetwork): r
 
 /**
  * Everything of a router, the namespace last: while it is there the alias in it says whose it is. Another agent of this
- * machine may have got the router already: then its namespace, and the routes into it, are its own.
+ * machine may have got the router already: then its namespace, and the routes into it, are its own. `isStillListed`: the
+ * peers' subnets stay unreachable for the router, whose default route would take them out in clear.
  */
-export function planNetworkRemoval(scope: NetworkScope, observed: ObservedNetwork): readonly NetworkStep[] {
+export function planNetworkRemoval(
+  scope: NetworkScope,
+  observed: ObservedNetwork,
+  isStillListed = false,
+): readonly NetworkStep[] {
   const isAnothers = observed.namespaceExists && !isOurNamespace(scope, observed);
   const routes = observed.routes.filter(
-    (route) => !isAnothers && isOurRoute(scope, route) && route.namespace !== scope.namespace,
+    (route) =>
+      !isAnothers &&
+      isOurRoute(scope, route) &&
+      route.namespace !== scope.namespace &&
+      !(isStillListed && route.kind === "unreachable"),
   );
   const isOurs = (link: ObservedLink): boolean => link.isVeth && link.alias === scope.alias;
   const inner = observed.links.filter((link) => link.namespace === scope.namespace && isOurs(link));

@@ -138,8 +138,11 @@ export class Reconciler {
       : { kind: "incomplete", steps, wakeAtMs, failure };
   }
 
-  /** Takes a router away: charon first, which tells its peers, the guard with the namespace last. */
-  async remove(router: RouterId, memory: RouterMemory, signal: AbortSignal): Promise<Outcome> {
+  /**
+   * Takes a router away: charon first, which tells its peers, the guard with the namespace last. One that is still listed
+   * goes on being guarded by what is left in the router's own namespace.
+   */
+  async remove(router: RouterId, memory: RouterMemory, signal: AbortSignal, isStillListed = false): Promise<Outcome> {
     const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined };
     try {
       await this.#ports.ike.remove(router, signal);
@@ -147,7 +150,7 @@ export class Reconciler {
       if (typeof attachment === "string") throw new UnavailableError("BRIDGE_MISSING", attachment);
       const target = networkScope(router, attachment, this.#options.host);
       const observed = await this.#ports.network.observe(target, signal);
-      await this.#applyNetwork(planNetworkRemoval(target, observed), run, signal);
+      await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), run, signal);
       Object.assign(memory, emptyMemory(router));
     } catch (error) {
       signal.throwIfAborted();

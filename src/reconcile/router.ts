@@ -171,7 +171,7 @@ export class RouterWorker {
     try {
       outcome =
         this.#wanted.kind === "gone" || this.#isPaused
-          ? await this.#reconciler.remove(this.id, this.#memory, this.#stop.signal)
+          ? await this.#reconciler.remove(this.id, this.#memory, this.#stop.signal, this.#wanted.kind === "present")
           : await this.#reconciler.pass(this.#wanted.router, this.#wanted.from, scope, this.#memory, this.#stop.signal);
     } catch (error) {
       if (!this.#isStopping()) throw error;

@@ -102,6 +102,20 @@ test("removal leaves the namespace, and the routes into it, to another agent tha
   expect(planNetworkRemoval(config, await network.observe(config, never))).toEqual([]);
 });
 
+test("of a router that is still listed the peers' subnets stay unreachable", async () => {
+  const config = aNetworkConfig({ pairs: [DUAL_STACK] });
+  const { network } = await worldOf(config);
+  for (const step of planNetworkRemoval(config, await network.observe(config, never), true))
+    await network.apply(step, never);
+  const left = await network.observe(config, never);
+  expect(left.namespaceExists).toBe(false);
+  expect(left.routes.length).toBeGreaterThan(0);
+  expect(left.routes.every((route) => route.kind === "unreachable")).toBe(true);
+  expect(planNetworkRemoval(config, left, true)).toEqual([]);
+  for (const step of planNetworkRemoval(config, left)) await network.apply(step, never);
+  expect((await network.observe(config, never)).routes).toEqual([]);
+});
+
 test("removal takes along what a killed run left half made", async () => {
   const config = aNetworkConfig({ pairs: [DUAL_STACK] });
   const network = new FakeNetwork();
