@@ -129,9 +129,13 @@ test("what somebody else changes in charon by hand is loaded again, at once wher
   try {
     const secrets = [...(await getShared(vici))].sort();
     for (const id of secrets) await unloadShared(vici, id);
+    let now: readonly string[] = [];
     await until("all secrets are there again", 10_000, async () => {
-      const now = [...(await getShared(vici))].sort();
+      now = [...(await getShared(vici))].sort();
       return JSON.stringify(now) === JSON.stringify(secrets);
+    }).catch((error: unknown) => {
+      const said = lab.left.log().split("\n").slice(-60).join("\n");
+      throw new Error(`there were ${secrets.join(" ")}, there are ${now.join(" ")}\n${said}`, { cause: error });
     });
     const [conn] = await getConns(vici);
     await unloadConn(vici, String(conn));
