@@ -125,7 +125,8 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
       return {
         inside: (to, typeOnly) =>
           ["core", "vici-client", "wire"].includes(to.ring) ||
-          (to.ring === "io" && (to.part === part || to.part === "metrics" || (to.part === "log" && typeOnly))),
+          (to.ring === "io" &&
+            ([part, "metrics", "private-file"].includes(to.part) || (to.part === "log" && typeOnly))),
         packages: IO_PACKAGES[part] ?? [],
         typePackages: ["pino"],
         effects: [...EFFECTS],

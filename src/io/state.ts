@@ -1,19 +1,13 @@
 // What the agent keeps on disk over a restart: this node's key, and the last snapshot. Mode 0600, written atomically.
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { NodeKey } from "../core/fingerprint.ts";
+import { writePrivateFile } from "./private-file.ts";
 
 const KEY_BYTES = 32;
 const MAC_CHARACTERS = 64;
-
-function writePrivately(path: string, content: string | Uint8Array): void {
-  const beside = `${path}.new`;
-  rmSync(beside, { force: true }); // its mode would stay
-  writeFileSync(beside, content, { mode: 0o600, flush: true });
-  renameSync(beside, path);
-}
 
 function readIfThere(path: string): Buffer | undefined {
   try {
@@ -29,13 +23,12 @@ function readIfThere(path: string): Buffer | undefined {
  * what we loaded, and every connection is re-authenticated once.
  */
 export function loadNodeKey(stateDirectory: string, log: Logger): NodeKey {
-  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
   const path = join(stateDirectory, "node.key");
   const found = readIfThere(path);
   if (found?.length === KEY_BYTES) return found;
   if (found !== undefined) log.warn({ path, bytes: found.length }, "node key is damaged, making a new one");
   const key = randomBytes(KEY_BYTES);
-  writePrivately(path, key);
+  writePrivateFile(path, key, { isKept: true });
   return key;
 }
 
@@ -61,8 +54,7 @@ export function createSnapshotStore(stateDirectory: string, key: NodeKey, log: L
 
     save(text: string): void {
       if (text === stored) return;
-      mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
-      writePrivately(path, `${macOf(text)}\n${text}`);
+      writePrivateFile(path, `${macOf(text)}\n${text}`, { isKept: true });
       stored = text;
     },
   };

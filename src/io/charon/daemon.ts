@@ -32,7 +32,7 @@ import {
   ConnectionFiles,
   removeAll,
   removeConnectionFile,
-  writeAtomically,
+  writeCharonFile,
   writeConnectionFile,
   type CharonPaths,
 } from "./files.ts";
@@ -119,7 +119,7 @@ export class Daemon {
     if (this.#running() !== undefined) return;
     await this.close(); // its next attempt to connect may be seconds away
     const { executable, espBackEnd, retransmission, namespace } = this.#options;
-    writeAtomically(
+    writeCharonFile(
       this.#paths.strongswanConf,
       strongswanConf({ viciSocket: this.#paths.socket, espBackEnd, retransmission }),
     );

@@ -1,9 +1,10 @@
 // charon's files of one router: strongswan.conf and one swanctl file per connection. Everything here can be made again,
 // so the directory may be deleted at any time. Mode 0600, since the files hold pre-shared keys.
-import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { textFingerprint, type Fingerprint, type NodeKey } from "../../core/fingerprint.ts";
 import { connectionId, isUuid, type ConnectionId } from "../../core/ids.ts";
+import { writePrivateFile } from "../private-file.ts";
 
 export type CharonPaths = {
   readonly directory: string;
@@ -23,20 +24,14 @@ export const charonPaths = (runDirectory: string, socketDirectory: string, names
   };
 };
 
-/** Readers see the old file or the new one, never a part: written beside it, then renamed. */
-export function writeAtomically(path: string, text: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const beside = `${path}.new`;
-  writeFileSync(beside, text, { mode: 0o600 });
-  chmodSync(beside, 0o600); // one that a crash left has the mode it was made with
-  renameSync(beside, path);
-}
+/** Made again when it is lost: it need not outlast a power cut. */
+export const writeCharonFile = (path: string, text: string): void => writePrivateFile(path, text, { isKept: false });
 
 const fileOf = (paths: CharonPaths, connection: ConnectionId): string =>
   join(paths.connectionDirectory, `${connection}.conf`);
 
 export const writeConnectionFile = (paths: CharonPaths, connection: ConnectionId, text: string): void =>
-  writeAtomically(fileOf(paths, connection), text);
+  writeCharonFile(fileOf(paths, connection), text);
 
 export const removeConnectionFile = (paths: CharonPaths, connection: ConnectionId): void =>
   rmSync(fileOf(paths, connection), { force: true });
