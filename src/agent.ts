@@ -78,7 +78,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     }
     loop.start();
     broker.start();
-    closers.push(keepWatchdog(notifier, config.serviceManager.watchdogMs));
+    closers.push(keepWatchdog(notifier, config.serviceManager.watchdogMs, () => !loop.isStalled));
     notifier.ready();
     if (!signal.aborted) await once(signal, "abort");
     log.info("agent stops, tunnels stay up");
@@ -261,7 +261,7 @@ function healthServer(
     {
       metricsContentType: metrics.contentType,
       metrics: () => metrics.text(),
-      health: () => ({ missing: [] }),
+      health: () => ({ missing: loop.isStalled ? ["loop: no router has had its turn for minutes"] : [] }),
       ready: () => ({
         missing: [
           ...(broker.isConnected ? [] : ["broker: not connected"]),

@@ -88,11 +88,18 @@ function openSender(socketName: string): (text: string) => void {
 }
 
 /**
- * Tells the service manager that the event loop turns, twice in each interval as sd_watchdog_enabled(3) advises.
- * Returns how to stop it; without an interval there is nothing to tell.
+ * Tells the service manager that we live, twice in each interval as sd_watchdog_enabled(3) advises, and that is: the
+ * event loop turns, and `isAlive` says that the work goes on. Returns how to stop it; without an interval there is
+ * nothing to tell.
  */
-export function keepWatchdog(notifier: ServiceManagerNotifier, intervalMs: number | undefined): () => void {
+export function keepWatchdog(
+  notifier: ServiceManagerNotifier,
+  intervalMs: number | undefined,
+  isAlive: () => boolean = () => true,
+): () => void {
   if (intervalMs === undefined) return () => undefined;
-  const timer = setInterval(() => notifier.watchdog(), intervalMs / 2);
+  const timer = setInterval(() => {
+    if (isAlive()) notifier.watchdog();
+  }, intervalMs / 2);
   return () => clearInterval(timer);
 }

@@ -8,7 +8,7 @@ import type { DesiredRouter } from "../core/model.ts";
 import type { Clock, ControlPlane, FetchedList, Network } from "../core/ports.ts";
 import { decideRemovals, type Absences, type RemovalOptions } from "../core/removal.ts";
 import { routerText } from "../core/snapshot.ts";
-import { createTurns } from "./turns.ts";
+import { Turns } from "./turns.ts";
 
 export type FetcherOptions = {
   readonly alias: string;
@@ -45,7 +45,7 @@ export class Fetcher {
   readonly #hooks: FetcherHooks;
   readonly #log: Logger;
   readonly #stop = new AbortController();
-  readonly #plumbingTurns = createTurns(PLUMBING_FETCHES_AT_ONCE);
+  readonly #plumbingTurns: Turns;
   #absences: Absences = new Map();
   /** Routers that casts have named since the last fetch began. */
   #named = new Set<RouterId>();
@@ -68,6 +68,7 @@ export class Fetcher {
     this.#options = options;
     this.#hooks = hooks;
     this.#log = log;
+    this.#plumbingTurns = new Turns(PLUMBING_FETCHES_AT_ONCE, ports.clock);
   }
 
   get lastFetchAtMs(): number | undefined {
@@ -251,7 +252,7 @@ export class Fetcher {
         if (!isHeld) found.set(id, { kind: "unknown", why });
       }
     };
-    await Promise.all(ids.map((id) => this.#plumbingTurns(() => ask(id))));
+    await Promise.all(ids.map((id) => this.#plumbingTurns.take(() => ask(id))));
     return found;
   }
 

@@ -16,8 +16,8 @@ import {
   type Reconciler,
 } from "./reconcile.ts";
 import type { Reporter } from "./reporter.ts";
-import { RouterWorker, type WorkerHooks } from "./router.ts";
-import { createTurns } from "./turns.ts";
+import { RouterWorker } from "./router.ts";
+import { Turns } from "./turns.ts";
 
 export type LoopOptions = Omit<FetcherOptions, "alias"> & {
   readonly reconcile: ReconcileOptions;
@@ -50,7 +50,7 @@ export class Loop {
   readonly #hooks: LoopHooks;
   readonly #log: Logger;
   readonly #workers = new Map<RouterId, RouterWorker>();
-  readonly #turns: WorkerHooks["turn"];
+  readonly #turns: Turns;
   readonly #timers = new Set<() => void>();
   /** Routers that an answer of the control plane has named: the others may be another host's by now. */
   readonly #confirmed = new Set<RouterId>();
@@ -74,7 +74,7 @@ export class Loop {
     this.#options = options;
     this.#hooks = hooks;
     this.#log = log;
-    this.#turns = createTurns(options.passesAtOnce);
+    this.#turns = new Turns(options.passesAtOnce, ports.clock);
     this.#fetcher = new Fetcher(
       { controlPlane, network: ports.network, clock: ports.clock },
       { ...options, alias: aliasOf(options.reconcile) },
@@ -93,6 +93,11 @@ export class Loop {
 
   get lastFetchAtMs(): number | undefined {
     return this.#fetcher.lastFetchAtMs;
+  }
+
+  /** Passes wait for their turn, and none has ended for minutes: only a restart helps, which touches no tunnel. */
+  get isStalled(): boolean {
+    return this.#turns.isStalled;
   }
 
   states(): readonly RouterState[] {
@@ -118,6 +123,7 @@ export class Loop {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const cancel of this.#timers) cancel();
+    this.#turns.close();
     await this.#fetcher.close();
     await Promise.all([...this.#workers.values()].map((worker) => worker.close()));
   }
@@ -235,7 +241,7 @@ export class Loop {
         splitChildren: reconcile.charonPlan.splitChildren,
       },
       {
-        turn: this.#turns,
+        turn: (run) => this.#turns.take(run),
         onPass: this.#hooks.onPass,
         onState: (state) => {
           this.#hooks.onState(state);

@@ -1,17 +1,55 @@
 // At most so many at once; the others wait in the order in which they came.
+import type { Clock } from "../core/ports.ts";
 
-export function createTurns(atOnce: number): <T>(run: () => Promise<T>) => Promise<T> {
-  const waiting: (() => void)[] = [];
-  let running = 0;
-  return async (run) => {
-    if (running >= atOnce) await new Promise<void>((resolve) => waiting.push(resolve));
-    else running += 1;
+/** Far longer than the deadlines of all that a pass may wait for. */
+export const STALL_MS = 120_000;
+
+export class Turns {
+  readonly #atOnce: number;
+  readonly #clock: Clock;
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+  #isStalled = false;
+  #unwatch: (() => void) | undefined;
+
+  constructor(atOnce: number, clock: Clock) {
+    this.#atOnce = atOnce;
+    this.#clock = clock;
+  }
+
+  /** Whether some wait and no turn has ended for so long that none will. */
+  get isStalled(): boolean {
+    return this.#isStalled;
+  }
+
+  async take<T>(run: () => Promise<T>): Promise<T> {
+    if (this.#running < this.#atOnce) {
+      this.#running += 1;
+    } else {
+      const turn = new Promise<void>((resolve) => this.#waiting.push(resolve));
+      if (this.#unwatch === undefined) this.#watch();
+      await turn;
+    }
     try {
       return await run();
     } finally {
-      const next = waiting.shift();
-      if (next === undefined) running -= 1;
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#running -= 1;
       else next();
+      this.#watch();
     }
-  };
+  }
+
+  /** By a timer, not by the time of day: that may jump. */
+  #watch(): void {
+    this.#isStalled = false;
+    this.#unwatch?.();
+    this.#unwatch =
+      this.#waiting.length === 0 ? undefined : this.#clock.after(STALL_MS, () => (this.#isStalled = true));
+  }
+
+  /** Leaves no timer behind; turns that run end as they would. */
+  close(): void {
+    this.#unwatch?.();
+  }
 }

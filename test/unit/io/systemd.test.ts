@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import koffi from "koffi";
-import { afterAll, expect, test } from "vitest";
-import { createNotifier, encodeUnixAddress } from "../../../src/io/systemd.ts";
+import { afterAll, expect, onTestFinished, test, vi } from "vitest";
+import { createNotifier, encodeUnixAddress, keepWatchdog } from "../../../src/io/systemd.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "swanherd-notify-"));
 afterAll(() => {
@@ -64,4 +64,22 @@ test("a manager that is not there is told of once and stops nothing", () => {
   notifier.ready();
   notifier.watchdog();
   expect(failures).toEqual(["tell the service manager: sendto: ENOENT"]);
+});
+
+test("the watchdog hears from us twice in each interval, and only while the work goes on", () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  let isAlive = true;
+  let heard = 0;
+  const notifier = { ...createNotifier(undefined, fail), watchdog: () => void (heard += 1) };
+  const stop = keepWatchdog(notifier, 10_000, () => isAlive);
+  vi.advanceTimersByTime(20_000);
+  expect(heard).toBe(4);
+  isAlive = false;
+  vi.advanceTimersByTime(20_000);
+  expect(heard).toBe(4);
+  isAlive = true;
+  stop();
+  vi.advanceTimersByTime(20_000);
+  expect(heard).toBe(4);
 });
