@@ -28,6 +28,7 @@ import { findCharons, type CharonProcess } from "../src/io/charon/process.ts";
 import { listSas } from "../src/vici-client/commands.ts";
 import type { IkeSa } from "../src/vici-client/sas.ts";
 import { openViciSession } from "../src/vici-client/session.ts";
+import { patiently } from "./patience.ts";
 import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.ts";
 import { argumentsOf, isRunning, ownId, readProcesses } from "./processes.ts";
 import { createWorld, routerNamespaceOf, type World, type WorldSide } from "./world.ts";
@@ -36,6 +37,8 @@ const PROGRAM = fileURLToPath(new URL("../dist/main.js", import.meta.url));
 const DIRECTORY = /^swanherd-lab-(\d+)-(\d+)-[0-9a-f]{6}$/;
 const CHARON = "/usr/sbin/charon-systemd";
 export const NETWORK = "internet";
+/** ESP back end of the agents; undefined: they find out. */
+const ESP = process.env["SWANHERD_LAB_ESP"];
 
 /** Documents as plain data; what kinds there are and what they hold is the controller's to check. */
 export type LabDocument = Readonly<Record<string, unknown>>;
@@ -205,12 +208,13 @@ export async function until<T>(
   check: () => Promise<T | false | undefined> | T | false | undefined,
   signal?: AbortSignal,
 ): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
+  const limitMs = patiently(timeoutMs);
+  const deadline = performance.now() + limitMs;
   for (;;) {
     signal?.throwIfAborted();
     const found = await check();
     if (found !== false && found !== undefined) return found;
-    if (performance.now() > deadline) throw new Error(`not within ${String(timeoutMs)} ms: ${what}`);
+    if (performance.now() > deadline) throw new Error(`not within ${String(limitMs)} ms: ${what}`);
     await sleep(20);
   }
 }
@@ -287,6 +291,7 @@ export class LabBuilder {
       const config = {
         transportUrl: this.#broker().url,
         attachment: { bridges: { [NETWORK]: bridge } },
+        ...(ESP === undefined ? {} : { espBackEnd: ESP }),
         ...this.#options.agentConfig,
       };
       this.agents.set(host, new Agent(host, path.join(this.directory, host), config, await freePort()));

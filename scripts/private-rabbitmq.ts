@@ -7,14 +7,15 @@ import { createServer, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { patiently } from "./patience.ts";
 import { argumentsOf, isRunning, ownId, readProcesses, type ProcessId } from "./processes.ts";
 
 // Debian's /usr/sbin/rabbitmq-server insists on the user rabbitmq and on /var/lib/rabbitmq; the script it wraps does not.
 const SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const DIRECTORY_PREFIX = "swanherd-test-rabbit-";
 const POLL_MS = 20;
-const START_TIMEOUT_MS = 60_000;
-const GRACE_MS = 10_000;
+const START_TIMEOUT_MS = patiently(60_000);
+const GRACE_MS = patiently(10_000);
 // AMQP 0-9-1 section 4.2.2: the client opens with this header, a ready broker answers with a method frame (type 1).
 const PROTOCOL_HEADER = Buffer.from("AMQP\x00\x00\x09\x01", "latin1");
 const METHOD_FRAME = 1;

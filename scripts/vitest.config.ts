@@ -1,6 +1,7 @@
 // Two projects: `unit` needs neither root nor network; `integration` wants root, RabbitMQ and strongSwan.
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { patiently } from "./patience.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -10,15 +11,19 @@ export default defineConfig({
     projects: [
       {
         root,
-        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/property/**/*.test.ts"], testTimeout: 20_000 },
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts", "test/property/**/*.test.ts"],
+          testTimeout: patiently(20_000),
+        },
       },
       {
         root,
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
-          testTimeout: 90_000,
-          hookTimeout: 90_000,
+          testTimeout: patiently(90_000),
+          hookTimeout: patiently(90_000),
           // The machine's namespaces, ports and process table are shared: one file at a time.
           fileParallelism: false,
           pool: "forks",

@@ -7,10 +7,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createConnection } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { patiently } from "../../scripts/patience.ts";
 
 const CHARON = "/usr/sbin/charon-systemd";
-const START_TIMEOUT_MS = 10_000;
-const STOP_TIMEOUT_MS = 5_000;
+const START_TIMEOUT_MS = patiently(10_000);
+const STOP_TIMEOUT_MS = patiently(5_000);
 
 /** Why real charons cannot be run here; undefined when they can. */
 export function whyNoCharon(): string | undefined {

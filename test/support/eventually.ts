@@ -1,5 +1,6 @@
 // Waiting for a condition with a deadline, instead of sleeping and hoping.
 import { setTimeout as delay } from "node:timers/promises";
+import { patiently } from "../../scripts/patience.ts";
 
 const POLL_MS = 10;
 
@@ -8,7 +9,8 @@ export async function eventually<T>(
   fn: () => T | Promise<T>,
   { timeoutMs = 10_000, what }: { timeoutMs?: number; what: string },
 ): Promise<Exclude<T, false | undefined>> {
-  const deadline = performance.now() + timeoutMs;
+  const limitMs = patiently(timeoutMs);
+  const deadline = performance.now() + limitMs;
   let lastError: unknown;
   for (;;) {
     try {
@@ -19,7 +21,7 @@ export async function eventually<T>(
       lastError = error;
     }
     if (performance.now() > deadline) {
-      throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause: lastError });
+      throw new Error(`not within ${limitMs} ms: ${what}`, { cause: lastError });
     }
     await delay(POLL_MS);
   }
