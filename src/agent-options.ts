@@ -6,6 +6,8 @@ import type { RouterId } from "./core/ids.ts";
 import type { Plumbing } from "./core/model.ts";
 import type { Attachment } from "./core/network.ts";
 import type { IkeOptions } from "./io/charon/ike.ts";
+import type { ChoiceOptions } from "./io/charon/supervisor-choice.ts";
+import type { Supervisor } from "./io/charon/supervisor.ts";
 import { fingerprintsOfTexts } from "./io/charon/texts.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
 import type { LoopOptions } from "./reconcile/loop.ts";
@@ -17,19 +19,30 @@ const CONNECT_TIMEOUT_MS = 30_000;
 const YIELD_MS = 1_000;
 const DUPLICATE_GRACE_MS = 3_000;
 
+export const supervisorOptions = (config: AgentConfig): ChoiceOptions => ({
+  wanted: config.supervisor,
+  template: config.charonUnit,
+  executable: config.charonPath,
+  runDirectory: config.runDirectory,
+  socketDirectory: config.charonSocketDirectory,
+  namespacePath: (name) => `${NAMESPACE_DIRECTORY}/${name}`,
+});
+
 export const ikeOptions = (
   config: AgentConfig,
   key: NodeKey,
   espBackEnd: EspBackEnd,
+  supervisor: Supervisor,
   hooks: Pick<IkeOptions, "onCommand" | "onLog">,
 ): IkeOptions => ({
   key,
   executable: config.charonPath,
+  supervisor,
   runDirectory: config.runDirectory,
   socketDirectory: config.charonSocketDirectory,
   espBackEnd,
   retransmission: config.retransmit,
-  namespace: { path: (name) => `${NAMESPACE_DIRECTORY}/${name}`, inode: namespaceInode },
+  namespaceInode,
   nowMs: () => Date.now(),
   ...hooks,
 });

@@ -6,7 +6,7 @@
 // plans (core/network-plan, core/plan) and applies; what came of it goes to reconcile/reporter and from there back over
 // io/rabbit. Stopping the agent stops no tunnel.
 import { once } from "node:events";
-import { ikeOptions, loopOptions, reconcileOptions } from "./agent-options.ts";
+import { ikeOptions, loopOptions, reconcileOptions, supervisorOptions } from "./agent-options.ts";
 import type { AgentConfig } from "./config.ts";
 import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
@@ -14,6 +14,8 @@ import type { Clock } from "./core/ports.ts";
 import type { AgentState } from "./core/status.ts";
 import { startControlServer, startHealthServer, type ApiServer, type OrderAnswer } from "./io/api/server.ts";
 import { createIke } from "./io/charon/ike.ts";
+import { chooseSupervisor } from "./io/charon/supervisor-choice.ts";
+import type { Supervisor } from "./io/charon/supervisor.ts";
 import { KernelNetwork } from "./io/kernel/network.ts";
 import { createLog, type Logger } from "./io/log.ts";
 import { createMetrics, type Metrics } from "./io/metrics.ts";
@@ -69,9 +71,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       { onFailure },
     );
     closers.push(() => control.close());
-    agent = await buildAgent(config, log, closers);
-    const { metrics, broker, loop, espBackEnd } = agent;
-    log.info({ host: config.host, espBackEnd, version: config.version }, "agent starts");
+    agent = await buildAgent(config, log, closers, signal);
+    const { metrics, broker, loop, espBackEnd, supervisor } = agent;
+    log.info({ host: config.host, espBackEnd, supervisor, version: config.version }, "agent starts");
     if (config.http.enabled) {
       const health = await healthServer(config, metrics, broker, loop, onFailure);
       closers.push(() => health.close());
@@ -83,6 +85,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     if (!signal.aborted) await once(signal, "abort");
     log.info("agent stops, tunnels stay up");
     notifier.stopping();
+  } catch (err) {
+    // Asked to stop while it was being built.
+    if (err !== signal.reason) throw err;
   } finally {
     for (const close of closers.reverse()) await close();
   }
@@ -90,6 +95,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
 
 type Agent = {
   readonly espBackEnd: EspBackEnd;
+  readonly supervisor: Supervisor["kind"];
   readonly metrics: Metrics;
   readonly broker: Broker;
   readonly loop: Loop;
@@ -105,6 +111,7 @@ function agentState(config: AgentConfig, startedAtMs: number, agent: Agent | und
     host: config.host,
     startedAtMs,
     espBackEnd: agent?.espBackEnd ?? "kernel",
+    ...(agent === undefined ? {} : { supervisor: agent.supervisor }),
     brokerConnected: agent?.broker.isConnected ?? false,
     desired: agent?.loop.desired.kind ?? "unknown",
     ...(lastFetchAtMs === undefined ? {} : { lastFetchAtMs }),
@@ -122,12 +129,14 @@ export async function teardownWithoutAgent(
   signal: AbortSignal,
 ): Promise<readonly RouterId[]> {
   const log = createLog({ ...config.log, level: "warn" });
+  const { supervisor } = await chooseSupervisor(supervisorOptions(config), signal);
   const onFailure = (err: unknown): void => log.error({ err }, "request not answered");
   const state = (): AgentState => agentState(config, Date.now(), undefined);
   const control = await startControlServer(config.controlSocket, { state }, { onFailure });
   const network = new KernelNetwork(applyGuardByNft);
   const key = loadNodeKey(config.stateDirectory, log);
-  const ike = createIke(ikeOptions(config, key, "kernel", { onCommand: () => undefined, onLog: () => undefined }));
+  const hooks = { onCommand: () => undefined, onLog: () => undefined };
+  const ike = createIke(ikeOptions(config, key, "kernel", supervisor, hooks));
   try {
     const options = reconcileOptions(config, key, "kernel");
     const reconciler = new Reconciler({ network, ike, clock: systemClock }, options, NO_OBSERVER, log);
@@ -147,19 +156,26 @@ export async function teardownWithoutAgent(
 
 const NO_OBSERVER: Observer = {
   onStep: () => undefined,
-  onCharonStart: () => undefined,
+  onCharonRestart: () => undefined,
   onInternalError: () => undefined,
 };
 
 /** Builds the parts and joins them; nothing of it works before `start` of the loop and of the broker. */
-async function buildAgent(config: AgentConfig, log: Logger, closers: (() => Promise<void> | void)[]): Promise<Agent> {
+async function buildAgent(
+  config: AgentConfig,
+  log: Logger,
+  closers: (() => Promise<void> | void)[],
+  signal: AbortSignal,
+): Promise<Agent> {
+  const { supervisor, why } = await chooseSupervisor(supervisorOptions(config), signal);
+  if (why !== undefined) log.info({ why }, "charons are run as plain processes");
   const metrics = createMetrics({ version: config.version });
   const key = loadNodeKey(config.stateDirectory, log);
   const network = new KernelNetwork(applyGuardByNft);
   closers.push(() => network.close());
   const espBackEnd = config.espBackEnd === "auto" ? await network.probeEspBackEnd() : config.espBackEnd;
   const ike = createIke(
-    ikeOptions(config, key, espBackEnd, {
+    ikeOptions(config, key, espBackEnd, supervisor, {
       onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
       onLog: (router, line) => log.debug({ router, group: line.group, line: line.text }, "charon says"),
     }),
@@ -182,9 +198,7 @@ async function buildAgent(config: AgentConfig, log: Logger, closers: (() => Prom
   const options = reconcileOptions(config, key, espBackEnd);
   const observer: Observer = {
     onStep: (step, result) => metrics.stepDone(step, result),
-    onCharonStart: (router, isRestart) => {
-      if (isRestart) metrics.charonRestarted(router);
-    },
+    onCharonRestart: (router) => metrics.charonRestarted(router),
     onInternalError: () => metrics.internalError(),
   };
   const loop = new Loop(
@@ -213,7 +227,7 @@ async function buildAgent(config: AgentConfig, log: Logger, closers: (() => Prom
     metrics.brokerConnected(false);
     loop.disconnected();
   });
-  return { espBackEnd, metrics, broker, loop };
+  return { espBackEnd, supervisor: supervisor.kind, metrics, broker, loop };
 }
 
 const MESSAGE_RESULTS = {

@@ -102,6 +102,13 @@ const agentSchema = z.strictObject({
   runDirectory: absolutePath().default("/run/swanherd"),
   charonSocketDirectory: absolutePath().default("/run"),
   charonPath: absolutePath().default("/usr/sbin/charon-systemd"),
+  supervisor: z.enum(["auto", "systemd", "process"]).default("auto"),
+  charonUnit: text()
+    .refine(
+      (value) => /^[A-Za-z0-9:_.\\-]+@\.service$/.test(value),
+      "must be the name of a template, like name@.service",
+    )
+    .default("swanherd-charon@.service"),
   passIntervalSeconds: wholeNumber(5, 3600).default(60),
   fetchIntervalSeconds: wholeNumber(30, 86_400).default(600),
   listSasIntervalSeconds: wholeNumber(0, 3600).default(15),

@@ -57,6 +57,8 @@ export type AgentState = {
   readonly host: string;
   readonly startedAtMs: number;
   readonly espBackEnd: "kernel" | "userland";
+  /** Who runs charons; absent while the agent is being built. */
+  readonly supervisor?: "systemd" | "process";
   readonly brokerConnected: boolean;
   readonly desired: "unknown" | "remembered" | "fetched";
   readonly lastFetchAtMs?: number;

@@ -32,7 +32,8 @@ export type Ports = { readonly network: Network; readonly ike: Ike; readonly clo
 
 export type Observer = {
   readonly onStep: (step: string, result: "ok" | "failed") => void;
-  readonly onCharonStart: (router: RouterId, isRestart: boolean) => void;
+  /** Another charon runs where one had ended, whoever started it. */
+  readonly onCharonRestart: (router: RouterId) => void;
   readonly onInternalError: () => void;
 };
 
@@ -52,6 +53,8 @@ export type RouterMemory = {
   fault: Fault | undefined;
   /** When charon was started, for the pauses between restarts. */
   charonStartsMs: number[];
+  /** Why the last start failed. */
+  startFailure: string | undefined;
   /** Whether files with secrets in them may lie about: those of an earlier agent, or of a charon that ended. */
   mayHaveFiles: boolean;
 };
@@ -67,6 +70,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   inSync: new Set(),
   fault: undefined,
   charonStartsMs: [],
+  startFailure: undefined,
   mayHaveFiles: true,
 });
 
@@ -215,16 +219,24 @@ export class Reconciler {
     const { ike, clock } = this.#ports;
     const isWanted = desired.connections.some((connection) => connection.kind === "usable");
     memory.charon = await ike.observe(desired.id, signal);
+    let wasStartedHere = false;
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();
       if (!isWanted) return this.#removeCharon(desired.id, memory, signal);
       if (!(await this.#start(desired.id, memory, run, signal))) return;
+      wasStartedHere = true;
       memory.charon = await ike.observe(desired.id, signal);
     }
     const plan = this.#options.charonPlan;
     for (let round = 1; memory.charon.kind === "up"; round += 1) {
       const observed = memory.charon;
       const nowMs = clock.nowMs();
+      if (memory.notes !== undefined && memory.notes.instance !== observed.instance) {
+        this.#observer.onCharonRestart(desired.id);
+        // systemd was quicker: that counts for a crash loop as well.
+        if (!wasStartedHere) noteStart(memory, nowMs);
+        wasStartedHere = false;
+      }
       memory.notes = notesFor(memory.notes, observed);
       refreshNotes(memory.notes, observed, desired.connections, nowMs, plan.splitChildren);
       const planned = planCharon(desired.connections, observed, memory.notes, nowMs, plan);
@@ -257,14 +269,15 @@ export class Reconciler {
     memory.mayHaveFiles = false;
     // An end that was wanted is no crash.
     memory.charonStartsMs = [];
+    memory.startFailure = undefined;
+    memory.notes = undefined;
   }
 
   /** False when it is not the time yet, or it failed. */
   async #start(router: RouterId, memory: RouterMemory, run: Run, signal: AbortSignal): Promise<boolean> {
     const { ike, clock } = this.#ports;
     const nowMs = clock.nowMs();
-    memory.charonStartsMs = memory.charonStartsMs.filter((atMs) => nowMs - atMs < CRASH_WINDOW_MS);
-    const starts = memory.charonStartsMs;
+    const starts = memory.charonStartsMs.filter((atMs) => nowMs - atMs < CRASH_WINDOW_MS);
     const last = starts.at(-1);
     if (last !== undefined && starts.length > 1) {
       const { baseMs, capMs } = this.#options.restart;
@@ -273,25 +286,26 @@ export class Reconciler {
       if (dueAtMs > nowMs) {
         run.wakeAtMs = earlier(run.wakeAtMs, dueAtMs);
         const isLoop = starts.length >= CRASHES_OF_A_LOOP;
+        const why = memory.startFailure;
         const text = isLoop
-          ? `charon ended ${String(starts.length)} times within a minute; see its log`
-          : "charon ended";
+          ? `charon ended ${String(starts.length)} times within a minute; ${why ?? "see its log"}`
+          : (why ?? "charon ended");
         this.#fail(run, new UnavailableError("CHARON_DOWN", text), isLoop ? "charon-crash-looping" : "charon-down");
         return false;
       }
     }
-    starts.push(nowMs);
+    noteStart(memory, nowMs);
     memory.mayHaveFiles = true;
-    // Notes are made about a running charon only: there was one before, ours or an adopted one.
-    this.#observer.onCharonStart(router, memory.notes !== undefined);
     try {
       await ike.start(router, signal);
+      memory.startFailure = undefined;
       run.steps += 1;
       this.#log.info({ router }, "charon started");
       return true;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof AgentError)) throw error;
+      memory.startFailure = error.message;
       this.#fail(run, error, "charon-down");
       return false;
     }
@@ -342,6 +356,10 @@ type Run = {
   failure: Error | undefined;
   faultCode: { readonly code: ReasonCode; readonly text: string } | undefined;
 };
+
+function noteStart(memory: RouterMemory, nowMs: number): void {
+  memory.charonStartsMs = [...memory.charonStartsMs.filter((atMs) => nowMs - atMs < CRASH_WINDOW_MS), nowMs];
+}
 
 /** Connections, or subnets of them, that left the list: guarded until their SAs are gone. */
 function lingeringGuard(desired: DesiredRouter, applied: DesiredRouter | undefined): DesiredConnection[] {

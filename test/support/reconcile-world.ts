@@ -27,6 +27,8 @@ export class ReconcileWorld {
   readonly reconciler: Reconciler;
   readonly ports;
   memory: RouterMemory = emptyMemory(ROUTER);
+  /** How often charon was told to have been started again. */
+  restarts = 0;
   /** Lines of the log at level error. */
   readonly errors: string[] = [];
   readonly log = pino({ level: "error" }, { write: (line: string) => void this.errors.push(line) });
@@ -45,7 +47,9 @@ export class ReconcileWorld {
     };
     const observer = {
       onStep: () => undefined,
-      onCharonStart: () => undefined,
+      onCharonRestart: () => {
+        this.restarts += 1;
+      },
       onInternalError: () => undefined,
     };
     this.reconciler = new Reconciler(this.ports, this.options, observer, this.log);

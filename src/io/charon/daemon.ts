@@ -30,6 +30,7 @@ import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongsw
 import {
   charonPaths,
   ConnectionFiles,
+  hasFiles,
   removeAll,
   removeConnectionFile,
   writeCharonFile,
@@ -38,17 +39,18 @@ import {
 } from "./files.ts";
 import { observeCharon } from "./observe.ts";
 import { fileText, markerData } from "./texts.ts";
-import { inspectCharon, isAlive, startCharon, stopCharon, type CharonProcess } from "./process.ts";
+import { isAlive, type CharonProcess } from "./process.ts";
+import type { Supervisor } from "./supervisor.ts";
 
 export type DaemonOptions = {
   readonly key: NodeKey;
-  readonly executable: string;
+  readonly supervisor: Supervisor;
   readonly runDirectory: string;
   readonly socketDirectory: string;
   readonly espBackEnd: EspBackEnd;
   readonly retransmission: Retransmission;
-  /** Path of a namespace and the inode behind it; undefined when there is none. */
-  readonly namespace: { readonly path: (name: string) => string; readonly inode: (name: string) => number | undefined };
+  /** The inode behind a namespace's name; undefined when there is none. */
+  readonly namespaceInode: (name: string) => number | undefined;
   readonly onCommand: (command: string, result: "ok" | "refused" | "failed") => void;
   readonly onLog: (router: RouterId, line: { readonly group: string; readonly text: string }) => void;
   readonly nowMs: () => number;
@@ -56,9 +58,10 @@ export type DaemonOptions = {
 
 const EVENTS = ["ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "log"];
 const COMMAND_TIMEOUT_MS = 5_000;
-/** A charon on a busy machine takes a few hundred milliseconds; one that needs longer is not coming. */
-const START_TIMEOUT_MS = 10_000;
-const START_POLL_MS = 5;
+/** From the start of the process to the first answer: a few hundred milliseconds on a busy machine. */
+const ANSWER_TIMEOUT_MS = 10_000;
+const ANSWER_POLL_MS = 5;
+const END_GRACE_MS = 100;
 /** How long after a command of ours its log lines may still come in on the other socket. */
 const OWN_LOG_LINES_MS = 3_000;
 
@@ -75,6 +78,8 @@ export class Daemon {
   readonly #ownNames = new Map<string, number>();
   #isHearing = false;
   #process: CharonProcess | undefined;
+  /** The last one that ran, and has ended by itself. */
+  #former: CharonProcess | undefined;
   #vici: ViciClient | undefined;
 
   constructor(router: RouterId, options: DaemonOptions, findProcess: (path: string) => CharonProcess | undefined) {
@@ -87,7 +92,12 @@ export class Daemon {
   }
 
   get isIdle(): boolean {
-    return this.#listeners.size === 0 && this.#vici === undefined && this.#process === undefined;
+    return (
+      this.#listeners.size === 0 &&
+      this.#vici === undefined &&
+      this.#process === undefined &&
+      this.#former === undefined
+    );
   }
 
   watch(listener: (event: CharonEvent) => void): () => void {
@@ -98,9 +108,9 @@ export class Daemon {
   async observe(signal: AbortSignal): Promise<ObservedCharon> {
     const charon = this.#running();
     if (charon === undefined) return { kind: "absent" };
-    if (charon.namespaceInode !== this.#options.namespace.inode(this.#namespace)) {
+    if (charon.namespaceInode !== this.#options.namespaceInode(this.#namespace)) {
       // Its namespace was removed or made anew: it serves nobody, and holds nothing that can be reached.
-      await stopCharon(charon, signal);
+      await this.#options.supervisor.stop(this.#namespace, charon, signal);
       return { kind: "absent" };
     }
     const instance = `${String(charon.pid)}:${charon.startTime}`;
@@ -110,7 +120,7 @@ export class Daemon {
       );
     } catch (error) {
       signal.throwIfAborted();
-      if (!isAlive(charon)) return { kind: "absent" };
+      if (await endsSoon(charon)) return { kind: "absent" };
       return { kind: "failing", why: `charon (pid ${String(charon.pid)}) does not answer VICI: ${describe(error)}` };
     }
   }
@@ -118,48 +128,30 @@ export class Daemon {
   async start(signal: AbortSignal): Promise<void> {
     if (this.#running() !== undefined) return;
     await this.close(); // its next attempt to connect may be seconds away
-    const { executable, espBackEnd, retransmission, namespace } = this.#options;
-    writeCharonFile(
-      this.#paths.strongswanConf,
-      strongswanConf({ viciSocket: this.#paths.socket, espBackEnd, retransmission }),
-    );
-    let ended: string | undefined;
-    const pid = startCharon({
-      executable,
-      namespacePath: namespace.path(this.#namespace),
-      strongswanConf: this.#paths.strongswanConf,
-      onExit: (how) => {
-        ended = how;
-      },
-    });
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(START_TIMEOUT_MS)]);
-    // The pid becomes charon's when nsenter has become charon.
-    while (this.#process === undefined) {
-      if (ended !== undefined) throw new UnavailableError("CHARON_DOWN", `${executable} ended at once: ${ended}`);
-      this.#process = inspectCharon(pid, executable);
-      if (this.#process === undefined) await this.#pause(limit, signal, pid);
-    }
+    const { supervisor, espBackEnd, retransmission } = this.#options;
+    const { strongswanConf: file, socket } = this.#paths;
+    writeCharonFile(file, strongswanConf({ viciSocket: socket, espBackEnd, retransmission }));
+    const place = { namespace: this.#namespace, strongswanConf: file, former: this.#former };
+    const charon = await supervisor.start(place, signal);
+    this.#process = charon;
+    this.#former = undefined;
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
     for (;;) {
       try {
         await this.#client().request("version", {}, this.#command(limit));
         return;
       } catch (error) {
         if (error instanceof ViciCommandError) throw error;
-        if (!isAlive(this.#process))
+        signal.throwIfAborted();
+        if (!isAlive(charon))
           throw new UnavailableError("CHARON_DOWN", `charon ended while starting`, { cause: error });
-        await this.#pause(limit, signal, pid);
+        if (limit.aborted) {
+          const who = `charon (pid ${String(charon.pid)})`;
+          throw new DeadlineError(`${who} did not answer within ${String(ANSWER_TIMEOUT_MS)} ms of its start`);
+        }
+        await sleep(ANSWER_POLL_MS);
       }
     }
-  }
-
-  async #pause(limit: AbortSignal, signal: AbortSignal, pid: number): Promise<void> {
-    signal.throwIfAborted();
-    if (limit.aborted) {
-      throw new DeadlineError(
-        `charon (pid ${String(pid)}) did not answer within ${String(START_TIMEOUT_MS)} ms of its start`,
-      );
-    }
-    await sleep(START_POLL_MS);
   }
 
   async apply(step: CharonStep, signal: AbortSignal): Promise<void> {
@@ -233,10 +225,14 @@ export class Daemon {
   }
 
   async remove(signal: AbortSignal): Promise<void> {
-    const charon = this.#running();
+    const charon = this.#running() ?? this.#former;
     await this.close();
-    if (charon !== undefined) await stopCharon(charon, signal);
+    // Its configuration is written before it is started and removed below: without it there is none to be ended.
+    if (charon !== undefined || hasFiles(this.#paths)) {
+      await this.#options.supervisor.stop(this.#namespace, charon, signal);
+    }
     this.#process = undefined;
+    this.#former = undefined;
     removeAll(this.#paths);
   }
 
@@ -249,9 +245,9 @@ export class Daemon {
   }
 
   #running(): CharonProcess | undefined {
-    if (this.#process === undefined || !isAlive(this.#process)) {
-      this.#process = this.#findProcess(this.#paths.strongswanConf);
-    }
+    if (this.#process !== undefined && isAlive(this.#process)) return this.#process;
+    this.#former = this.#process ?? this.#former;
+    this.#process = this.#findProcess(this.#paths.strongswanConf);
     return this.#process;
   }
 
@@ -346,6 +342,16 @@ export class Daemon {
   #tell(event: CharonEvent): void {
     for (const listener of this.#listeners) listener(event);
   }
+}
+
+/** The sockets of a process that is killed are closed a moment before it is gone. */
+async function endsSoon(charon: CharonProcess): Promise<boolean> {
+  const startedAt = performance.now();
+  while (isAlive(charon)) {
+    if (performance.now() - startedAt > END_GRACE_MS) return false;
+    await sleep(ANSWER_POLL_MS);
+  }
+  return true;
 }
 
 const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));

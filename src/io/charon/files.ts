@@ -1,6 +1,6 @@
 // charon's files of one router: strongswan.conf and one swanctl file per connection. Everything here can be made again,
 // so the directory may be deleted at any time. Mode 0600, since the files hold pre-shared keys.
-import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { textFingerprint, type Fingerprint, type NodeKey } from "../../core/fingerprint.ts";
 import { connectionId, isUuid, type ConnectionId } from "../../core/ids.ts";
@@ -35,6 +35,8 @@ export const writeConnectionFile = (paths: CharonPaths, connection: ConnectionId
 
 export const removeConnectionFile = (paths: CharonPaths, connection: ConnectionId): void =>
   rmSync(fileOf(paths, connection), { force: true });
+
+export const hasFiles = (paths: CharonPaths): boolean => existsSync(paths.directory);
 
 /** Everything of a charon that has ended; one that was killed has left its socket. */
 export function removeAll(paths: CharonPaths): void {

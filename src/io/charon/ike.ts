@@ -6,7 +6,8 @@ import type { CharonEvent, Ike } from "../../core/ports.ts";
 import { Daemon, type DaemonOptions } from "./daemon.ts";
 import { findCharons, isAlive, type CharonProcess } from "./process.ts";
 
-export type IkeOptions = DaemonOptions;
+/** `executable` is what charons are found by. */
+export type IkeOptions = DaemonOptions & { readonly executable: string };
 
 export const createIke = (options: IkeOptions): Ike => new CharonIke(options);
 

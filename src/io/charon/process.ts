@@ -1,9 +1,11 @@
-// Supervisor `process`: charon as a process of its own session that outlives the agent, found again by what it is:
-// executable, namespace and the STRONGSWAN_CONF in its environment. It ends no process that it cannot prove to be ours.
+// charons as processes, found by what they are: executable, namespace and the STRONGSWAN_CONF in their environment.
+// Nothing is ended that cannot be proved to be ours.
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
-import { basename } from "node:path";
-import { execa } from "execa";
-import { DeadlineError, UnavailableError } from "../../core/errors.ts";
+import { basename, dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { DeadlineError } from "../../core/errors.ts";
+import { stopUnit } from "./systemctl.ts";
+import { unitOfCgroup } from "./unit.ts";
 
 export type CharonProcess = {
   readonly pid: number;
@@ -12,6 +14,8 @@ export type CharonProcess = {
   readonly strongswanConf: string;
   /** Inode of its network namespace. */
   readonly namespaceInode: number | undefined;
+  /** The systemd unit that it is, whoever asked for it; undefined for a process of nobody's. */
+  readonly unit: string | undefined;
 };
 
 const orUndefined = <T>(read: () => T): T | undefined => {
@@ -39,11 +43,14 @@ export function inspectCharon(pid: number, executable: string): CharonProcess | 
   const entry = environment?.split("\0").find((line) => line.startsWith("STRONGSWAN_CONF="));
   const startTime = aliveSince(pid);
   if (entry === undefined || startTime === undefined) return undefined;
+  const strongswanConf = entry.slice("STRONGSWAN_CONF=".length);
+  const cgroup = orUndefined(() => readFileSync(`/proc/${String(pid)}/cgroup`, "utf8")) ?? "";
   return {
     pid,
     startTime,
-    strongswanConf: entry.slice("STRONGSWAN_CONF=".length),
+    strongswanConf,
     namespaceInode: orUndefined(() => statSync(`/proc/${String(pid)}/ns/net`).ino),
+    unit: unitOfCgroup(cgroup, basename(dirname(strongswanConf))),
   };
 }
 
@@ -60,35 +67,9 @@ export function findCharons(executable: string): ReadonlyMap<string, CharonProce
 
 export const isAlive = (charon: CharonProcess): boolean => aliveSince(charon.pid) === charon.startTime;
 
-/**
- * Starts charon inside a namespace; nsenter becomes charon (exec), so the pid is charon's. Returns at once.
- * `onExit` tells of an end while this agent lives; an adopted charon's end is seen by its VICI socket.
- */
-export function startCharon(of: {
-  readonly executable: string;
-  readonly namespacePath: string;
-  readonly strongswanConf: string;
-  readonly onExit: (how: string) => void;
-}): number {
-  const child = execa("nsenter", [`--net=${of.namespacePath}`, "--", of.executable], {
-    env: { STRONGSWAN_CONF: of.strongswanConf, PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
-    extendEnv: false,
-    cwd: "/",
-    stdio: "ignore",
-    detached: true, // a session of its own: a signal to the agent's group is not for it
-    cleanup: false, // it outlives us
-    reject: false,
-    buffer: false,
-  });
-  child.unref();
-  void child.then((result) => {
-    of.onExit(result.signal === undefined ? `exit code ${String(result.exitCode)}` : `signal ${result.signal}`);
-  });
-  if (child.pid === undefined) {
-    throw new UnavailableError("CHARON_DOWN", `${of.executable} could not be started in ${of.namespacePath}`);
-  }
-  return child.pid;
-}
+/** The right way for whoever started it: systemd would start one again that got a signal. */
+export const endCharon = (charon: CharonProcess, signal: AbortSignal): Promise<void> =>
+  charon.unit === undefined ? stopCharon(charon, signal) : stopUnit(charon.unit, signal);
 
 const POLL_MS = 10;
 /** A process that the kernel holds (state D) does not even end by force: its router's queue must not wait for ever. */
@@ -109,7 +90,7 @@ export async function stopCharon(charon: CharonProcess, signal: AbortSignal, lim
     if (elapsedMs > limits.giveUpAfterMs) {
       throw new DeadlineError(`charon (pid ${String(charon.pid)}) did not end in ${String(limits.giveUpAfterMs)} ms`);
     }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await sleep(POLL_MS);
   }
 }
 

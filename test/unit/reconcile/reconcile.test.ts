@@ -131,6 +131,50 @@ describe("charon's ends", () => {
       await world.pass(aRouterWith([aDisabledConnection()]));
       expect(world.ike.isRunning(ROUTER)).toBe(false);
     }
+    expect(world.restarts).toBe(0);
+  });
+
+  test("are counted once each, whoever starts the next one, and it gets everything", async () => {
+    const world = new ReconcileWorld();
+    const desired = aRouterWith([aTunnel()]);
+    await world.converge(desired);
+    expect(world.restarts).toBe(0);
+    world.ike.crash(ROUTER);
+    await world.converge(desired);
+    expect(world.restarts).toBe(1);
+    world.ike.crash(ROUTER);
+    await world.ike.start(ROUTER, new AbortController().signal);
+    await world.converge(desired);
+    expect([world.restarts, world.childSas().length]).toEqual([2, 1]);
+  });
+
+  test("are a crash loop also when somebody else is always quicker in starting it again", async () => {
+    const world = new ReconcileWorld();
+    const desired = aRouterWith([aTunnel()]);
+    await world.converge(desired);
+    for (let crash = 1; crash <= 4; crash += 1) {
+      world.ike.crash(ROUTER);
+      await world.ike.start(ROUTER, new AbortController().signal);
+      await world.pass(desired);
+    }
+    world.ike.crash(ROUTER);
+    await world.pass(desired);
+    expect(fault(world)).toEqual(["charon-crash-looping", true]);
+  });
+
+  test("at the start, again and again, are told with the reason", async () => {
+    const world = new ReconcileWorld();
+    const desired = aRouterWith([aTunnel()]);
+    world.ike.startFails = true;
+    for (let attempt = 1; attempt <= 8; attempt += 1) {
+      await world.pass(desired);
+      await world.clock.advance(500);
+    }
+    expect(world.memory.fault?.cause).toEqual({
+      code: "charon-crash-looping",
+      text: expect.stringMatching(/^charon ended \d times within a minute; charon ended while starting$/) as string,
+    });
+    expect(world.restarts).toBe(0);
   });
 });
 

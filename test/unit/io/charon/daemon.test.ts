@@ -6,6 +6,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { namespaceName } from "../../../../src/core/names.ts";
 import type { CharonEvent } from "../../../../src/core/ports.ts";
 import { Daemon } from "../../../../src/io/charon/daemon.ts";
+import { processSupervisor } from "../../../../src/io/charon/process-supervisor.ts";
 import { FakeVici } from "../../../support/fake-vici.ts";
 import { ROUTER } from "../../../support/network-builders.ts";
 
@@ -18,12 +19,12 @@ test("an event of a form that is not known is a reason to look, and ends no subs
   symlinkSync(vici.path, join(directory, `charon.${namespaceName(ROUTER)}.vici`));
   const options = {
     key: Buffer.alloc(32),
-    executable: "/nowhere/charon",
+    supervisor: processSupervisor({ executable: "/nowhere/charon", namespacePath: (name) => name }),
     runDirectory: directory,
     socketDirectory: directory,
     espBackEnd: "kernel",
     retransmission: {},
-    namespace: { path: (name: string) => name, inode: () => undefined },
+    namespaceInode: () => undefined,
     onCommand: () => undefined,
     onLog: () => undefined,
     nowMs: () => 0,
