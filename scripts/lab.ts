@@ -29,6 +29,7 @@ import { listSas } from "../src/vici-client/commands.ts";
 import type { IkeSa } from "../src/vici-client/sas.ts";
 import { openViciSession } from "../src/vici-client/session.ts";
 import { patiently } from "./patience.ts";
+import { labSupervisor, removeTemplate, superviseBy, templatesOf } from "./lab-units.ts";
 import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.ts";
 import { argumentsOf, isRunning, ownId, readProcesses } from "./processes.ts";
 import { createWorld, routerNamespaceOf, type World, type WorldSide } from "./world.ts";
@@ -154,6 +155,12 @@ export class Agent extends Program {
     this.host = host;
     this.stateDirectory = stateDirectory;
     this.runDirectory = runDirectory;
+  }
+
+  /** Resolves when the agent is at work; the socket answers a little earlier. */
+  override async start(): Promise<void> {
+    await super.start();
+    await until(`${this.host} is built`, 20_000, async () => (await this.status()).supervisor !== undefined);
   }
 
   override async status(): Promise<AgentState> {
@@ -288,13 +295,15 @@ export class LabBuilder {
     const bridge = this.world?.bridge;
     if (bridge === undefined) throw new Error("the world comes before the agents");
     for (const { host } of this.#options.sides) {
+      const directory = path.join(this.directory, host);
       const config = {
+        ...superviseBy(labSupervisor, host, path.join(directory, "run")),
         transportUrl: this.#broker().url,
         attachment: { bridges: { [NETWORK]: bridge } },
         ...(ESP === undefined ? {} : { espBackEnd: ESP }),
         ...this.#options.agentConfig,
       };
-      this.agents.set(host, new Agent(host, path.join(this.directory, host), config, await freePort()));
+      this.agents.set(host, new Agent(host, directory, config, await freePort()));
     }
     await Promise.all([...this.agents.values()].map((agent) => agent.start()));
     return this.agents;
@@ -358,6 +367,8 @@ export class LabBuilder {
 
 /** What an agent that is gone has left: its charons, known by their configuration below our directory. */
 function removeRouters(directory: string, routers: readonly string[]): void {
+  // systemd would start again what got a signal.
+  for (const template of templatesOf(directory)) removeTemplate(template);
   for (const [conf, charon] of findCharons(CHARON)) {
     if (conf.startsWith(`${directory}/`)) process.kill(charon.pid, "SIGKILL");
   }

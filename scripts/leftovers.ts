@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readlinkSync, rmSync, statSync } from "node:fs
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { listTemplates, listUnits, removeTemplate, UNIT_DIRECTORY } from "./lab-units.ts";
 import { reapLabs } from "./lab.ts";
 import { reapStale } from "./private-rabbitmq.ts";
 import { argumentsOf, environmentOf, isRunning, readProcesses } from "./processes.ts";
@@ -47,6 +48,8 @@ function listTraces(): readonly string[] {
       .filter((line) => line !== "")
       .map((line) => `nft ${line}`),
     ...namesIn("/sys/class/net").map((name) => `link ${name}`),
+    ...listUnits("*charon@*").map((name) => `unit ${name}`),
+    ...listTemplates().map((name) => `template ${name}`),
     ...namesIn(tmpdir())
       .filter((name) => TEST_DIRECTORY.test(name))
       .map((name) => `directory ${path.join(tmpdir(), name)}`),
@@ -124,6 +127,14 @@ const reapSockets = (): readonly string[] =>
       return `file /run/${name}`;
     });
 
+const reapTemplates = (): readonly string[] =>
+  listTemplates()
+    .filter((name) => isTestName(name) && isSettled(path.join(UNIT_DIRECTORY, name)))
+    .map((name) => {
+      removeTemplate(name);
+      return `template ${name}`;
+    });
+
 async function reap(): Promise<readonly string[]> {
   const killed = reapProcesses();
   const brokers = await reapStale();
@@ -131,6 +142,7 @@ async function reap(): Promise<readonly string[]> {
     ...killed,
     ...brokers,
     ...reapLabs(),
+    ...reapTemplates(),
     ...reapNamespaces(),
     ...reapLinks(),
     ...reapDirectories(),
