@@ -6,6 +6,7 @@ import {
   MAIN_TABLE,
   ROUTE_PROTOCOL,
   RULE_PREFERENCES,
+  type Exemption,
   type LinkAddress,
   type LinkEnd,
   type NetworkConfig,
@@ -36,6 +37,7 @@ export type NetworkStep =
   | { readonly kind: "removeRoute"; readonly route: ObservedRoute }
   | { readonly kind: "addRule"; readonly rule: Rule }
   | { readonly kind: "removeRule"; readonly rule: Rule }
+  | { readonly kind: "addExemption"; readonly exemption: Exemption }
   | { readonly kind: "deleteNamespace"; readonly namespace: string };
 
 /** Empty when all is as wanted. The guard comes before any link or forwarding; nothing that is not ours is removed. */
@@ -54,6 +56,7 @@ export function planNetwork(config: NetworkConfig, observed: ObservedNetwork): r
     ...planSysctls(config.sysctls.filter(isOfNamespace), seen),
     ...planAddresses(config, seen, (address) => address.link === "lo"),
     ...planRules(config, seen),
+    ...planExemptions(config, seen),
     ...veths.flatMap((veth) => planVeth(config, veth, seen)),
     ...planRoutes(config, seen),
     ...veths.flatMap((veth) => planAttachment(veth, seen)),
@@ -288,6 +291,14 @@ function planRules(config: NetworkConfig, observed: ObservedNetwork): readonly N
   // A new namespace has the kernel's own rules, which an observation of nothing cannot show.
   const kernels = observed.namespaceExists ? [] : config.rules.filter((rule) => rule.preference === 0);
   return missing.filter((rule) => !kernels.includes(rule)).map((rule) => ({ kind: "addRule", rule }));
+}
+
+/** None is ever removed: they go with their namespace. */
+function planExemptions(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const isThere = (wanted: Exemption): boolean =>
+    observed.exemptions.some((held) => held.direction === wanted.direction && held.icmpv6Type === wanted.icmpv6Type);
+  const missing = config.exemptions.filter((wanted) => !observed.namespaceExists || !isThere(wanted));
+  return missing.map((exemption) => ({ kind: "addExemption", exemption }));
 }
 
 /** Ours: in the router's namespace what has our protocol number; in our own what lies on our links or in our table. */

@@ -73,6 +73,16 @@ export type Rule = {
   readonly inputLink: string | undefined;
 };
 
+/**
+ * A kind of ICMPv6 that no policy of charon's touches. Without it a pair that holds the gateways' own addresses (transport
+ * mode, ::/0 on both sides) would have the neighbours of the gateway ask for an SA before they have found each other.
+ */
+export type Exemption = {
+  readonly namespace: string;
+  readonly direction: "in" | "out";
+  readonly icmpv6Type: number;
+};
+
 /** `name` is the path below /proc/sys: a link's name may hold dots. */
 export type Sysctl = { readonly namespace: string; readonly name: string; readonly value: string };
 
@@ -86,6 +96,7 @@ export type NetworkScope = {
   /** Empty when only a removal is wanted. */
   readonly veths: readonly Veth[];
   readonly sysctls: readonly Sysctl[];
+  readonly exemptions: readonly Exemption[];
 };
 
 export type NetworkConfig = NetworkScope & {
@@ -122,6 +133,8 @@ export type ObservedNetwork = {
   readonly routes: readonly ObservedRoute[];
   readonly rules: readonly Rule[];
   readonly sysctls: readonly Sysctl[];
+  /** Those of the scope that are there. */
+  readonly exemptions: readonly Exemption[];
   readonly guard: ObservedGuard;
 };
 
@@ -135,6 +148,7 @@ export const networkScope = (router: RouterId, attachment: Attachment, host: str
   alias: ownerAlias(host),
   veths: [],
   sysctls: [],
+  exemptions: [],
 });
 
 export function networkConfig(of: {
@@ -157,6 +171,7 @@ export function networkConfig(of: {
     ...scope,
     veths: [external, transit],
     sysctls: [...namespaceSysctls(scope.namespace), ...linkSysctls(external, transit)],
+    exemptions: espBackEnd === "kernel" ? neighbourDiscovery(scope.namespace) : [],
     addresses: [
       ...plumbedAddresses(external, transit, plumbing),
       ...loopbackAddresses.map((address) => ({
@@ -330,6 +345,12 @@ function rules(
     ];
   });
 }
+
+// Neighbour solicitation and advertisement (RFC 4861, 4.3 and 4.4). The guard lets them pass, too.
+const neighbourDiscovery = (namespace: string): readonly Exemption[] =>
+  [135, 136].flatMap((icmpv6Type) =>
+    (["in", "out"] as const).map((direction) => ({ namespace, direction, icmpv6Type })),
+  );
 
 function namespaceSysctls(namespace: string): readonly Sysctl[] {
   const v4 = ["all", "default"].flatMap((scope) => [

@@ -8,6 +8,7 @@ import {
   AGENT_NAMESPACE,
   LOCAL_TABLE,
   ROUTE_PROTOCOL,
+  type Exemption,
   type LinkAddress,
   type LinkEnd,
   type NetworkScope,
@@ -24,6 +25,7 @@ export type FakeNamespace = {
   addresses: LinkAddress[];
   routes: ObservedRoute[];
   rules: Rule[];
+  readonly exemptions: Exemption[];
   readonly sysctls: Map<string, string>;
   guard: Guard | undefined;
   /** Somebody else touched the rules. */
@@ -64,6 +66,7 @@ export class FakeNetwork implements Network {
       addresses: [],
       routes: [],
       rules: kernels,
+      exemptions: [],
       sysctls: new Map(),
       guard: undefined,
       guardKnown: false,
@@ -100,6 +103,7 @@ export class FakeNetwork implements Network {
       addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? []).filter((address) => outer.has(address.link))],
       routes: [...(own?.routes ?? []), ...(router?.routes ?? []).filter((route) => route.protocol === ROUTE_PROTOCOL)],
       rules: own?.rules ?? [],
+      exemptions: own?.exemptions ?? [],
       sysctls: scope.sysctls.flatMap((sysctl) => {
         const space = this.namespaces.get(sysctl.namespace);
         const link = LINK_OF_SYSCTL.exec(sysctl.name)?.[1];
@@ -247,6 +251,9 @@ export class FakeNetwork implements Network {
       }
       case "addRule":
         this.#in(step.rule.namespace, "add rule").rules.push(step.rule);
+        return;
+      case "addExemption":
+        this.#in(step.exemption.namespace, "add exemption").exemptions.push(step.exemption);
         return;
       case "removeRule": {
         const space = this.#in(step.rule.namespace, "remove rule");

@@ -38,6 +38,10 @@ function printNetworkStep(step: NetworkStep): string {
     case "addRoute":
     case "removeRoute":
       return `${step.kind} ${printRoute(step.route)}`;
+    case "addExemption": {
+      const { icmpv6Type, direction, namespace } = step.exemption;
+      return `addExemption ICMPv6 type ${icmpv6Type} ${direction} ${inNs(namespace)}`;
+    }
     case "addRule":
     case "removeRule":
       return `${step.kind} ${printRule(step.rule)}`;

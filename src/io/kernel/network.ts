@@ -26,6 +26,7 @@ import {
   namespaceInode,
   openNamespace,
 } from "./netns.ts";
+import { addExemption } from "./policy.ts";
 import { probeEspBackEnd } from "./probe.ts";
 import { readLink, readLinks, readNetwork } from "./read-network.ts";
 import {
@@ -114,6 +115,8 @@ export class KernelNetwork implements Network {
         return this.#route(step.route, ROUTE_PROTOCOL, "add");
       case "removeRoute":
         return this.#route(step.route, step.route.protocol, "remove");
+      case "addExemption":
+        return addExemption(this.#sockets.xfrm(step.exemption.namespace), step.exemption);
       case "addRule":
       case "removeRule": {
         const { rule } = step;

@@ -6,6 +6,7 @@ import {
   MAIN_TABLE,
   ROUTE_PROTOCOL,
   RULE_PREFERENCES,
+  type Exemption,
   type LinkAddress,
   type NetworkScope,
   type ObservedLink,
@@ -17,6 +18,7 @@ import {
 import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import type { Netlink } from "./netlink.ts";
 import { namespaceInode } from "./netns.ts";
+import { hasExemption } from "./policy.ts";
 import {
   allAddresses,
   allLinks,
@@ -87,7 +89,13 @@ export async function readNetwork(
     routes: [...(own?.routes ?? []), ...(router?.routes ?? [])],
     rules: own?.rules ?? [],
     sysctls: places.flatMap((place) => readSettings(place, scope.sysctls)),
+    exemptions: own === undefined ? [] : await readExemptions(sockets, scope.exemptions),
   };
+}
+
+async function readExemptions(sockets: Sockets, wanted: readonly Exemption[]): Promise<readonly Exemption[]> {
+  const found = wanted.map(async (one) => ((await hasExemption(sockets.xfrm(one.namespace), one)) ? [one] : []));
+  return (await Promise.all(found)).flat();
 }
 
 /** The messages about links hold most of their settings; a file for each would be half the cost of a pass. */

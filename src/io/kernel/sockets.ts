@@ -1,6 +1,6 @@
 // Netlink sockets kept open inside namespaces. A name that now means another namespace gets another socket.
 import { UnavailableError } from "../../core/errors.ts";
-import { Netlink, NETLINK_NETFILTER, NETLINK_ROUTE, parseAttributes } from "./netlink.ts";
+import { Netlink, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM, parseAttributes } from "./netlink.ts";
 import { namespaceInode } from "./netns.ts";
 
 // linux/netfilter/nfnetlink.h and nf_tables.h
@@ -9,7 +9,12 @@ const NFT_MSG_GETGEN = 16;
 const NFTA_GEN_ID = 1;
 const NFGENMSG_BYTES = 4;
 
-type Held = { readonly inode: number; readonly route: Netlink; netfilter: Netlink | undefined };
+type Held = {
+  readonly inode: number;
+  readonly route: Netlink;
+  netfilter: Netlink | undefined;
+  xfrm: Netlink | undefined;
+};
 
 export class Sockets {
   readonly #held = new Map<string, Held>();
@@ -17,6 +22,13 @@ export class Sockets {
   /** The socket for links, addresses, routes and rules of the namespace that has this name now. */
   route(namespace: string): Netlink {
     return this.#of(namespace).route;
+  }
+
+  /** The socket for IPsec policies; kernels without IPsec have none. */
+  xfrm(namespace: string): Netlink {
+    const held = this.#of(namespace);
+    if (held.xfrm === undefined || held.xfrm.isClosed) held.xfrm = new Netlink(NETLINK_XFRM, namespace);
+    return held.xfrm;
   }
 
   /** Changes with every transaction on the namespace's nftables; it does not tell what changed. */
@@ -39,6 +51,7 @@ export class Sockets {
     this.#held.delete(namespace);
     held?.route.close();
     held?.netfilter?.close();
+    held?.xfrm?.close();
   }
 
   forgetVanished(): void {
@@ -59,7 +72,7 @@ export class Sockets {
     if (inode === undefined) {
       throw new UnavailableError("NAMESPACE_MISSING", `there is no network namespace ${namespace}`);
     }
-    const held = { inode, route: new Netlink(NETLINK_ROUTE, namespace), netfilter: undefined };
+    const held = { inode, route: new Netlink(NETLINK_ROUTE, namespace), netfilter: undefined, xfrm: undefined };
     this.#held.set(namespace, held);
     return held;
   }

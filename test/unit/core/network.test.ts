@@ -33,6 +33,7 @@ const NOTHING: ObservedNetwork = {
   routes: [],
   rules: [],
   sysctls: [],
+  exemptions: [],
   guard: { kind: "absent" },
 };
 
