@@ -32,12 +32,14 @@ import { patiently } from "./patience.ts";
 import { labSupervisor, removeTemplate, superviseBy, templatesOf } from "./lab-units.ts";
 import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.ts";
 import { argumentsOf, isRunning, ownId, readProcesses } from "./processes.ts";
-import { createWorld, routerNamespaceOf, type World, type WorldSide } from "./world.ts";
+import { createWorld, routerNamespaceOf, type World, type WorldNat, type WorldSide } from "./world.ts";
 
 const PROGRAM = fileURLToPath(new URL("../dist/main.js", import.meta.url));
 const DIRECTORY = /^swanherd-lab-(\d+)-(\d+)-[0-9a-f]{6}$/;
 const CHARON = "/usr/sbin/charon-systemd";
 export const NETWORK = "internet";
+/** The network behind NAT, in a lab that has one. */
+export const PRIVATE_NETWORK = "private";
 /** ESP back end of the agents; undefined: they find out. */
 const ESP = process.env["SWANHERD_LAB_ESP"];
 
@@ -51,6 +53,8 @@ export type LabOptions = {
   readonly prefix: string;
   readonly sides: readonly LabSide[];
   readonly documents: readonly LabDocument[];
+  /** Absent: nobody is behind NAT. */
+  readonly nat?: WorldNat;
   /** Merged over the configuration of every agent. */
   readonly agentConfig?: Readonly<Record<string, unknown>>;
   /** False: the controller is configured, and starting it is left to the caller. Default: true. */
@@ -264,8 +268,9 @@ export class LabBuilder {
   }
 
   buildWorld(): Promise<World> {
-    const { prefix, sides } = this.#options;
-    return this.#make(async () => (this.world = await createWorld({ prefix, sides })));
+    const { prefix, sides, nat } = this.#options;
+    const options = { prefix, sides, ...(nat === undefined ? {} : { nat }) };
+    return this.#make(async () => (this.world = await createWorld(options)));
   }
 
   startController(): Promise<Program> {
@@ -292,14 +297,15 @@ export class LabBuilder {
   }
 
   async #startAgents(): Promise<ReadonlyMap<string, Agent>> {
-    const bridge = this.world?.bridge;
-    if (bridge === undefined) throw new Error("the world comes before the agents");
+    if (this.world === undefined) throw new Error("the world comes before the agents");
+    const { bridge, natBridge } = this.world;
+    const bridges = { [NETWORK]: bridge, ...(natBridge === undefined ? {} : { [PRIVATE_NETWORK]: natBridge }) };
     for (const { host } of this.#options.sides) {
       const directory = path.join(this.directory, host);
       const config = {
         ...superviseBy(labSupervisor, host, path.join(directory, "run")),
         transportUrl: this.#broker().url,
-        attachment: { bridges: { [NETWORK]: bridge } },
+        attachment: { bridges },
         ...(ESP === undefined ? {} : { espBackEnd: ESP }),
         ...this.#options.agentConfig,
       };

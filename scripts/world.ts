@@ -22,7 +22,12 @@ export type WorldOptions = {
   readonly sides: readonly WorldSide[];
   /** Addresses of the machine that stands for the rest of the internet. */
   readonly internet?: readonly string[];
+  /** A network behind a router that masquerades; absent: there is none. */
+  readonly nat?: WorldNat;
 };
+
+/** Addresses of the router that masquerades, with prefix length. */
+export type WorldNat = { readonly inside: readonly string[]; readonly outside: readonly string[] };
 
 export type Ping = { readonly received: number; readonly output: string };
 export type PingOptions = { readonly count?: number; readonly timeoutSeconds?: number; readonly sizeBytes?: number };
@@ -31,6 +36,8 @@ export type World = {
   /** In the namespace of the caller. It has no address: this machine does not route between the sides. */
   readonly bridge: string;
   readonly internetNamespace: string;
+  /** As `bridge`, for the network behind NAT. */
+  readonly natBridge: string | undefined;
   readonly hostNamespaces: ReadonlyMap<string, string>;
   readonly routerNamespaces: readonly string[];
   /** `from` is the name of a host, or of a namespace. */
@@ -46,7 +53,8 @@ const ip = (...args: readonly string[]): ResultPromise => execa("ip", args);
 const inside = (namespace: string, ...command: readonly string[]): ResultPromise =>
   execa("ip", ["netns", "exec", namespace, ...command]);
 
-export async function createWorld({ prefix, sides, internet = INTERNET_ADDRESSES }: WorldOptions): Promise<World> {
+export async function createWorld(options: WorldOptions): Promise<World> {
+  const { prefix, sides, internet = INTERNET_ADDRESSES, nat } = options;
   const undo: (() => Promise<unknown>)[] = [];
   const destroy = async (): Promise<void> => {
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) {
@@ -56,6 +64,7 @@ export async function createWorld({ prefix, sides, internet = INTERNET_ADDRESSES
   };
   const bridge = `${prefix}-inet`;
   const internetNamespace = `${prefix}-internet`;
+  const natBridge = nat === undefined ? undefined : `${prefix}-priv`;
   const hostNamespaces = new Map<string, string>();
   let made = 0;
 
@@ -76,17 +85,40 @@ export async function createWorld({ prefix, sides, internet = INTERNET_ADDRESSES
     }
   };
 
-  try {
-    await ip("link", "add", bridge, "type", "bridge");
-    undo.push(() => ip("link", "del", bridge));
-    await execa("sysctl", ["-qw", `net.ipv6.conf.${bridge}.disable_ipv6=1`]);
-    await ip("link", "set", bridge, "up");
-    await addNamespace(internetNamespace);
-    const port = `${prefix}-ip`;
-    await ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", internetNamespace);
+  const addBridge = async (name: string): Promise<void> => {
+    await ip("link", "add", name, "type", "bridge");
+    undo.push(() => ip("link", "del", name));
+    await execa("sysctl", ["-qw", `net.ipv6.conf.${name}.disable_ipv6=1`]);
+    await ip("link", "set", name, "up");
+  };
+  /** `link` of the namespace on the bridge, whose port is `port`. */
+  const plug = async (port: string, on: string, namespace: string, link: string): Promise<void> => {
+    await ip("link", "add", port, "type", "veth", "peer", "name", link, "netns", namespace);
     undo.push(() => ip("link", "del", port));
-    await ip("link", "set", port, "master", bridge, "up");
+    await ip("link", "set", port, "master", on, "up");
+  };
+
+  try {
+    await addBridge(bridge);
+    await addNamespace(internetNamespace);
+    await plug(`${prefix}-ip`, bridge, internetNamespace, "eth0");
     await address(internetNamespace, "eth0", internet);
+
+    if (nat !== undefined && natBridge !== undefined) {
+      const namespace = `${prefix}-nat`;
+      await addBridge(natBridge);
+      await addNamespace(namespace);
+      await plug(`${prefix}-no`, bridge, namespace, "outside");
+      await plug(`${prefix}-ni`, natBridge, namespace, "inside");
+      await address(namespace, "outside", nat.outside);
+      await address(namespace, "inside", nat.inside);
+      await inside(namespace, "sysctl", "-qw", "net.ipv4.ip_forward=1");
+      await inside(
+        namespace,
+        "nft",
+        "table ip nat { chain out { type nat hook postrouting priority srcnat; oifname outside masquerade; }; }",
+      );
+    }
 
     for (const side of sides) {
       const router = routerNamespaceOf(side.routerId);
@@ -121,7 +153,7 @@ export async function createWorld({ prefix, sides, internet = INTERNET_ADDRESSES
   };
 
   const routerNamespaces = sides.map((side) => routerNamespaceOf(side.routerId));
-  return { bridge, internetNamespace, hostNamespaces, routerNamespaces, ping, destroy };
+  return { bridge, internetNamespace, natBridge, hostNamespaces, routerNamespaces, ping, destroy };
 }
 
 export type Capture = { readonly stop: () => Promise<readonly string[]> };

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { afterAll } from "vitest";
 import { sidesOf, type RouterIds } from "../../scripts/lab-documents.ts";
 import { startLab, until, type Agent, type Lab, type LabDocument } from "../../scripts/lab.ts";
+import type { WorldNat } from "../../scripts/world.ts";
 import type { ConnectionState } from "../../src/core/status.ts";
 
 export type TestLab = Lab & {
@@ -18,6 +19,7 @@ export type TestLabOptions = {
   readonly documents?: (routers: RouterIds) => readonly LabDocument[];
   readonly agentConfig?: Readonly<Record<string, unknown>>;
   readonly startsController?: boolean;
+  readonly nat?: WorldNat;
 };
 
 /** Built now, taken away after the file's tests whatever became of them. */
@@ -29,6 +31,7 @@ export async function labForThisFile(options: TestLabOptions = {}): Promise<Test
     sides: sidesOf(routers),
     documents: options.documents?.(routers) ?? [],
     startsController: options.startsController ?? true,
+    ...(options.nat === undefined ? {} : { nat: options.nat }),
     agentConfig: {
       initiateRetry: { baseMs: 300, capMs: 1_000 },
       retry: { baseMs: 200, capMs: 2_000 },
