@@ -97,16 +97,19 @@ export function connectionDocuments(of: {
   readonly psk: string;
   readonly more?: LabDocument;
 }): readonly LabDocument[] {
-  const group = (suffix: string, endpoints: readonly string[]): LabDocument => ({
+  const group = (suffix: string, type: "subnet" | "cidr", endpoints: readonly string[]): LabDocument => ({
     kind: "EndpointGroup",
     project: PROJECT,
     name: `${of.name}-${suffix}`,
-    type: "cidr",
+    type,
     endpoints,
   });
+  const subnetName = (cidr: string): string => `${of.name}-${cidr}`;
+  const subnets = of.local.map((cidr) => ({ kind: "Subnet", project: PROJECT, name: subnetName(cidr), cidr }));
   return [
-    group("local", of.local),
-    group("peer", of.peer),
+    ...subnets,
+    group("local", "subnet", of.local.map(subnetName)),
+    group("peer", "cidr", of.peer),
     {
       kind: "IpsecSiteConnection",
       project: PROJECT,

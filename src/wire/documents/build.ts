@@ -1,33 +1,48 @@
 // Documents -> catalogue, or every problem at once. What several keys or documents have to do with each other is judged
 // here; it refuses to read a secret.
-import { isInside, hostRange, readFamily } from "../../core/read-address.ts";
+import { lastAddress, parseCidr } from "../../core/address.ts";
+import { doOverlap, isInside, hostRange, readFamily } from "../../core/read-address.ts";
 import type { IpFamily } from "../../core/model.ts";
 import type { Catalogue, CatalogueNetwork, CatalogueService, CatalogueSubnet, ExternalAddress } from "./catalogue.ts";
 import { buildConnection } from "./connection.ts";
 import { readGroups } from "./endpoint-group.ts";
 import { identified, NameIndex, type Entry } from "./index-of-names.ts";
-import type { DocumentProblem } from "./problem.ts";
+import {
+  judgeSharedAddresses,
+  judgeSharedRouters,
+  noteSharedNetworks,
+  noteUnusedSubnets,
+  type BuiltConnection,
+} from "./neighbours.ts";
+import type { DocumentNote, DocumentProblem } from "./problem.ts";
 import { derivedId } from "./uuid.ts";
 import { readYaml, type DocumentFile } from "./yaml.ts";
 
-export type CatalogueResult =
+export type CatalogueResult = { readonly notes: readonly DocumentNote[] } & (
   | { readonly kind: "valid"; readonly catalogue: Catalogue }
-  | { readonly kind: "invalid"; readonly problems: readonly DocumentProblem[] };
+  | { readonly kind: "invalid"; readonly problems: readonly DocumentProblem[] }
+);
 
 export function readCatalogue(files: readonly DocumentFile[]): CatalogueResult {
   const read = files.map(readYaml);
-  const index = new NameIndex(read.flatMap(({ documents }) => documents));
+  const isComplete = read.every(({ problems }) => problems.length === 0);
+  const documents = read.flatMap((one) => one.documents);
+  const index = new NameIndex(documents, isComplete);
   const services = buildServices(index);
-  const problems = [...read.flatMap((one) => one.problems), ...index.problems].sort(
-    (a, b) => a.file.localeCompare(b.file) || a.line - b.line,
-  );
-  return problems.length === 0 ? { kind: "valid", catalogue: { services } } : { kind: "invalid", problems };
+  const problems = [...read.flatMap((one) => one.problems), ...index.problems].sort(byPlace);
+  const notes = [...index.notes].sort(byPlace);
+  return problems.length === 0
+    ? { kind: "valid", catalogue: { services }, notes }
+    : { kind: "invalid", problems, notes };
 }
 
+const byPlace = (a: DocumentProblem, b: DocumentProblem): number => a.file.localeCompare(b.file) || a.line - b.line;
+
 function buildServices(index: NameIndex): readonly CatalogueService[] {
-  // A subnet or group that nobody uses is judged too.
+  // A subnet, group or policy that nobody uses is judged too.
   const subnets = new Map(index.all("Subnet").map((entry) => [entry, buildSubnet(entry, index)]));
   const groups = readGroups(index);
+  for (const policy of [...index.all("IkePolicy"), ...index.all("IpsecPolicy")]) judgeLifetime(policy, index);
   const networks = new Map(index.all("Network").map((entry) => [entry, buildNetwork(entry, index)]));
   const services = new Map<Entry<"VpnService">, CatalogueService>();
   for (const entry of index.all("VpnService")) {
@@ -37,15 +52,28 @@ function buildServices(index: NameIndex): readonly CatalogueService[] {
   judgeSharedRouters(services, index);
   judgeSharedAddresses(services, index);
 
-  const connections = new Map<string, CatalogueService["connections"][number][]>();
+  const connections = new Map<CatalogueService, BuiltConnection[]>();
   for (const entry of index.all("IpsecSiteConnection")) {
     const named = index.find("VpnService", entry.value.vpnservice, entry, ["vpnservice"]);
     const service = named === undefined ? undefined : services.get(named);
     const connection = buildConnection(entry, service, groups, index);
     if (service === undefined || connection === undefined) continue;
-    connections.set(service.id, [...(connections.get(service.id) ?? []), connection]);
+    connections.set(service, [...(connections.get(service) ?? []), { entry, connection }]);
   }
-  return [...services.values()].map((service) => ({ ...service, connections: connections.get(service.id) ?? [] }));
+  noteUnusedSubnets(services, connections, index);
+  noteSharedNetworks(connections, index);
+  return [...services.values()].map((service) => ({
+    ...service,
+    connections: (connections.get(service) ?? []).map(({ connection }) => connection),
+  }));
+}
+
+const A_DAY_SECONDS = 86_400;
+
+function judgeLifetime({ kind, value, raw }: Entry<"IkePolicy"> | Entry<"IpsecPolicy">, index: NameIndex): void {
+  if (value.lifetime.value <= A_DAY_SECONDS) return;
+  const text = `${kind} ${value.name}: lifetime.value ${value.lifetime.value} is more than a day (${A_DAY_SECONDS} seconds)`;
+  index.note(raw, ["lifetime", "value"], `${text}: Neutron sets no limit, but many peers do`);
 }
 
 /** Absent means the first address, as in Neutron. */
@@ -81,12 +109,10 @@ function buildNetwork(entry: Entry<"Network">, index: NameIndex): CatalogueNetwo
       const text = `Network ${value.name}: ${gatewayOutside(gatewayAddress, subnet.cidr)}`;
       index.report(raw, ["subnets", at, "gateway_ip"], text);
     }
-    if (value.subnets.findIndex((other) => other.cidr === subnet.cidr) !== at) {
-      index.report(
-        raw,
-        ["subnets", at, "cidr"],
-        `Network ${value.name}: cidr ${subnet.cidr} is given twice: remove one`,
-      );
+    const other = value.subnets.slice(0, at).find(({ cidr }) => doOverlap(cidr, subnet.cidr));
+    if (other !== undefined) {
+      const text = `Network ${value.name}: cidr ${subnet.cidr} overlaps ${other.cidr} of the same network`;
+      index.report(raw, ["subnets", at, "cidr"], `${text}: remove one`);
     }
     return {
       id: subnet.id ?? derivedId("NetworkSubnet", entry.id, subnet.cidr),
@@ -100,7 +126,7 @@ function buildNetwork(entry: Entry<"Network">, index: NameIndex): CatalogueNetwo
     };
   });
   if (value.mtu < 1280 && subnets.some(({ family }) => family === 6)) {
-    index.report(raw, ["mtu"], `Network ${value.name}: mtu ${value.mtu} is below IPv6's minimum of 1280`);
+    index.report(raw, ["mtu"], `Network ${value.name}: mtu ${value.mtu} is below IPv6's minimum of 1280: raise it`);
   }
   return { ...identified(entry), mtuBytes: value.mtu, subnets };
 }
@@ -144,57 +170,23 @@ function externalAddresses(
       index.report(
         raw,
         where,
-        `VpnService ${value.name}: fixed_ips has ${address}, which is in no subnet of network ${network.name} (${cidrs})`,
+        `VpnService ${value.name}: fixed_ips has ${address}, which is in no subnet of network ${network.name} (${cidrs}): take an address of one`,
       );
       return [];
     }
-    if (subnet.gatewayAddress === address) {
-      index.report(
-        raw,
-        where,
-        `VpnService ${value.name}: fixed_ips has ${address}, which is the network's gateway: take another`,
-      );
+    const taken = subnet.gatewayAddress === address ? "the network's gateway" : reservedAs(address, subnet);
+    if (taken !== undefined) {
+      index.report(raw, where, `VpnService ${value.name}: fixed_ips has ${address}, which is ${taken}: take another`);
     }
     return [{ address, family: subnet.family, subnet }];
   });
   return found.length === value.external.fixed_ips.length ? found : undefined;
 }
 
-/** One router has one namespace on one host, with one external port. */
-function judgeSharedRouters(services: ReadonlyMap<Entry<"VpnService">, CatalogueService>, index: NameIndex): void {
-  const first = new Map<string, CatalogueService>();
-  for (const [{ raw }, service] of services) {
-    const other = first.get(service.routerId);
-    if (other === undefined) {
-      first.set(service.routerId, service);
-      continue;
-    }
-    const same = `VpnService ${service.name}: it shares its router with VpnService ${other.name}`;
-    if (service.host !== other.host) {
-      index.report(
-        raw,
-        ["host"],
-        `${same}, but host is ${service.host} here and ${other.host} there: name the same host`,
-      );
-    }
-    const portOf = ({ external }: CatalogueService): string =>
-      [external.network.id, ...external.addresses.map(({ address }) => address)].join(" ");
-    if (portOf(service) !== portOf(other)) {
-      index.report(raw, ["external"], `${same}, but external differs: both need the same network and fixed_ips`);
-    }
-  }
-}
-
-function judgeSharedAddresses(services: ReadonlyMap<Entry<"VpnService">, CatalogueService>, index: NameIndex): void {
-  const owners = new Map<string, CatalogueService>();
-  for (const [{ raw }, service] of services) {
-    service.external.addresses.forEach(({ address }, at) => {
-      const key = `${service.external.network.id} ${address}`;
-      const owner = owners.get(key) ?? service;
-      owners.set(key, owner);
-      if (owner.routerId === service.routerId) return;
-      const text = `VpnService ${service.name}: fixed_ips has ${address}, which VpnService ${owner.name} has on another router`;
-      index.report(raw, ["external", "fixed_ips", at], `${text}: take another`);
-    });
-  }
+/** What an address of the subnet is for, when it can be nobody's. /31 and /127 have none to spare (RFC 3021, RFC 6164). */
+function reservedAs(address: string, { cidr, family }: CatalogueSubnet): string | undefined {
+  const { prefixLength } = parseCidr(cidr);
+  if (prefixLength >= (family === 4 ? 31 : 127)) return undefined;
+  if (cidr === `${address}/${prefixLength}`) return `the address of the network ${cidr} itself`;
+  return family === 4 && lastAddress(cidr) === address ? `the broadcast address of ${cidr}` : undefined;
 }

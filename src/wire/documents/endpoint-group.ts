@@ -11,17 +11,20 @@ export const readGroups = (index: NameIndex): GroupCidrs =>
 
 function cidrsOf(group: Entry<"EndpointGroup">, index: NameIndex): readonly string[] | undefined {
   const { value, raw } = group;
-  const cidrs = value.endpoints.flatMap((endpoint, at): string[] => {
-    if (value.type === "subnet") {
-      const subnet = index.find("Subnet", endpoint, group, ["endpoints", at]);
-      return subnet === undefined ? [] : [subnet.value.cidr];
-    }
+  const report = (at: number, text: string): void =>
+    index.report(raw, ["endpoints", at], `EndpointGroup ${value.name}: ${text}`);
+  const cidrs = value.endpoints.map((endpoint, at): string | undefined => {
+    if (value.type === "subnet") return index.find("Subnet", endpoint, group, ["endpoints", at])?.value.cidr;
     const cidr = readCidr(endpoint);
     const hasHostBits = readAddress(endpoint.replace(/\/\d+$/, "")) !== cidr?.replace(/\/\d+$/, "");
-    if (cidr !== undefined && !hasHostBits) return [cidr];
+    if (cidr !== undefined && !hasHostBits) return cidr;
     const hint = cidr === undefined ? "expected a CIDR such as 10.1.0.0/24" : `which has host bits set: write ${cidr}`;
-    index.report(raw, ["endpoints", at], `EndpointGroup ${value.name}: endpoints has ${shown(endpoint)}, ${hint}`);
-    return [];
+    report(at, `endpoints has ${shown(endpoint)}, ${hint}`);
+    return undefined;
   });
-  return cidrs.length === value.endpoints.length ? cidrs : undefined;
+  for (const [at, cidr] of cidrs.entries()) {
+    if (cidr !== undefined && cidrs.indexOf(cidr) !== at) report(at, `endpoints has ${cidr} twice: remove one`);
+  }
+  const usable = cidrs.filter((cidr) => cidr !== undefined);
+  return usable.length === cidrs.length ? usable : undefined;
 }

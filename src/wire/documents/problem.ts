@@ -3,13 +3,16 @@ import { z } from "zod";
 
 export type DocumentProblem = { readonly file: string; readonly line: number; readonly text: string };
 
+/** What is taken as it is, but worth knowing. */
+export type DocumentNote = DocumentProblem;
+
 export const formatProblem = ({ file, line, text }: DocumentProblem): string => `${file}:${line}: ${text}`;
 
 const MAX_SHOWN_CHARACTERS = 80;
 
 export function shown(value: unknown): string {
   if (value === undefined || value === null) return "empty";
-  if (Array.isArray(value)) return "a list";
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
   if (typeof value === "object") return "a map";
   const text = JSON.stringify(value);
   return text.length > MAX_SHOWN_CHARACTERS ? `${text.slice(0, MAX_SHOWN_CHARACTERS)}…` : text;
@@ -39,18 +42,18 @@ function sentence(issue: z.core.$ZodIssue, root: unknown): string {
     return `${at} ${issue.code === "custom" ? issue.message : `is not usable${wanted(issue)}`}`;
   return issue.code === "custom"
     ? `${at} ${issue.message}`
-    : `${at} is ${shown(value)}${wanted(issue)}${quoteHint(issue, value)}`;
+    : `${at} is ${shown(value)}${wanted(issue, value)}${quoteHint(issue, value)}`;
 }
 
-function wanted(issue: z.core.$ZodIssue): string {
+function wanted(issue: z.core.$ZodIssue, value?: unknown): string {
   switch (issue.code) {
     case "invalid_value":
-      return `: allowed ${issue.values.map(String).join(", ")}`;
+      return `:${meantWord(issue.values.map(String), value)} allowed ${issue.values.map(String).join(", ")}`;
     case "too_small":
       if (issue.origin === "array") return ": give at least one";
       return issue.origin === "string" ? ": it must not be empty" : `: at least ${issue.minimum}`;
     case "too_big":
-      return `: at most ${issue.maximum}`;
+      return `: at most ${issue.maximum}${issue.origin === "string" ? " characters" : ""}`;
     case "invalid_type":
       return `: expected ${EXPECTED[issue.expected] ?? issue.expected}`;
     case "invalid_union":
@@ -60,10 +63,16 @@ function wanted(issue: z.core.$ZodIssue): string {
   }
 }
 
+/** ` did you mean aes-256?` for aes256; where hardly anything is allowed, the list says it as well. */
+function meantWord(allowed: readonly string[], value: unknown): string {
+  const meant = allowed.length > 4 && typeof value === "string" ? closest(value, allowed) : undefined;
+  return meant === undefined ? "" : ` did you mean ${meant}?`;
+}
+
 const EXPECTED: Readonly<Record<string, string>> = {
   string: "a text",
   int: "a whole number",
-  number: "a number",
+  number: "a whole number",
   boolean: "true or false",
   array: "a list",
   object: "a map",
@@ -113,25 +122,36 @@ function keysAt(schema: unknown, at: readonly PropertyKey[]): readonly string[] 
 
 /** `; did you mean x?`, or all that is known where that is little, or nothing. */
 export function suggestion(word: string, known: readonly string[]): string {
-  const ranked = known
-    .map((name) => ({ name, distance: editDistance(word.toLowerCase(), name.toLowerCase()) }))
-    .sort((a, b) => a.distance - b.distance);
-  const [best] = ranked;
-  if (best === undefined) return "";
-  // A third of the letters: more would suggest what nobody meant.
-  if (best.distance <= Math.max(1, word.length / 3)) return `; did you mean ${best.name}?`;
-  return known.length <= 8 ? `; known: ${known.join(", ")}` : "";
+  const meant = closest(word, known);
+  if (meant !== undefined) return `; did you mean ${meant}?`;
+  return known.length > 0 && known.length <= 8 ? `; known: ${known.join(", ")}` : "";
 }
 
-/** Levenshtein's distance: how many letters are put in, taken out or changed. */
+/** `ikePolicy` and `ike_policy` are one word to who looks for what was meant. */
+const plain = (word: string): string => word.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
+
+function closest(word: string, known: readonly string[]): string | undefined {
+  const [best] = known
+    .map((name) => ({ name, distance: editDistance(plain(word), plain(name)) }))
+    .sort((a, b) => a.distance - b.distance);
+  // A third of the letters: more would suggest what nobody meant.
+  return best !== undefined && best.distance <= Math.max(1, word.length / 3) ? best.name : undefined;
+}
+
+/** How many letters are put in, taken out, changed or swapped with their neighbour (Damerau and Levenshtein). */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of Array.from(a).entries()) {
-    const next = [i + 1];
-    for (const [j, other] of Array.from(b).entries()) {
-      next.push(Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)));
+  let beforeLast: readonly number[] = [];
+  let last: readonly number[] = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (last[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = isSwap ? (beforeLast[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY;
+      row.push(Math.min((row[j - 1] ?? 0) + 1, (last[j] ?? 0) + 1, change, swap));
     }
-    row = next;
+    beforeLast = last;
+    last = row;
   }
-  return row[b.length] ?? 0;
+  return last[b.length] ?? 0;
 }

@@ -6,11 +6,32 @@ import { isUuid } from "../../core/ids.ts";
 import { readAddress, readCidr } from "../../core/read-address.ts";
 
 const MAX_TEXT_CHARACTERS = 255;
+/** Neutron keeps numbers in columns of 32 bits with a sign. */
+const MAX_INTEGER = 2_147_483_647;
+/** A routing key is a short string of AMQP, 255 bytes, and begins with `ipsec_agent.`. */
+const MAX_HOST_BYTES = 243;
+/** Into 255 bytes of charon (vici_cred.c) has to fit what Neutron's server puts before an identity, an `@`. */
+const MAX_IDENTITY_BYTES = 254;
 
 const text = () => z.string().min(1).max(MAX_TEXT_CHARACTERS);
 // eslint-disable-next-line no-control-regex -- control characters are what is refused
-const plainText = () => text().refine((value) => !/[\x00-\x1f\x7f]/.test(value), "contains a control character");
+const CONTROL_CHARACTER = /[\x00-\x1f\x7f]/;
+const TAKE_IT_OUT = "contains a control character: take it out";
+
+const plainText = () => text().refine((value) => !CONTROL_CHARACTER.test(value), TAKE_IT_OUT);
 const name = plainText;
+const wholeNumber = (min: number) => z.int().min(min).max(MAX_INTEGER);
+
+/** What the agent would refuse is refused here: an identity that stands for others too would share out the key. */
+const identity = () =>
+  z.string().superRefine((value, context) => {
+    const refuse = (message: string): void => context.addIssue({ code: "custom", message });
+    if (CONTROL_CHARACTER.test(value)) refuse(TAKE_IT_OUT);
+    if (Buffer.byteLength(value) > MAX_IDENTITY_BYTES) refuse(`is longer than ${MAX_IDENTITY_BYTES} bytes: shorten it`);
+    if (value.includes("*") || /^@{0,2}\^.*\$$/.test(value)) {
+      refuse(`is ${JSON.stringify(value)}, which would stand for other peers too: write it without * and ^…$`);
+    }
+  });
 const oneOf = (words: Iterable<string>) => z.enum([...words] as [string, ...string[]]);
 
 const address = () =>
@@ -39,10 +60,24 @@ const cidr = () =>
     return canonical;
   });
 
+/** Equal ones are equal texts by now. */
+const withoutDuplicates = (values: readonly string[], context: z.core.$RefinementCtx): void => {
+  for (const [at, value] of values.entries()) {
+    if (values.indexOf(value) === at) continue;
+    context.addIssue({ code: "custom", path: [at], message: `${value} is given twice: remove one` });
+  }
+};
+
 const base = {
   name: name(),
   description: z.string().max(MAX_TEXT_CHARACTERS).default(""),
-  id: z.string().refine(isUuid, "is no lower-case UUID").optional(),
+  id: z
+    .string()
+    .superRefine((value, context) => {
+      if (isUuid(value)) return;
+      context.addIssue({ code: "custom", message: `is ${JSON.stringify(value)}: expected a lower-case UUID` });
+    })
+    .optional(),
 };
 const inProject = { ...base, project: name().default("default") };
 
@@ -69,7 +104,7 @@ const algorithms = {
   auth_algorithm: oneOf(AUTH_ALGORITHMS).default("sha1"),
   pfs: oneOf(DH_GROUPS).default("group5"),
   lifetime: z
-    .strictObject({ units: z.literal("seconds").default("seconds"), value: z.int().min(60).default(3600) })
+    .strictObject({ units: z.literal("seconds").default("seconds"), value: wholeNumber(60).default(3600) })
     .prefault({}),
 };
 
@@ -101,11 +136,25 @@ const vpnService = z.strictObject({
   kind: z.literal("VpnService"),
   ...inProject,
   admin_state_up: z.boolean().default(true),
-  host: plainText(),
+  host: plainText().refine(
+    (value) => Buffer.byteLength(value) <= MAX_HOST_BYTES,
+    `is longer than the ${MAX_HOST_BYTES} bytes that a routing key has room for: shorten it`,
+  ),
   router: name(),
   subnet: name().optional(),
-  external: z.strictObject({ network: name(), fixed_ips: z.array(address()).min(1) }),
+  external: z.strictObject({ network: name(), fixed_ips: z.array(address()).min(1).superRefine(withoutDuplicates) }),
 });
+
+/** What is wrong with a pre-shared key, wherever it comes from; never with the key in it. */
+export function pskMistake(key: string): string | undefined {
+  if (key === "") return "is empty: give the connection a pre-shared key";
+  if (key.includes("\0")) return "contains a NUL character: take it out";
+  const { length } = Array.from(key);
+  // The width of Neutron's column.
+  return length > MAX_TEXT_CHARACTERS
+    ? `has ${length} characters: at most ${MAX_TEXT_CHARACTERS}, as in Neutron`
+    : undefined;
+}
 
 const PSK_FORMS = "expected a text, {file: PATH}, {env: NAME} or {credential: NAME}";
 const psk = z.union(
@@ -127,19 +176,35 @@ const connection = z.strictObject({
   ipsecpolicy: name(),
   local_ep_group: name().optional(),
   peer_ep_group: name().optional(),
-  peer_cidrs: z.array(cidr()).min(1).optional(),
+  peer_cidrs: z.array(cidr()).min(1).superRefine(withoutDuplicates).optional(),
   peer_address: address(),
-  peer_id: plainText(),
-  local_id: z.string().max(MAX_TEXT_CHARACTERS).default(""),
+  peer_id: identity().refine((value) => value.replace(/^@{1,2}/, "") !== "", "is empty: name the peer"),
+  local_id: identity().default(""),
   auth_mode: z.literal("psk").default("psk"),
-  psk: psk.refine((value) => value !== "", "is empty: give the connection a pre-shared key"),
+  psk: psk.superRefine((value, context) => {
+    const mistake = typeof value === "string" ? pskMistake(value) : undefined;
+    if (mistake !== undefined) context.addIssue({ code: "custom", message: mistake });
+  }),
   initiator: z.enum(INITIATORS).default("bi-directional"),
-  mtu: z.int().min(68).default(1500),
+  mtu: z
+    .int()
+    .max(65_535)
+    .superRefine((value, context) => {
+      // IPv6's own minimum is judged where the family is known.
+      if (value >= 68) return;
+      context.addIssue({ code: "custom", message: `is ${value}: at least 68 for IPv4, 1280 for IPv6` });
+    })
+    .default(1500),
   dpd: z
     .strictObject({
       action: z.enum(DPD_ACTIONS).default("hold"),
-      interval: z.int().min(0).default(30),
-      timeout: z.int().min(0).default(120),
+      interval: wholeNumber(0).default(30),
+      timeout: wholeNumber(0).default(120),
+    })
+    .superRefine(({ interval, timeout }, context) => {
+      if (timeout > interval) return;
+      const message = `${timeout} is not above dpd.interval ${interval}: raise it`;
+      context.addIssue({ code: "custom", path: ["timeout"], message });
     })
     .prefault({}),
 });

@@ -1,4 +1,4 @@
-// Documents without a problem, and what is said of every problem: file, line, what to do.
+// Documents without a problem: what they give, and what is worth a note. What is refused is in refusals.test.ts.
 import { describe, expect, test } from "vitest";
 import { readCatalogue } from "../../../../src/wire/documents/build.ts";
 import type { Catalogue } from "../../../../src/wire/documents/catalogue.ts";
@@ -11,10 +11,11 @@ function catalogueOf(...texts: string[]): Catalogue {
   return result.catalogue;
 }
 
-function problemsOf(...texts: string[]): string[] {
+const notesOf = (...texts: string[]): string[] => {
   const result = readCatalogue(texts.map((text, at) => ({ path: `${at}.yaml`, text })));
-  return result.kind === "invalid" ? result.problems.map(formatProblem) : [];
-}
+  if (result.kind === "invalid") throw new Error(result.problems.map(formatProblem).join("\n"));
+  return result.notes.map(formatProblem);
+};
 
 describe("documents without a problem", () => {
   test("give the service with everything that it names", () => {
@@ -102,184 +103,59 @@ describe("documents without a problem", () => {
   });
 });
 
-describe("a problem is told with file, line and what to do", () => {
-  const withConnection = (find: string, replacement: string): string[] =>
-    problemsOf(BASE, SERVICE, CONNECTION.replace(find, replacement));
+describe("noted, but taken, is", () => {
+  const older = OLDER_FORM.replace("fixed_ips: [203.0.113.10]", "fixed_ips: [203.0.113.10, 2001:db8:ff::10]");
+  const [olderService = ""] = older.trim().split("\n");
 
-  test.each<[string, string[], string]>([
-    ["an unknown kind", [`\n- {kind: VpnServce, name: x}`], '0.yaml:2: kind is "VpnServce": did you mean VpnService?'],
-    ["no kind", [`- {name: x}`], "0.yaml:1: kind is missing: allowed Router, "],
-    ["a scalar", [`- 5`], "0.yaml:1: is no map"],
-    ["broken YAML", [`a: [`], "0.yaml:1: not readable as YAML"],
-    ["an unknown key", [`- kind: Router\n  name: x\n  hots: y`], "0.yaml:3: Router x: hots is not a known key"],
-    [
-      "a name that YAML takes for a number",
-      [`{kind: Router, name: 12}`],
-      "Router: name is 12: expected a text, put it in quotes",
-    ],
-    [
-      "an unknown algorithm",
-      [`{kind: IkePolicy, name: a, encryption_algorithm: des}`],
-      'encryption_algorithm is "des": allowed 3des, aes-128',
-    ],
-    [
-      "a lifetime that is too short",
-      [`kind: IkePolicy\nname: a\nlifetime:\n  value: 59`],
-      "0.yaml:4: IkePolicy a: lifetime.value is 59: at least 60",
-    ],
-    [
-      "host bits in a CIDR",
-      [`{kind: Subnet, name: a, cidr: 10.1.0.5/24}`],
-      'cidr is "10.1.0.5/24", which has host bits set: write 10.1.0.0/24',
-    ],
-    [
-      "a gateway elsewhere",
-      [`{kind: Subnet, name: a, cidr: 10.1.0.0/24, gateway_ip: 10.2.0.1}`],
-      "gateway_ip 10.2.0.1 is not in 10.1.0.0/24",
-    ],
-    [
-      "a name given twice",
-      [`{kind: Router, name: a}`, `\n\n- {kind: Router, name: a}`],
-      '1.yaml:3: Router a: name "a" is taken in project default by 0.yaml:1',
-    ],
-    [
-      "an id given twice",
-      [
-        `- {kind: Router, name: a, id: 7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01}\n- {kind: Router, name: b, id: 7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01}`,
-      ],
-      "0.yaml:2: Router b: id 7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01 is taken by 0.yaml:1",
-    ],
-    [
-      "a group of an unknown subnet",
-      [`{kind: EndpointGroup, name: g, type: subnet, endpoints: [nowhere]}`],
-      'endpoints.0 names Subnet "nowhere"',
-    ],
-    [
-      "a group with a bad CIDR",
-      [`{kind: EndpointGroup, name: g, type: cidr, endpoints: [10.0.0.0]}`],
-      'endpoints has "10.0.0.0", expected a CIDR',
-    ],
-  ])("%s", (_what, texts, expected) => {
-    const problems = problemsOf(...texts);
-    expect(problems).toHaveLength(1);
-    expect(problems[0]).toContain(expected);
+  test("a subnet of the service beside endpoint groups, once a service; the groups win", () => {
+    const second = CONNECTION.replace("name: to-right", "name: again").replace(
+      "peer_ep_group: right",
+      "peer_ep_group: far",
+    );
+    const far = "- {kind: EndpointGroup, project: acme, name: far, type: cidr, endpoints: [10.9.0.0/24]}";
+    const other = BASE.replace("endpoints: [left-net]", "endpoints: [other-net]");
+    const net = "- {kind: Subnet, project: acme, name: other-net, cidr: 10.7.0.0/24}";
+    const texts = [other, olderService, CONNECTION, second, [far, net].join("\n")];
+    expect(notesOf(...texts)).toEqual([
+      "1.yaml:1: VpnService left: subnet left-net does not count for to-right, again: endpoint groups are given, and they win",
+    ]);
+    const [service] = catalogueOf(...texts).services;
+    expect(service?.connections.map(({ localCidrs }) => localCidrs)).toEqual([["10.7.0.0/24"], ["10.7.0.0/24"]]);
+    expect(service?.connections[0]?.localGroupId).not.toBeNull();
   });
 
-  test.each<[string, string, string, string]>([
-    [
-      "an unknown policy",
-      "ikepolicy: strong",
-      "ikepolicy: strnog",
-      '2.yaml:5: ikepolicy names IkePolicy "strnog", which project acme does not have; did you mean strong?',
-    ],
-    ["an unknown service", "vpnservice: left", "vpnservice: lift", "did you mean left?"],
-    ["an empty key", "psk: {file: psk/to-right}", 'psk: ""', "psk is empty: give the connection a pre-shared key"],
-    [
-      "a key of another shape",
-      "psk: {file: psk/to-right}",
-      "psk: {path: x}",
-      "psk is not usable: expected a text, {file: PATH}",
-    ],
-    [
-      "DPD that ends before it begins",
-      "timeout: 120",
-      "timeout: 30",
-      "2.yaml:12: IpsecSiteConnection to-right: dpd.timeout 30 is not above dpd.interval 30",
-    ],
-    [
-      "a peer address that is a name",
-      "peer_address: 203.0.113.20",
-      "peer_address: vpn.example",
-      'peer_address is "vpn.example": expected an IP address',
-    ],
-    ["an MTU below the minimum", "psk:", "mtu: 67\npsk:", "mtu is 67: at least 68"],
-    [
-      "both forms at once",
-      "psk:",
-      "peer_cidrs: [10.2.0.0/24]\npsk:",
-      "peer_cidrs and endpoint groups are both given: keep one form",
-    ],
-    ["half of a form", "local_ep_group: left-local\n", "", "local_ep_group missing"],
-    [
-      "a peer group of subnets",
-      "peer_ep_group: right",
-      "peer_ep_group: left-local",
-      "peer_ep_group left-local is of type subnet",
-    ],
-    [
-      "networks of both families",
-      "peer_ep_group: right",
-      "peer_ep_group: right6",
-      "local and peer networks mix IPv4 and IPv6",
-    ],
-  ])("a connection with %s", (_what, find, replacement, expected) => {
-    const problems = withConnection(find, replacement);
-    expect(problems).toHaveLength(1);
-    expect(problems[0]).toContain(expected);
-  });
-
-  test("a peer that no external address can reach", () => {
-    const service = SERVICE.replace(", 2001:db8:ff::10", "");
-    const connection = CONNECTION.replace("peer_address: 203.0.113.20", "peer_address: 2001:db8::1");
-    expect(problemsOf(BASE, service, connection)).toEqual([
-      "2.yaml:9: IpsecSiteConnection to-right: peer_address 2001:db8::1 is IPv6, but VpnService left has no IPv6 address in external.fixed_ips: add one",
+  test("a lifetime of more than a day", () => {
+    expect(notesOf(BASE.replace("value: 3600", "value: 86400"), SERVICE, CONNECTION)).toEqual([]);
+    expect(notesOf(BASE.replace("value: 3600", "value: 86401"), SERVICE, CONNECTION)).toEqual([
+      "0.yaml:6: IkePolicy strong: lifetime.value 86401 is more than a day (86400 seconds): Neutron sets no limit, but many peers do",
     ]);
   });
 
-  test("an IPv6 connection with an MTU below 1280", () => {
-    const connection = CONNECTION.replace("left-local", "left6").replace(
-      "peer_ep_group: right",
-      "peer_ep_group: right6",
-    );
-    expect(problemsOf(BASE, SERVICE, connection.replace("psk:", "mtu: 1279\npsk:"))[0]).toContain(
-      "below IPv6's minimum of 1280",
-    );
-    expect(problemsOf(BASE, SERVICE, connection)).toEqual([]);
+  test("a peer's network that contains ours, but not one that is everything", () => {
+    expect(notesOf(BASE.replace("[10.2.0.0/24]", "[0.0.0.0/0]"), SERVICE, CONNECTION)).toEqual([]);
+    expect(notesOf(BASE.replace("[10.2.0.0/24]", "[10.0.0.0/8]"), SERVICE, CONNECTION)).toEqual([
+      "2.yaml:8: IpsecSiteConnection to-right: the peer's network 10.0.0.0/8 contains our own 10.1.0.0/24: that part of it stays here",
+    ]);
   });
 
-  test("the older form without a subnet, and groups with one", () => {
-    expect(problemsOf(BASE, OLDER_FORM.replace("subnet: left-net, ", ""))[0]).toContain(
-      "VpnService left has no subnet",
+  test("a pair of networks that two connections of one router have, as long as both are on", () => {
+    const second = CONNECTION.replace("name: to-right", "name: spare").replace(".20", ".21");
+    expect(notesOf(BASE, SERVICE, CONNECTION, second)).toEqual([
+      "3.yaml:1: IpsecSiteConnection spare: 10.1.0.0/24 to 10.2.0.0/24 is IpsecSiteConnection to-right's on the same router, too: one of them will be ERROR conflicts-with-connection",
+    ]);
+    expect(notesOf(BASE, SERVICE, CONNECTION, second.replace("psk:", "admin_state_up: false\npsk:"))).toEqual([]);
+    // Neutron takes overlapping ones, and the agent can use them.
+    const wider = [BASE.replace("[10.2.0.0/24]", "[10.2.0.0/16]"), SERVICE, CONNECTION, second];
+    const narrow = "- {kind: EndpointGroup, project: acme, name: narrow, type: cidr, endpoints: [10.2.3.0/24]}";
+    const overlapping = wider.map((text) =>
+      text === second ? second.replace("peer_ep_group: right", "peer_ep_group: narrow") : text,
     );
-    expect(problemsOf(BASE, SERVICE.replace("router:", "subnet: left-net, router:"), CONNECTION)[0]).toContain(
-      "are both given: keep one form",
-    );
+    expect(notesOf(...overlapping, narrow)).toEqual([]);
   });
 
-  test("an external address outside the network, the gateway's, or another router's", () => {
-    expect(problemsOf(BASE, SERVICE.replace("203.0.113.10", "198.51.100.1"))[0]).toContain(
-      "which is in no subnet of network internet",
-    );
-    expect(problemsOf(BASE, SERVICE.replace("203.0.113.10", "203.0.113.1"))[0]).toContain(
-      "which is the network's gateway",
-    );
-    const second = SERVICE.replace("name: left,", "name: second,").replace(
-      "router: left-router",
-      "router: other-router",
-    );
-    expect(problemsOf(BASE, SERVICE, `${second}\n- {kind: Router, project: acme, name: other-router}`)[0]).toContain(
-      "which VpnService left has on another router",
-    );
-  });
-
-  test("services of one router that disagree on where it is", () => {
-    const second = SERVICE.replace("name: left,", "name: second,").replace("gw-left", "gw-other");
-    expect(problemsOf(BASE, SERVICE, second)[0]).toContain("but host is gw-other here and gw-left there");
-    expect(problemsOf(BASE, SERVICE, SERVICE.replace("name: left,", "name: second,"))).toEqual([]);
-  });
-
-  test("all of them at once, and nothing about references to a spoilt document", () => {
-    const spoilt = BASE.replace("ike_version: v2", "ike_version: v3").replace("type: cidr", "type: cdr");
-    const problems = problemsOf(spoilt, SERVICE, CONNECTION);
-    expect(problems).toHaveLength(2);
-    expect(problems[0]).toContain('ike_version is "v3": allowed v1, v2');
-    expect(problems[1]).toContain('type is "cdr": allowed subnet, cidr');
-  });
-
-  test("never with the key in it", () => {
-    const secret = "do-not-print";
-    for (const psk of [`{fil: ${secret}}`, `[${secret}]`, `{file: ${secret}, env: ${secret}}`]) {
-      expect(problemsOf(BASE, SERVICE, CONNECTION.replace("{file: psk/to-right}", psk)).join()).not.toContain(secret);
-    }
+  test("told beside problems, too", () => {
+    const texts = [BASE.replace("value: 3600", "value: 86401"), SERVICE, CONNECTION, "kind: Nonsense"];
+    const result = readCatalogue(texts.map((text, at) => ({ path: `${at}.yaml`, text })));
+    expect(result).toMatchObject({ kind: "invalid", problems: [{ file: "3.yaml" }], notes: [{ file: "0.yaml" }] });
   });
 });
