@@ -24,6 +24,7 @@ export const NAMESPACE_DIRECTORY = "/run/netns";
 const CLONE_NEWNET = 0x4000_0000;
 const MS_BIND = 0x1000;
 const MS_REC = 0x4000;
+const MS_PRIVATE = 0x4_0000;
 const MS_SHARED = 0x10_0000;
 const MNT_DETACH = 2;
 const NSFS_MAGIC = 0x6e73_6673;
@@ -167,8 +168,12 @@ function shareDirectory(): void {
   mkdirSync(NAMESPACE_DIRECTORY, { recursive: true, mode: 0o755 });
   const isMounted = readFileSync("/proc/self/mountinfo", "utf8").includes(` ${NAMESPACE_DIRECTORY} `);
   const { mount } = libc();
-  if (!isMounted && mount(NAMESPACE_DIRECTORY, NAMESPACE_DIRECTORY, "none", MS_BIND | MS_REC, null) !== 0) {
-    refuse(`bind ${NAMESPACE_DIRECTORY}`);
+  if (!isMounted) {
+    if (mount(NAMESPACE_DIRECTORY, NAMESPACE_DIRECTORY, "none", MS_BIND | MS_REC, null) !== 0) {
+      refuse(`bind ${NAMESPACE_DIRECTORY}`);
+    }
+    // As a peer of /run it would have each namespace mounted twice, in the mount namespace of every sandboxed charon too.
+    if (mount("", NAMESPACE_DIRECTORY, "none", MS_PRIVATE, null) !== 0) refuse(`part ${NAMESPACE_DIRECTORY} from /run`);
   }
   if (mount("", NAMESPACE_DIRECTORY, "none", MS_SHARED | MS_REC, null) !== 0) refuse(`share ${NAMESPACE_DIRECTORY}`);
 }
