@@ -62,6 +62,10 @@ export type ObservedCharon =
   /** The process lives but VICI does not answer, or it does not come up. */
   | { readonly kind: "failing"; readonly why: string };
 
+/** What is known to be in force of a connection. */
+export const heldMarker = (observed: RunningCharon, notes: Notes, id: ConnectionId): Marker | undefined =>
+  observed.markers.get(id) ?? notes.committed.get(id);
+
 /** The last thing that went wrong with a peer, by charon's own words. */
 export type Failure = { readonly code: ReasonCode; readonly text: string; readonly atMs: number };
 
@@ -79,6 +83,8 @@ export type Notes = {
   readonly staleChildSas: Map<string, { readonly deadlineMs: number }>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
+  /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
+  readonly committed: Map<ConnectionId, Marker>;
   readonly attempts: Map<ConnectionId, { readonly count: number; readonly nextAtMs: number }>;
   /** When an IKE SA was first seen negotiating, by unique id. */
   readonly connectingSinceMs: Map<string, number>;
@@ -102,6 +108,7 @@ export const emptyNotes = (instance: string): Notes => ({
   staleIkeSas: new Map(),
   staleChildSas: new Map(),
   transitions: new Map(),
+  committed: new Map(),
   attempts: new Map(),
   connectingSinceMs: new Map(),
   establishedSinceMs: new Map(),

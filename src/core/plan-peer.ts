@@ -19,6 +19,7 @@ import {
   belongsTo,
   carriesAll,
   carriesTraffic,
+  heldMarker,
   type ChildSa,
   type IkeSa,
   type Notes,
@@ -140,13 +141,17 @@ class PeerPlanner implements PeerPlan {
       leads: this.#peer.leader.id === connection,
       fingerprints: fingerprintsOf(this.#options.key, this.#peer, member),
     };
-    const marker = this.#observed.markers.get(connection);
+    const marker = heldMarker(this.#observed, this.#notes, connection);
     const held = marker !== undefined && isComparable(marker, wanted) ? marker : undefined;
     const text = encodeMarker(wanted);
     const begun = this.#notes.transitions.get(connection);
     const abandoned = begun === undefined || begun === text ? undefined : decodeMarker(begun);
     const isCommitted =
-      held !== undefined && encodeMarker(held) === text && abandoned === undefined && !this.#isCutOff(connection);
+      this.#observed.secretIds.has(text) &&
+      held !== undefined &&
+      encodeMarker(held) === text &&
+      abandoned === undefined &&
+      !this.#isCutOff(connection);
     return { member, wanted, held, abandoned, isCommitted };
   }
 

@@ -6,7 +6,7 @@ import { encodeMarker, peerOfSecretId, tunnelFingerprint } from "./fingerprint.t
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection, Tunnel } from "./model.ts";
 import { isPeerName, isTrialName } from "./names.ts";
-import { belongsTo, type ChildSa, type Notes, type RunningCharon } from "./observed.ts";
+import { belongsTo, heldMarker, type ChildSa, type Notes, type RunningCharon } from "./observed.ts";
 import { groupPeers, peerNameOf, type Grouping, type Peer } from "./peers.ts";
 import { planPeer } from "./plan-peer.ts";
 
@@ -38,7 +38,7 @@ export function planCharon(
   // What a connection was at another peer gives it no rank at this one.
   const committed = tunnels.flatMap((tunnel) => {
     const loaded = [...(observed.peers.get(peerNameOf(tunnel)) ?? [])];
-    const marker = observed.markers.get(tunnel.id);
+    const marker = heldMarker(observed, notes, tunnel.id);
     return marker !== undefined && loaded.some((child) => belongsTo(child, tunnel.id)) ? [marker] : [];
   });
   const grouping = groupPeers(

@@ -2,7 +2,7 @@
 import { backoffMs } from "../core/backoff.ts";
 import type { CharonStep } from "../core/charon-step.ts";
 import { CharonRefusedError } from "../core/errors.ts";
-import { encodeMarker, tunnelFingerprint, type NodeKey } from "../core/fingerprint.ts";
+import { decodeMarker, encodeMarker, tunnelFingerprint, type NodeKey } from "../core/fingerprint.ts";
 import type { RouterId } from "../core/ids.ts";
 import type { Notes } from "../core/observed.ts";
 import type { StepGroup } from "../core/plan.ts";
@@ -69,9 +69,13 @@ function note(step: CharonStep, notes: Notes, { clock, initiateRetry }: Applier)
       notes.loadedSecrets.add(step.id);
       return;
     case "unloadSecret":
-    case "unloadMarker":
       notes.loadedSecrets.delete(step.id);
       return;
+    case "unloadMarker": {
+      const marker = decodeMarker(step.id);
+      if (marker !== undefined) notes.committed.delete(marker.connection);
+      return;
+    }
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
       for (const { tunnel } of step.peer.members) notes.refusals.delete(tunnel.id);
@@ -97,6 +101,7 @@ function note(step: CharonStep, notes: Notes, { clock, initiateRetry }: Applier)
     }
     case "commit":
       notes.transitions.set(step.marker.connection, encodeMarker(step.marker));
+      notes.committed.set(step.marker.connection, step.marker);
       return;
     case "writeFile":
     case "removeFile":

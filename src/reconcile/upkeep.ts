@@ -52,6 +52,7 @@ export function refreshNotes(
   const usable = new Map(connections.flatMap((c) => (c.kind === "usable" ? [[c.id, c.tunnel] as const] : [])));
   const isUsable = (id: ConnectionId): boolean => usable.has(id);
   keepOnly(notes.transitions, isUsable);
+  keepOnly(notes.committed, isUsable);
   keepOnly(notes.attempts, isUsable);
   keepOnly(notes.refusals, isUsable);
   const waiting = new Set<string>();

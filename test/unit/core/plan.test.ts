@@ -135,6 +135,17 @@ describe("plans as text", () => {
     scene.expectPlan("marker-missing", HERE);
   });
 
+  test("the leader's marker that somebody unloads under the agent", async () => {
+    const scene = await up(aTunnel(2), aTunnel(3));
+    scene.want(aTunnel(1), aTunnel(2), aTunnel(3));
+    await scene.pass("C1 joins, C2 leads");
+    for (const id of [...scene.charon.secrets.keys()])
+      if (id.includes(aConnectionId(2))) scene.charon.secrets.delete(id);
+    await scene.pass("the leader's marker is gone");
+    await scene.pass("nothing to do");
+    scene.expectPlan("marker-unloaded", HERE);
+  });
+
   test("adoption with equal markers", async () => {
     const scene = await up(aTunnel(1), aTunnel(2));
     const before = scene.charon.ikeSas.flatMap((sa) => [sa, ...sa.children]).map((sa) => sa.uniqueId);
