@@ -5,6 +5,7 @@ import type { Section, SectionInput } from "./message.ts";
 import {
   type CommandOptions,
   DEFAULT_COMMAND_TIMEOUT_MS,
+  type OnEvent,
   openViciSession,
   type ViciRequester,
   type ViciSession,
@@ -75,7 +76,7 @@ export class ViciClient implements ViciRequester {
     command: string,
     event: string,
     args: SectionInput,
-    onEvent: (message: Section) => void,
+    onEvent: OnEvent,
     options: CommandOptions = {},
   ): Promise<Section> {
     return this.#attempt(command, options, (session, rest) => session.stream(command, event, args, onEvent, rest));

@@ -1,86 +1,11 @@
-// charon's commands with types: arguments in our words, answers judged (`success = no` throws) and decoded.
+// Connections, shared secrets and SAs with types: arguments in our words, answers judged and decoded.
 import { type ConnConfig, decodeConn } from "./conns.ts";
-import { MalformedMessageError, ViciCommandError } from "./errors.ts";
 import { decodeLogLine, type LogLine } from "./events.ts";
-import { readInteger, readList, readSection, readText, requireInteger, requireText, sectionsOf } from "./fields.ts";
+import { readList, requireInteger, sectionsOf } from "./fields.ts";
 import type { Section, SectionInput } from "./message.ts";
+import { type AtLeastOne, collect, judge, printable, run, yesOrAbsent } from "./run.ts";
 import { decodeIkeSa, type IkeSa } from "./sas.ts";
 import { type CommandOptions, DEFAULT_COMMAND_TIMEOUT_MS, type ViciRequester } from "./session.ts";
-
-export type Version = {
-  readonly daemon: string;
-  readonly version: string;
-  readonly sysname: string;
-  readonly release: string;
-  readonly machine: string;
-};
-
-export async function version(vici: ViciRequester, options?: CommandOptions): Promise<Version> {
-  const answer = await vici.request("version", {}, options);
-  return {
-    daemon: requireText(answer, "daemon"),
-    version: requireText(answer, "version"),
-    sysname: requireText(answer, "sysname"),
-    release: requireText(answer, "release"),
-    machine: requireText(answer, "machine"),
-  };
-}
-
-export type Stats = {
-  readonly uptime: {
-    /** For people, e.g. "5 minutes". */
-    readonly running: string;
-    /**
-     * Local time of charon as it prints it, e.g. "Nov 21 06:31:07 2026". Calculated anew from the clock at each call: may
-     * differ by a second, and more once the clock was set.
-     */
-    readonly since: string;
-  };
-  readonly workers: { readonly total: number; readonly idle: number; readonly active: JobCounts };
-  readonly queues: JobCounts;
-  readonly scheduledCount: number;
-  readonly ikeSas: { readonly total: number; readonly halfOpen: number };
-  readonly plugins: readonly string[];
-  /** Bytes of the heap, where libc tells them. */
-  readonly heapUsedBytes: number | undefined;
-};
-
-/** Jobs by priority. */
-export type JobCounts = {
-  readonly critical: number;
-  readonly high: number;
-  readonly medium: number;
-  readonly low: number;
-};
-
-export async function stats(vici: ViciRequester, options?: CommandOptions): Promise<Stats> {
-  const answer = await vici.request("stats", {}, options);
-  const uptime = readSection(answer, "uptime");
-  const workers = readSection(answer, "workers");
-  const ikeSas = readSection(answer, "ikesas");
-  return {
-    uptime: { running: requireText(uptime, "running"), since: requireText(uptime, "since") },
-    workers: {
-      total: requireInteger(workers, "total"),
-      idle: requireInteger(workers, "idle"),
-      active: decodeJobCounts(readSection(workers, "active")),
-    },
-    queues: decodeJobCounts(readSection(answer, "queues")),
-    scheduledCount: requireInteger(answer, "scheduled"),
-    ikeSas: { total: requireInteger(ikeSas, "total"), halfOpen: requireInteger(ikeSas, "half-open") },
-    plugins: readList(answer, "plugins"),
-    heapUsedBytes: readInteger(readSection(answer, "mallinfo"), "used"),
-  };
-}
-
-function decodeJobCounts(section: Section): JobCounts {
-  return {
-    critical: requireInteger(section, "critical"),
-    high: requireInteger(section, "high"),
-    medium: requireInteger(section, "medium"),
-    low: requireInteger(section, "low"),
-  };
-}
 
 /** `config` is the section of swanctl.conf's `connections.<name>`, with every value as text. */
 export async function loadConn(
@@ -131,10 +56,10 @@ export async function listConns(
   filter: ConnFilter = {},
   options?: CommandOptions,
 ): Promise<readonly ConnConfig[]> {
-  const found: ConnConfig[] = [];
-  const take = (message: Section) => found.push(...sectionsOf(message).map(([name, conn]) => decodeConn(name, conn)));
-  await vici.stream("list-conns", "list-conn", { ike: printable("ike", filter.ike) }, take, options);
-  return found;
+  const decode = (message: Section) => sectionsOf(message).map(([name, conn]) => decodeConn(name, conn));
+  return (
+    await collect(vici, "list-conns", "list-conn", { ike: printable("ike", filter.ike) }, decode, options)
+  ).flat();
 }
 
 export type SaFilter = {
@@ -151,15 +76,13 @@ export async function listSas(
   filter: SaFilter = {},
   options?: CommandOptions,
 ): Promise<readonly IkeSa[]> {
-  const found: IkeSa[] = [];
-  const take = (message: Section) => found.push(...sectionsOf(message).map(([name, sa]) => decodeIkeSa(name, sa)));
+  const decode = (message: Section) => sectionsOf(message).map(([name, sa]) => decodeIkeSa(name, sa));
   const args = {
     ...selector(filter),
     // charon looks whether the key is there, not what it says: "no" would switch it on.
-    noblock: filter.isNonBlocking === true ? "yes" : undefined,
+    noblock: yesOrAbsent(filter.isNonBlocking),
   };
-  await vici.stream("list-sas", "list-sa", args, take, options);
-  return found;
+  return (await collect(vici, "list-sas", "list-sa", args, decode, options)).flat();
 }
 
 /** charon's own time limit for a command that waits for the peer. */
@@ -169,45 +92,73 @@ export type WaitOptions = CommandOptions & {
    * and the answer says nothing about the outcome. Waiting for ever (its default) is not offered.
    */
   readonly waitMs?: number;
-  /** Up to which level `onLog` is told what charon does meanwhile; it tells nothing when it does not wait. */
-  readonly logLevel?: number;
-  readonly onLog?: (line: LogLine) => void;
+  readonly logLevel?: LogLevel;
+  /**
+   * Told what charon does meanwhile; nothing when it does not wait. Must not throw. A promise that it returns is waited
+   * for, as with OnEvent.
+   */
+  readonly onLog?: (line: LogLine) => unknown;
 };
 
-export type InitiateTarget = {
-  readonly child?: string;
+/**
+ * The finest lines wanted: 0 outcome, 1 steps, 2 details, 3 with dumps of messages. Default: 1. Level 4 would have keys
+ * in its dumps, so it is not offered.
+ */
+export type LogLevel = 0 | 1 | 2 | 3;
+
+export type InitiateTarget = AtLeastOne<{
+  /** Without it the IKE SA comes up without a child. */
+  readonly child: string;
   /** Always worth giving: names of children may repeat. */
-  readonly ike?: string;
+  readonly ike: string;
+}> & {
+  /** Lets charon refuse for its own limits (`half_open_limit`, `ikesa_limit`, …), "at the moment". */
+  readonly respectsLimits?: boolean;
 };
 
 export async function initiate(vici: ViciRequester, target: InitiateTarget, options: WaitOptions = {}): Promise<void> {
-  await runWaiting(
-    vici,
-    "initiate",
-    { child: printable("child", target.child), ike: printable("ike", target.ike) },
-    options,
-  );
+  const { child, ike, respectsLimits } = target;
+  const args = {
+    child: printable("child", child),
+    ike: printable("ike", ike),
+    "init-limits": yesOrAbsent(respectsLimits),
+  };
+  await runWaiting(vici, "initiate", args, options);
 }
 
-export type SaSelector = {
-  readonly child?: string;
+/** Ids are the unique ones of list-sas. All that is given has to match. */
+export type ChildSelector = AtLeastOne<{ readonly child: string; readonly childId: number }> & {
   readonly ike?: string;
-  readonly childId?: number;
   readonly ikeId?: number;
+};
+
+/**
+ * Not both: without a child charon takes what matches either of them (vici_control.c), so the id would not narrow down
+ * the name but add to it.
+ */
+export type IkeSelector = { readonly child?: undefined; readonly childId?: undefined } & (
+  { readonly ike: string; readonly ikeId?: undefined } | { readonly ike?: undefined; readonly ikeId: number }
+);
+
+export type SaSelector = ChildSelector | IkeSelector;
+
+export type TerminateTarget = SaSelector & {
+  /** Does not wait for the peer to agree. */
+  readonly force?: boolean;
 };
 
 export type Terminated = { readonly matchCount: number; readonly terminatedCount: number };
 
-/** With `child` or `childId` children go, else whole IKE SAs. Refused when nothing matches. */
+/**
+ * With `child` or `childId` children go, else whole IKE SAs. Refused when nothing matches, and when not all that matched
+ * were terminated in time.
+ */
 export async function terminate(
   vici: ViciRequester,
-  target: SaSelector & {
-    /** Does not wait for the peer to agree. */
-    readonly force?: boolean;
-  },
+  target: TerminateTarget,
   options: WaitOptions = {},
 ): Promise<Terminated> {
-  const args = { ...selector(target), force: target.force === true ? "yes" : undefined };
+  const args = { ...selector(target), force: yesOrAbsent(target.force) };
   const answer = await runWaiting(vici, "terminate", args, options);
   return { matchCount: requireInteger(answer, "matches"), terminatedCount: requireInteger(answer, "terminated") };
 }
@@ -221,36 +172,49 @@ export async function rekey(
   },
   options?: CommandOptions,
 ): Promise<{ readonly matchCount: number }> {
-  const args = { ...selector(target), reauth: target.reauth === true ? "yes" : undefined };
+  const args = { ...selector(target), reauth: yesOrAbsent(target.reauth) };
   const answer = await run(vici, "rekey", args, options);
   return { matchCount: requireInteger(answer, "matches") };
 }
 
+/** All that is given has to match. */
+export type RedirectSelector = AtLeastOne<{
+  readonly ike: string;
+  readonly ikeId: number;
+  /** Address, subnet or range ("192.0.2.1-192.0.2.9") of the peer. */
+  readonly peerIp: string;
+  /** Identity of the peer, which may have wildcards. */
+  readonly peerId: string;
+}>;
+
 /**
- * charon reads an argument with a byte outside 0x20..0x7e as absent (5.9.8, vici_message.c, vget_str): a child's name
- * would drop out of a terminate and leave the whole IKE SA selected.
+ * Sends clients elsewhere (RFC 5685). Answers at once; what comes of it depends on the peer. Refused when nothing matches:
+ * IKEv2 only.
  */
-function printable(key: string, value: string | undefined): string | undefined {
-  if (value === undefined || /^[\x20-\x7e]+$/.test(value)) return value;
-  throw new MalformedMessageError(`${key} ${JSON.stringify(value)} is not printable ASCII: charon would ignore it`);
+export async function redirect(
+  vici: ViciRequester,
+  /** The README does not list `gateway`, charon demands it (vici_control.c): an address or a domain name. */
+  target: RedirectSelector & { readonly gateway: string },
+  options?: CommandOptions,
+): Promise<{ readonly matchCount: number }> {
+  const args = {
+    gateway: printable("gateway", target.gateway),
+    ike: printable("ike", target.ike),
+    "ike-id": target.ikeId?.toString(),
+    "peer-ip": printable("peer-ip", target.peerIp),
+    "peer-id": printable("peer-id", target.peerId),
+  };
+  const answer = await run(vici, "redirect", args, options);
+  return { matchCount: requireInteger(answer, "matches") };
 }
 
-function selector(target: SaSelector): Record<string, string | undefined> {
+function selector(target: SaSelector | SaFilter): Record<string, string | undefined> {
   return {
     child: printable("child", target.child),
     ike: printable("ike", target.ike),
     "child-id": target.childId?.toString(),
     "ike-id": target.ikeId?.toString(),
   };
-}
-
-async function run(
-  vici: ViciRequester,
-  command: string,
-  args: SectionInput,
-  options?: CommandOptions,
-): Promise<Section> {
-  return judge(command, await vici.request(command, args, options));
 }
 
 async function runWaiting(
@@ -270,9 +234,4 @@ async function runWaiting(
   if (onLog === undefined) return judge(command, await vici.request(command, message, { timeoutMs, signal }));
   const onEvent = (line: Section) => onLog(decodeLogLine(line));
   return judge(command, await vici.stream(command, "control-log", message, onEvent, { timeoutMs, signal }));
-}
-
-function judge(command: string, answer: Section): Section {
-  if (answer.get("success") === "yes") return answer;
-  throw new ViciCommandError(command, readText(answer, "errmsg") ?? "without a reason");
 }

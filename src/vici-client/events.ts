@@ -1,8 +1,36 @@
 // Events as a union (VICI README, "Server-issued events").
+import { ALERT_TYPES, type AlertType } from "./alerts.ts";
+import { type Authority, decodeAuthorities } from "./authorities.ts";
+import { type Cert, decodeCert } from "./certs.ts";
+import { type ConnConfig, decodeConn } from "./conns.ts";
 import { MalformedMessageError } from "./errors.ts";
 import { readInteger, readSection, readText, readYes, requireInteger, requireText, sectionsOf } from "./fields.ts";
 import type { Section } from "./message.ts";
+import { decodePolicies, type Policy } from "./policies.ts";
 import { type ChildSa, decodeChildSa, decodeIkeSa, type IkeSa } from "./sas.ts";
+
+/** Those that anything can raise: worth a subscription. `alert` is there from 6.0.3 on. */
+export const SUBSCRIBABLE_EVENTS = [
+  "log",
+  "ike-updown",
+  "ike-rekey",
+  "ike-update",
+  "child-updown",
+  "child-rekey",
+  "alert",
+] as const;
+
+/** Those with which a command tells its answer, or what it does: charon sends them to the session of the command only. */
+export const COMMAND_EVENTS = [
+  "control-log",
+  "list-sa",
+  "list-policy",
+  "list-conn",
+  "list-cert",
+  "list-authority",
+] as const;
+
+export type EventName = (typeof SUBSCRIBABLE_EVENTS)[number] | (typeof COMMAND_EVENTS)[number];
 
 export type ViciEvent =
   | { readonly kind: "ikeUpdown"; readonly isUp: boolean; readonly ikeSa: IkeSa }
@@ -23,8 +51,16 @@ export type ViciEvent =
   | ({ readonly kind: "log" } & LogLine)
   /** What an initiate or terminate of the same session does. */
   | ({ readonly kind: "controlLog" } & LogLine)
-  /** From 6.0.3. `type` is one of the README's list, e.g. peer-auth-failed. */
-  | { readonly kind: "alert"; readonly type: string; readonly ikeSa: IkeSa | undefined }
+  | { readonly kind: "listSa"; readonly ikeSa: IkeSa }
+  | { readonly kind: "listPolicy"; readonly policy: Policy }
+  | { readonly kind: "listConn"; readonly conn: ConnConfig }
+  | { readonly kind: "listCert"; readonly cert: Cert }
+  | { readonly kind: "listAuthority"; readonly authority: Authority }
+  /** From 6.0.3 on. `ikeSa` where charon knows one that it is about. */
+  | { readonly kind: "alert"; readonly type: AlertType; readonly ikeSa: IkeSa | undefined }
+  /** An alert of a charon newer than this library. */
+  | { readonly kind: "unknownAlert"; readonly type: string; readonly ikeSa: IkeSa | undefined }
+  /** An event of a name that is none of the above. */
   | { readonly kind: "other"; readonly name: string; readonly message: Section };
 
 export type LogLine = {
@@ -79,14 +115,18 @@ export function decodeEvent(name: string, message: Section): ViciEvent {
       return { kind: "log", ...decodeLogLine(message) };
     case "control-log":
       return { kind: "controlLog", ...decodeLogLine(message) };
-    case "alert": {
-      const found = sectionsOf(readSection(message, "ike-sa"))[0];
-      return {
-        kind: "alert",
-        type: requireText(message, "type"),
-        ikeSa: found === undefined ? undefined : decodeIkeSa(...found),
-      };
-    }
+    case "list-sa":
+      return { kind: "listSa", ikeSa: onlyIkeSa(name, message) };
+    case "list-policy":
+      return { kind: "listPolicy", policy: only(name, decodePolicies(message)) };
+    case "list-conn":
+      return { kind: "listConn", conn: decodeConn(...onlySection(name, message)) };
+    case "list-cert":
+      return { kind: "listCert", cert: decodeCert(message) };
+    case "list-authority":
+      return { kind: "listAuthority", authority: only(name, decodeAuthorities(message)) };
+    case "alert":
+      return decodeAlert(message);
     default:
       return { kind: "other", name, message };
   }
@@ -104,14 +144,24 @@ export function decodeLogLine(message: Section): LogLine {
   };
 }
 
-function onlySection(what: string, message: Section): readonly [string, Section] {
-  const [found, ...more] = sectionsOf(message);
-  if (found === undefined || more.length > 0) {
-    throw new MalformedMessageError(
-      `${what} holds ${more.length + (found === undefined ? 0 : 1)} sections, expected one`,
-    );
+function decodeAlert(message: Section): ViciEvent {
+  const text = requireText(message, "type");
+  const type = ALERT_TYPES.find((known) => known === text);
+  const found = sectionsOf(readSection(message, "ike-sa"))[0];
+  const ikeSa = found === undefined ? undefined : decodeIkeSa(...found);
+  return type === undefined ? { kind: "unknownAlert", type: text, ikeSa } : { kind: "alert", type, ikeSa };
+}
+
+function only<Member>(what: string, members: readonly Member[]): Member {
+  const [found] = members;
+  if (found === undefined || members.length > 1) {
+    throw new MalformedMessageError(`${what} holds ${members.length} sections, expected one`);
   }
   return found;
+}
+
+function onlySection(what: string, message: Section): readonly [string, Section] {
+  return only(what, sectionsOf(message));
 }
 
 function onlyIkeSa(what: string, message: Section): IkeSa {

@@ -41,6 +41,44 @@ export function requireInteger(section: Section, key: string): number {
   return integer;
 }
 
+/** As printed with a leading zero or none, e.g. "0000002a": interface ids and marks. */
+export function readHexInteger(section: Section, key: string): number | undefined {
+  const text = readText(section, key);
+  if (text === undefined) return undefined;
+  if (!/^[0-9a-f]{1,8}$/i.test(text)) throw new MalformedMessageError(`${key} is not hex: ${JSON.stringify(text)}`);
+  return Number.parseInt(text, 16);
+}
+
+/** One of the words that charon has for it. A word of a newer charon is refused: it may mean anything. */
+export function requireOneOf<Word extends string>(section: Section, key: string, words: readonly Word[]): Word {
+  const text = requireText(section, key);
+  const word = words.find((known) => known === text);
+  if (word === undefined) throw new MalformedMessageError(`${key} is ${JSON.stringify(text)}, not ${words.join(", ")}`);
+  return word;
+}
+
+/** A value as its bytes, also where they happened to be UTF-8 and were decoded as text. */
+export function requireBytes(section: Section, key: string): Buffer {
+  const value = section.get(key);
+  if (value === undefined) throw new MalformedMessageError(`${key} is missing`);
+  if (typeof value === "string") return Buffer.from(value, "utf8");
+  if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  throw new MalformedMessageError(`${key} is not a value`);
+}
+
+const GENERALIZED_TIME = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;
+
+/** ASN.1 GeneralizedTime in UTC with whole seconds (X.690, 11.7), which is how charon prints a validity. */
+export function readTime(section: Section, key: string): Date | undefined {
+  const text = readText(section, key);
+  if (text === undefined) return undefined;
+  const parts = GENERALIZED_TIME.exec(text)?.slice(1) ?? [];
+  const [year, month, day, hour, minute, second] = parts;
+  const time = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  if (Number.isNaN(time.getTime())) throw new MalformedMessageError(`${key} is not a time: ${JSON.stringify(text)}`);
+  return time;
+}
+
 export function readYes(section: Section, key: string): boolean {
   return section.get(key) === "yes";
 }

@@ -1,5 +1,6 @@
 // IKE SAs and CHILD SAs as charon reports them in list-sa and in events (VICI README, "list-sa"; vici_query.c).
 import {
+  readHexInteger,
   readInteger,
   readList,
   readSection,
@@ -46,6 +47,9 @@ export type IkeSa = {
   readonly isNatFaked: boolean;
   readonly isNatAny: boolean;
   readonly hasPpk: boolean;
+  /** XFRM interfaces that children get unless they have their own. */
+  readonly interfaceIdIn: number | undefined;
+  readonly interfaceIdOut: number | undefined;
   readonly algorithms: Algorithms;
   /** The three times are there in state ESTABLISHED only; one that has passed is negative. */
   readonly establishedSeconds: number | undefined;
@@ -59,6 +63,9 @@ export type IkeSa = {
   /** Empty in events that are not about children. */
   readonly childSas: readonly ChildSa[];
 };
+
+/** Netfilter mark; the mask has a bit for each that counts. */
+export type Mark = { readonly value: number; readonly mask: number };
 
 export type ChildSa = {
   /** Of the child's configuration. */
@@ -74,6 +81,18 @@ export type ChildSa = {
   readonly isEncapsulated: boolean;
   readonly spiIn: string | undefined;
   readonly spiOut: string | undefined;
+  /** Of IPComp, in hex. */
+  readonly cpiIn: string | undefined;
+  readonly cpiOut: string | undefined;
+  readonly markIn: Mark | undefined;
+  readonly markOut: Mark | undefined;
+  readonly interfaceIdIn: number | undefined;
+  readonly interfaceIdOut: number | undefined;
+  /** RFC 9611, from 6.0.2 on: whether there are SAs by CPU, and which CPU this one is for. */
+  readonly hasPerCpuSas: boolean;
+  readonly cpuId: number | undefined;
+  /** SELinux label, in hex. */
+  readonly label: string | undefined;
   readonly algorithms: Algorithms;
   readonly hasExtendedSequenceNumbers: boolean;
   readonly bytesIn: number;
@@ -113,6 +132,8 @@ export function decodeIkeSa(name: string, section: Section): IkeSa {
     isNatFaked: readYes(section, "nat-fake"),
     isNatAny: readYes(section, "nat-any"),
     hasPpk: readYes(section, "ppk"),
+    interfaceIdIn: readHexInteger(section, "if-id-in"),
+    interfaceIdOut: readHexInteger(section, "if-id-out"),
     algorithms: decodeAlgorithms(section),
     establishedSeconds: readInteger(section, "established"),
     rekeySeconds: readInteger(section, "rekey-time"),
@@ -140,6 +161,15 @@ export function decodeChildSa(section: Section): ChildSa {
     isEncapsulated: readYes(section, "encap"),
     spiIn: readText(section, "spi-in"),
     spiOut: readText(section, "spi-out"),
+    cpiIn: readText(section, "cpi-in"),
+    cpiOut: readText(section, "cpi-out"),
+    markIn: decodeMark(section, "in"),
+    markOut: decodeMark(section, "out"),
+    interfaceIdIn: readHexInteger(section, "if-id-in"),
+    interfaceIdOut: readHexInteger(section, "if-id-out"),
+    hasPerCpuSas: readYes(section, "per-cpu-sas"),
+    cpuId: readInteger(section, "cpu"),
+    label: readText(section, "label"),
     algorithms: decodeAlgorithms(section),
     hasExtendedSequenceNumbers: readText(section, "esn") === "1",
     bytesIn: readInteger(section, "bytes-in") ?? 0,
@@ -154,6 +184,13 @@ export function decodeChildSa(section: Section): ChildSa {
     localTs: readList(section, "local-ts"),
     remoteTs: readList(section, "remote-ts"),
   };
+}
+
+function decodeMark(section: Section, direction: "in" | "out"): Mark | undefined {
+  const value = readHexInteger(section, `mark-${direction}`);
+  if (value === undefined) return undefined;
+  // charon leaves out the mask with which every bit counts.
+  return { value, mask: readHexInteger(section, `mark-mask-${direction}`) ?? 0xffffffff };
 }
 
 function decodeAlgorithms(section: Section): Algorithms {

@@ -22,6 +22,12 @@ export type CommandOptions = {
   readonly signal?: AbortSignal | undefined;
 };
 
+/**
+ * Must not throw. A promise that it returns is waited for: meanwhile nothing more is read from charon, which keeps what it
+ * has to say, while the command's deadline goes on. Anything else that it returns is ignored.
+ */
+export type OnEvent = (message: Section) => unknown;
+
 /** Something that takes commands: a session, or a client that opens sessions as they are needed. */
 export interface ViciRequester {
   /** Resolves with charon's answer, whatever it says: `success = no` is judged by commands.ts. */
@@ -31,7 +37,7 @@ export interface ViciRequester {
     command: string,
     event: string,
     args: SectionInput,
-    onEvent: (message: Section) => void,
+    onEvent: OnEvent,
     options?: CommandOptions,
   ): Promise<Section>;
 }
@@ -39,7 +45,8 @@ export interface ViciRequester {
 export type LinkOptions = { readonly path: string; readonly connectTimeoutMs?: number | undefined };
 
 type LinkEvents = {
-  readonly onPacket: (packet: CharonPacket) => void;
+  /** Packets behind this one wait for the promise, if there is one. */
+  readonly onPacket: (packet: CharonPacket) => Promise<unknown> | undefined;
   /** Once, when no further packet will come. Undefined: charon, or we, ended the connection without an error. */
   readonly onGone: (reason: Error | undefined) => void;
 };
@@ -64,18 +71,39 @@ export async function openLink(options: LinkOptions, events: LinkEvents): Promis
     socket.destroy();
     events.onGone(reason);
   };
-  socket.on("data", (chunk: Buffer) => {
+  const orDrop = (work: () => void) => {
     try {
-      const fed = feed(framer, chunk);
-      framer = fed.framer;
-      for (const frame of fed.frames) {
-        if (gone) return;
-        events.onPacket(decodeCharonPacket(frame));
-      }
+      work();
     } catch (error) {
       drop(error as Error);
     }
-  });
+  };
+  /** True when a packet is being waited for: those behind it follow by themselves, and the socket reads on after them. */
+  const deliver = (frames: readonly Buffer[]): boolean => {
+    for (const [at, frame] of frames.entries()) {
+      if (gone) return false;
+      const busy = events.onPacket(decodeCharonPacket(frame));
+      if (busy === undefined) continue;
+      socket.pause();
+      const rest = frames.slice(at + 1);
+      const goOn = () => {
+        if (!deliver(rest) && !gone) socket.resume();
+      };
+      busy.then(
+        () => orDrop(goOn),
+        (error: unknown) => drop(error as Error),
+      );
+      return true;
+    }
+    return false;
+  };
+  socket.on("data", (chunk: Buffer) =>
+    orDrop(() => {
+      const fed = feed(framer, chunk);
+      framer = fed.framer;
+      deliver(fed.frames);
+    }),
+  );
   socket.on("error", (error) => drop(new ViciClosedError(path, error.message, true, { cause: error })));
   socket.on("end", () => drop(undefined));
   const closed = new Promise<void>((resolve) => {
@@ -109,7 +137,7 @@ function connect(path: string, timeoutMs: number): Promise<Socket> {
 type Job = {
   readonly command: string;
   readonly args: SectionInput;
-  readonly stream: { readonly event: string; readonly onEvent: (message: Section) => void } | undefined;
+  readonly stream: { readonly event: string; readonly onEvent: OnEvent } | undefined;
   readonly resolve: (answer: Section) => void;
   readonly reject: (reason: Error) => void;
   sent: boolean;
@@ -162,7 +190,7 @@ export class ViciSession implements ViciRequester {
     command: string,
     event: string,
     args: SectionInput,
-    onEvent: (message: Section) => void,
+    onEvent: OnEvent,
     options: CommandOptions = {},
   ): Promise<Section> {
     return this.#enqueue(command, args, { event, onEvent }, options);
@@ -276,17 +304,18 @@ export class ViciSession implements ViciRequester {
     throw error;
   }
 
-  #receive(packet: CharonPacket): void {
+  #receive(packet: CharonPacket): Promise<unknown> | undefined {
     if (packet.kind === "event") {
       const stream = this.#running?.stream;
       // An event of another name was raised before its unregistration was confirmed.
-      if (stream?.event === packet.name) stream.onEvent(packet.message);
-      return;
+      const busy = stream?.event === packet.name ? stream.onEvent(packet.message) : undefined;
+      return busy instanceof Promise ? busy : undefined;
     }
     const waiter = this.#waiter;
     if (waiter === undefined) throw new MalformedMessageError(`${packet.kind} that nothing asked for`);
     this.#waiter = undefined;
     waiter.resolve(packet);
+    return undefined;
   }
 
   #abandon(job: Job, reason: Error): void {

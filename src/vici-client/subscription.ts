@@ -35,12 +35,13 @@ export async function subscribe(options: SubscriptionOptions): Promise<Subscript
     onPacket: (packet) => {
       if (packet.kind === "event") {
         options.onEvent(packet.name, packet.message);
-        return;
+        return undefined;
       }
       if (waiter === undefined) throw new MalformedMessageError(`${packet.kind} that nothing asked for`);
       const { resolve } = waiter;
       waiter = undefined;
       resolve(packet);
+      return undefined;
     },
     onGone: (reason) => {
       over = new ViciClosedError(path, reason?.message ?? "the connection was closed", false, { cause: reason });

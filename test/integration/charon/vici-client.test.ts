@@ -10,12 +10,11 @@ import {
   loadConn,
   loadShared,
   rekey,
-  stats,
   terminate,
   unloadConn,
   unloadShared,
-  version,
 } from "../../../src/vici-client/commands.ts";
+import { stats, version } from "../../../src/vici-client/daemon.ts";
 import { ViciClosedError, ViciCommandError, ViciUnknownCommandError } from "../../../src/vici-client/errors.ts";
 import { decodeEvent, type LogLine, type ViciEvent } from "../../../src/vici-client/events.ts";
 import type { ValueInput } from "../../../src/vici-client/message.ts";

@@ -2,33 +2,8 @@
 import { expect, test, vi } from "vitest";
 import * as commands from "../../../src/vici-client/commands.ts";
 import { MalformedMessageError } from "../../../src/vici-client/errors.ts";
-import { decodeEvent } from "../../../src/vici-client/events.ts";
-import { decodeMessage, encodeMessage, type Section, type SectionInput } from "../../../src/vici-client/message.ts";
-import type { CommandOptions, ViciRequester } from "../../../src/vici-client/session.ts";
-
-type Sent = { command: string; event: string | undefined; args: Section; options: CommandOptions | undefined };
-
-/** Answers every command alike and keeps what was asked, as it would have arrived. */
-function aCharon(answer: SectionInput, events: readonly SectionInput[] = []) {
-  const sent: Sent[] = [];
-  const note = (
-    command: string,
-    event: string | undefined,
-    args: SectionInput,
-    options: CommandOptions | undefined,
-  ) => {
-    sent.push({ command, event, args: decodeMessage(encodeMessage(args)), options });
-    return Promise.resolve(decodeMessage(encodeMessage(answer)));
-  };
-  const vici: ViciRequester = {
-    request: (command, args = {}, options) => note(command, undefined, args, options),
-    stream: (command, event, args, onEvent, options) => {
-      for (const message of events) onEvent(decodeMessage(encodeMessage(message)));
-      return note(command, event, args, options);
-    },
-  };
-  return { vici, sent };
-}
+import type { SectionInput } from "../../../src/vici-client/message.ts";
+import { aCharon, anIkeSa as ikeSa } from "./requesters.ts";
 
 const yes = { success: "yes" };
 
@@ -119,20 +94,6 @@ test("lists that charon leaves out are empty", async () => {
   expect(await commands.getShared(vici)).toEqual([]);
 });
 
-const ikeSa = {
-  uniqueid: "3",
-  version: "2",
-  state: "CONNECTING",
-  "local-host": "192.0.2.1",
-  "local-port": "500",
-  "local-id": "192.0.2.1",
-  "remote-host": "192.0.2.2",
-  "remote-port": "500",
-  "remote-id": "%any",
-  "initiator-spi": "0011223344556677",
-  "responder-spi": "0000000000000000",
-};
-
 test("an IKE SA without a proposal, times or children is read", async () => {
   const { vici } = aCharon({}, [{ "peer-1": ikeSa }]);
   const [sa] = await commands.listSas(vici);
@@ -157,40 +118,36 @@ test.each<[string, SectionInput, RegExp]>([
   await expect(commands.listSas(vici)).rejects.toThrow(reason);
 });
 
-const event = (name: string, message: SectionInput) => decodeEvent(name, decodeMessage(encodeMessage(message)));
-
-test("an alert may be about an IKE SA or about none", () => {
-  expect(event("alert", { type: "parse-error-header" })).toEqual({
-    kind: "alert",
-    type: "parse-error-header",
-    ikeSa: undefined,
-  });
-  expect(event("alert", { type: "peer-auth-failed", "ike-sa": { "peer-1": ikeSa } })).toMatchObject({
-    kind: "alert",
-    type: "peer-auth-failed",
-    ikeSa: { name: "peer-1", uniqueId: 3 },
+test("a redirect goes to a gateway and selects by all that is given", async () => {
+  const { vici, sent } = aCharon({ ...yes, matches: "1" });
+  await commands.redirect(vici, { gateway: "gw.example", ikeId: 4, peerIp: "192.0.2.0/24", peerId: "*@example" });
+  expect(Object.fromEntries(sent[0]?.args ?? [])).toEqual({
+    gateway: "gw.example",
+    "ike-id": "4",
+    "peer-ip": "192.0.2.0/24",
+    "peer-id": "*@example",
   });
 });
 
-test("an address update has the new addresses beside the SA with its old ones", () => {
-  const moved = { "local-host": "192.0.2.9", "local-port": "4500", "remote-host": "192.0.2.2", "remote-port": "4500" };
-  expect(event("ike-update", { ...moved, "peer-1": ikeSa })).toMatchObject({
-    kind: "ikeUpdate",
-    localHost: "192.0.2.9",
-    localPort: 4500,
-    ikeSa: { localHost: "192.0.2.1" },
-  });
+test("charon's limits may prevent an initiate only where it is told so", async () => {
+  const { vici, sent } = aCharon(yes);
+  await commands.initiate(vici, { ike: "peer-1", respectsLimits: true });
+  await commands.initiate(vici, { ike: "peer-1", respectsLimits: false });
+  expect(sent.map(({ args }) => args.get("init-limits"))).toEqual(["yes", undefined]);
 });
 
-test("an event of another name is handed on as it is", () => {
-  expect(event("list-policy", { a: "b" })).toEqual({
-    kind: "other",
-    name: "list-policy",
-    message: new Map([["a", "b"]]),
-  });
-});
-
-test("an event that should be about one SA and is about none is refused", () => {
-  expect(() => event("ike-updown", { up: "yes" })).toThrow(/ike-updown holds 0 sections, expected one/);
-  expect(() => event("child-updown", { "peer-1": ikeSa })).toThrow(/child-updown without a child/);
+test("what would select nothing, or more than was meant, does not compile", () => {
+  const { vici } = aCharon(yes);
+  const never = (): unknown => [
+    // @ts-expect-error neither a child nor a connection
+    commands.initiate(vici, {}),
+    // @ts-expect-error nothing to terminate
+    commands.terminate(vici, { force: true }),
+    // @ts-expect-error charon would terminate what matches either
+    commands.terminate(vici, { ike: "peer-1", ikeId: 4 }),
+    // @ts-expect-error nobody to redirect
+    commands.redirect(vici, { gateway: "gw.example" }),
+    commands.terminate(vici, { ike: "peer-1", ikeId: 4, childId: 5 }),
+  ];
+  expect(never).toBeTypeOf("function");
 });

@@ -257,6 +257,117 @@ test("a callback that throws ends its command with what it threw", async () => {
   await expect(listing).rejects.toBe(bug);
 });
 
+/** The names of the events in the order in which their handler was called, and a way to let it go on. */
+function aSlowHandler() {
+  const seen: string[] = [];
+  let release: () => void = () => undefined;
+  const onEvent = (message: Section) => {
+    seen.push(...message.keys());
+    return new Promise<void>((resolve) => (release = resolve));
+  };
+  return { seen, onEvent, release: () => release() };
+}
+
+const threeEvents = {
+  events: ["list-sa"],
+  commands: {
+    "list-sas": (_: unknown, peer: FakePeer) => {
+      for (const name of ["a", "b", "c"]) peer.event("list-sa", { [name]: {} });
+      peer.respond({ is: "over" });
+    },
+  },
+};
+
+test("a promise of the handler holds back the events behind it, and the answer", async () => {
+  const session = await aSession(await aFakeVici(threeEvents));
+  const { seen, onEvent, release } = aSlowHandler();
+  const onAnswer = vi.fn();
+  const listing = session.stream("list-sas", "list-sa", {}, onEvent);
+  void listing.then(onAnswer);
+  for (const expected of [["a"], ["a", "b"], ["a", "b", "c"]]) {
+    await vi.waitFor(() => expect(seen).toEqual(expected));
+    expect(onAnswer).not.toHaveBeenCalled();
+    release();
+  }
+  expect((await listing).get("is")).toBe("over");
+});
+
+test("while a handler is busy nothing more is read from charon's socket", async () => {
+  const big = Buffer.alloc(60_000, "x");
+  const eventCount = 400;
+  const body = Buffer.concat([hex`07 07 6c6973742d7361 03 01 6b ea60 ${"list-sa, k = 60,000 bytes"}`, big]);
+  const event = Buffer.concat([u32(body.length), body]);
+  const server = await aFakeVici({
+    events: ["list-sa"],
+    commands: {
+      "list-sas": (_, peer) => {
+        for (let nth = 0; nth < eventCount; nth += 1) peer.raw(event);
+        peer.respond({});
+      },
+    },
+  });
+  const session = await aSession(server);
+  let release: () => void = () => undefined;
+  let seenCount = 0;
+  const heldBytesBefore = process.memoryUsage().arrayBuffers;
+  const listing = session.stream("list-sas", "list-sa", {}, () => {
+    seenCount += 1;
+    return seenCount === 1 ? new Promise<void>((resolve) => (release = resolve)) : undefined;
+  });
+  await vi.waitFor(() => expect(seenCount).toBe(1));
+  // What is not read stays with the writer, to whom all 24 MB are one buffer, but for what the kernel and a chunk hold.
+  for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  expect(seenCount).toBe(1);
+  expect(process.memoryUsage().arrayBuffers - heldBytesBefore).toBeLessThan(8_000_000);
+  release();
+  await listing;
+  expect(seenCount).toBe(eventCount);
+});
+
+test("a handler whose promise fails ends its command with what it failed with", async () => {
+  const session = await aSession(await aFakeVici(threeEvents));
+  const bug = new TypeError("bug");
+  await expect(session.stream("list-sas", "list-sa", {}, () => Promise.reject(bug))).rejects.toBe(bug);
+  expect(session.isOpen).toBe(false);
+});
+
+test("the deadline does not wait for a busy handler, and its promise may be kept after it", async () => {
+  const session = await aSession(await aFakeVici(threeEvents));
+  const { seen, onEvent, release } = aSlowHandler();
+  await expect(session.stream("list-sas", "list-sa", {}, onEvent, { timeoutMs: 30 })).rejects.toThrow(ViciTimeoutError);
+  release();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(seen).toEqual(["a"]);
+});
+
+test("an abort does not wait for a busy handler", async () => {
+  const session = await aSession(await aFakeVici(threeEvents));
+  const { seen, onEvent } = aSlowHandler();
+  const stop = new AbortController();
+  const listing = session.stream("list-sas", "list-sa", {}, onEvent, { signal: stop.signal });
+  await vi.waitFor(() => expect(seen).toEqual(["a"]));
+  const reason = new Error("enough");
+  stop.abort(reason);
+  await expect(listing).rejects.toBe(reason);
+});
+
+test("closing does not wait for a busy handler", async () => {
+  const session = await aSession(await aFakeVici(threeEvents));
+  const { seen, onEvent } = aSlowHandler();
+  const listing = session.stream("list-sas", "list-sa", {}, onEvent);
+  const outcome = expect(listing).rejects.toThrow(ViciClosedError);
+  await vi.waitFor(() => expect(seen).toEqual(["a"]));
+  await session.close();
+  await outcome;
+});
+
+test("what a handler returns that is no promise is ignored", async () => {
+  const session = await aSession(await aFakeVici(threeEvents));
+  const seen: string[] = [];
+  await session.stream("list-sas", "list-sa", {}, (message) => seen.push(...message.keys()));
+  expect(seen).toEqual(["a", "b", "c"]);
+});
+
 test("a socket that is not there is told with its path and errno", async () => {
   const server = await aFakeVici();
   await server.stop();
