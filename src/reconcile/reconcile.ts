@@ -53,6 +53,8 @@ export type RouterMemory = {
   fault: Fault | undefined;
   /** When charon was started, for the pauses between restarts. */
   charonStartsMs: number[];
+  /** The charon whose end was counted last, by its instance. */
+  succeeded: string | undefined;
   /** Why the last start failed. */
   startFailure: string | undefined;
   /** Whether files with secrets in them may lie about: those of an earlier agent, or of a charon that ended. */
@@ -70,6 +72,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   inSync: new Set(),
   fault: undefined,
   charonStartsMs: [],
+  succeeded: undefined,
   startFailure: undefined,
   mayHaveFiles: true,
 });
@@ -232,7 +235,7 @@ export class Reconciler {
       const observed = memory.charon;
       const nowMs = clock.nowMs();
       if (memory.notes !== undefined && memory.notes.instance !== observed.instance) {
-        this.#observer.onCharonRestart(desired.id);
+        this.#countRestart(desired.id, memory);
         // systemd was quicker: that counts for a crash loop as well.
         if (!wasStartedHere) noteStart(memory, nowMs);
         wasStartedHere = false;
@@ -296,6 +299,7 @@ export class Reconciler {
     }
     noteStart(memory, nowMs);
     memory.mayHaveFiles = true;
+    this.#countRestart(router, memory);
     try {
       await ike.start(router, signal);
       memory.startFailure = undefined;
@@ -309,6 +313,14 @@ export class Reconciler {
       this.#fail(run, error, "charon-down");
       return false;
     }
+  }
+
+  /** Once for each charon that has ended, however often its successor is tried and whoever starts it. */
+  #countRestart(router: RouterId, memory: RouterMemory): void {
+    // Notes are made about a running charon only: there was one before, ours or an adopted one.
+    if (memory.notes === undefined || memory.notes.instance === memory.succeeded) return;
+    memory.succeeded = memory.notes.instance;
+    this.#observer.onCharonRestart(router);
   }
 
   #applier(router: RouterId): Applier {

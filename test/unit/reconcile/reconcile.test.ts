@@ -146,6 +146,14 @@ describe("charon's ends", () => {
     await world.ike.start(ROUTER, new AbortController().signal);
     await world.converge(desired);
     expect([world.restarts, world.childSas().length]).toEqual([2, 1]);
+    world.ike.crash(ROUTER);
+    world.ike.startFails = true;
+    await world.pass(desired);
+    await world.clock.advance(60_000);
+    await world.pass(desired);
+    world.ike.startFails = false;
+    await world.converge(desired);
+    expect([world.restarts, world.childSas().length]).toEqual([3, 1]);
   });
 
   test("are a crash loop also when somebody else is always quicker in starting it again", async () => {
