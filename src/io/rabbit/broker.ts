@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import type { TransportUrl } from "../../wire/oslo/transport-url.ts";
 import { DEFAULT_VERSION } from "../../wire/oslo/request.ts";
 import { createAnswerer } from "./answer.ts";
+import { createClaim, type ClaimOptions } from "./claim.ts";
 import { type CallOptions, type CastTarget, createClient } from "./client.ts";
 import { createConnection } from "./connection.ts";
 import type { Handlers, MessageResult } from "./handler.ts";
@@ -24,11 +25,17 @@ export type BrokerOptions = {
   /** Shown by the broker's own tools; oslo.messaging's form is `<program>:<pid>:<uuid>`. */
   readonly programName?: string;
   readonly timing?: Timing;
+  /** Nothing is served, called or cast, and nobody hears that we are connected, before this right is ours. */
+  readonly claim?: ClaimOptions;
   /** For metrics. `method` is one that is served, or "unknown". */
   readonly onMessage?: (message: { readonly method: string; readonly result: MessageResult }) => void;
 };
 
-export type ServeOptions = { readonly version?: string };
+export type ServeOptions = {
+  readonly version?: string;
+  /** Nobody else may consume the topic meanwhile. RabbitMQ heeds that for classic queues; for quorum queues it does not. */
+  readonly isAlone?: boolean;
+};
 
 export type Broker = {
   /** Begins to connect, and never stops trying until `close`. */
@@ -53,6 +60,7 @@ export function createBroker(options: BrokerOptions): Broker {
   const { url, log, exchange = DEFAULT_EXCHANGE, topology = defaultTopology, timing = systemTiming } = options;
   const declarer = createDeclarer(topology, log);
   const servers: Server[] = [];
+  const claim = options.claim === undefined ? undefined : createClaim(options.claim, log, timing);
   let isStarted = false;
 
   const connection = createConnection({
@@ -61,6 +69,7 @@ export function createBroker(options: BrokerOptions): Broker {
     log,
     timing,
     async prepare(model, lost) {
+      await claim?.take(model, lost);
       await client.attach(model);
       for (const server of servers) await server.attach(model, lost);
     },
@@ -82,10 +91,11 @@ export function createBroker(options: BrokerOptions): Broker {
     get isConnected() {
       return connection.model !== undefined;
     },
-    serve(topic, handlers, { version = DEFAULT_VERSION } = {}) {
+    serve(topic, handlers, { version = DEFAULT_VERSION, isAlone = false } = {}) {
       if (isStarted) throw new TypeError("topics are served from the start of the connection on");
       const onMessage = options.onMessage ?? (() => undefined);
-      servers.push(createServer({ exchange, topic, version, handlers, declarer, answerer, log, timing, onMessage }));
+      const shared = { exchange, declarer, answerer, log, timing, onMessage };
+      servers.push(createServer({ ...shared, topic, version, isAlone, handlers }));
     },
     call: (topic, method, args, callOptions) => client.call(topic, method, args, callOptions),
     cast: (target, method, args) => client.cast(target, method, args),

@@ -23,6 +23,8 @@ export type ServerOptions = {
   /** Also the name of the queue and its binding key. */
   readonly topic: string;
   readonly version: string;
+  /** No other consumer of the queue is let in. */
+  readonly isAlone: boolean;
   readonly handlers: Handlers;
   readonly declarer: Declarer;
   readonly answerer: Answerer;
@@ -125,7 +127,7 @@ export function createServer(options: ServerOptions): Server {
       if (isConsuming) gone();
     });
     const close = () => void channel.close().catch(() => undefined); // closed already
-    const { consumerTag } = await channel.consume(topic, (message) => {
+    const deliver = (message: ConsumeMessage | null): void => {
       // RabbitMQ cancels a consumer whose queue is deleted or moves to another node.
       if (message === null) {
         log.warn({ topic }, "consumer cancelled by the broker, will consume again");
@@ -138,7 +140,8 @@ export function createServer(options: ServerOptions): Server {
         // The ack did not go out: the request comes again on the next channel, so it must not be served now.
         log.warn({ topic, err }, "request dropped, its acknowledgement could not be sent");
       }
-    });
+    };
+    const { consumerTag } = await channel.consume(topic, deliver, { exclusive: options.isAlone });
     isConsuming = true;
     stopConsuming = () => channel.cancel(consumerTag).catch(() => undefined);
   }

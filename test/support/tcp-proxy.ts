@@ -1,0 +1,49 @@
+// A wire to a broker that a test can cut and mend, for one connection of many.
+import { createServer, connect, type Socket } from "node:net";
+
+export type TcpProxy = {
+  readonly port: number;
+  /** Ends what goes through it, and refuses what comes. */
+  cut(): void;
+  mend(): void;
+  close(): Promise<void>;
+};
+
+export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+  const sockets = new Set<Socket>();
+  let isCut = false;
+  const keep = (socket: Socket): void => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    // Ends of connections are what it is for.
+    socket.on("error", () => socket.destroy());
+  };
+  const server = createServer((near) => {
+    keep(near);
+    if (isCut) {
+      near.destroy();
+      return;
+    }
+    const far = connect(targetPort, "127.0.0.1");
+    keep(far);
+    near.pipe(far);
+    far.pipe(near);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const destroyAll = (): void => {
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    port: typeof address === "object" && address !== null ? address.port : 0,
+    cut() {
+      isCut = true;
+      destroyAll();
+    },
+    mend: () => void (isCut = false),
+    async close() {
+      destroyAll();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
