@@ -114,12 +114,13 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
           to.ring === "core" ||
           to.ring === "controller" ||
           (to.ring === "wire" && ["neutron", "documents"].includes(to.part)) ||
-          (to.ring === "io" && ["rabbit", "api", "metrics", "log"].includes(to.part)) ||
+          (to.ring === "io" && ["rabbit", "api", "metrics", "log", "private-file"].includes(to.part)) ||
           (to.ring === "config" && typeOnly),
         packages: ["chokidar"],
         typePackages: ["pino"],
         effects: ["fs", "fs/promises"],
-        advice: "the controller serves documents: it has wire/{neutron,documents} and io/{rabbit,api,metrics,log}",
+        advice:
+          "the controller serves documents: it has wire/{neutron,documents} and io/{rabbit,api,metrics,log,private-file}",
       };
     case "io":
       return {
@@ -158,7 +159,7 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
       return {
         inside: (to) =>
           ["config", "cli", "agent"].includes(to.ring) ||
-          (to.ring === "controller" && to.part === "controller") ||
+          (to.ring === "controller" && ["controller", "check"].includes(to.part)) ||
           (to.ring === "io" && to.part === "log"),
         packages: [],
         effects: [],

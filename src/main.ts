@@ -6,16 +6,21 @@ import { controlSocketOf, programVersion, readAgentConfig, readControllerConfig,
 import { createLog } from "./io/log.ts";
 
 const EXIT_INTERNAL = 70; // EX_SOFTWARE of sysexits.h
-const EXIT_CONFIG = 78; // EX_CONFIG; the unit lists it in RestartPreventExitStatus=
+/** Ends that a person brought about and can change: a sentence instead of a crash's record. */
+const EXIT_CODES: Readonly<Record<string, number>> = {
+  CONFIG_INVALID: 78, // EX_CONFIG; the unit lists it in RestartPreventExitStatus=
+  BUS_TAKEN: 69, // EX_UNAVAILABLE; it may be free later
+};
 const LAST_BREATH_MS = 5000;
 
 const stop = new AbortController();
 for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => stop.abort(name));
 
 const crash = (err: unknown): never => {
-  if (err instanceof Error && "code" in err && err.code === "CONFIG_INVALID") {
+  const known = err instanceof Error && "code" in err ? EXIT_CODES[String(err.code)] : undefined;
+  if (err instanceof Error && known !== undefined) {
     process.stderr.write(`${err.message}\n`);
-    process.exit(EXIT_CONFIG);
+    process.exit(known);
   }
   createLog({ level: "fatal", pretty: "auto" }).fatal({ err }, "ended by an error");
   process.exit(EXIT_INTERNAL);
@@ -45,6 +50,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   nowMs: Date.now,
   runDaemon: (role, file) => daemons[role](file),
   checkConfig: (role, file) => readers[role]({ file }),
+  checkDocuments: async (directory) => (await import("./controller/check.ts")).checkDocuments(directory, process.env),
   teardownOffline: async (file, router) =>
     (await loadAgent()).teardownWithoutAgent(validConfig(readAgentConfig({ file })), router, stop.signal),
 }).catch(crash);

@@ -4,6 +4,7 @@ import { Command, CommanderError } from "@commander-js/extra-typings";
 import type { RouterId } from "../core/ids.ts";
 import { apiClient, type ApiClient } from "../io/api/client.ts";
 import { showCheckedConfig, type CheckedConfig } from "./check-config.ts";
+import { showCheckedDocuments, type CheckedDocuments } from "./controller-check.ts";
 import { runStatus } from "./status.ts";
 import { runSync } from "./sync.ts";
 import { runTeardown } from "./teardown.ts";
@@ -21,6 +22,7 @@ export type CliOptions = {
   /** Runs the daemon until `signal`. */
   readonly runDaemon: (role: Role, file: string | undefined) => Promise<void>;
   readonly checkConfig: (role: Role, file: string | undefined) => CheckedConfig;
+  readonly checkDocuments: (directory: string) => Promise<CheckedDocuments>;
   /** Tears down without an agent, by its configuration. */
   readonly teardownOffline: (file: string | undefined, router: RouterId | undefined) => Promise<readonly RouterId[]>;
 };
@@ -60,19 +62,31 @@ function buildProgram(options: CliOptions, done: (code: number) => void): Comman
     .exitOverride()
     .addHelpText("after", examples(["swanherd status", "what every router and connection is doing"]) + EXIT_CODES_HELP);
 
-  const daemon = (role: Role, description: string): void => {
+  const daemon = (role: Role, description: string) =>
     program
       .command(role)
       .description(description)
-      .option("-c, --config <file>", `configuration (default: $SWANHERD_CONFIG or /etc/swanherd/${role}.yaml)`)
-      .addHelpText(
-        "after",
-        examples([`swanherd ${role} --config ./${role}.yaml`, "run in the foreground; SIGTERM or SIGINT ends it"]),
-      )
-      .action(async ({ config }) => options.runDaemon(role, config));
-  };
-  daemon("agent", "run the agent of this machine; stopping it leaves the tunnels up");
-  daemon("controller", "serve YAML documents to agents, in place of an OpenStack Neutron server");
+      .option("-c, --config <file>", `configuration (default: $SWANHERD_CONFIG or /etc/swanherd/${role}.yaml)`);
+  const inForeground = (role: Role) =>
+    [`swanherd ${role} --config ./${role}.yaml`, "run in the foreground; SIGTERM or SIGINT ends it"] as const;
+
+  daemon("agent", "run the agent of this machine; stopping it leaves the tunnels up")
+    .addHelpText("after", examples(inForeground("agent")))
+    .action(async ({ config }) => options.runDaemon("agent", config));
+
+  daemon("controller", "serve YAML documents to agents, in place of an OpenStack Neutron server")
+    .option("--check <directory>", "only judge the documents there: no configuration, no broker, nothing is served")
+    .addHelpText(
+      "after",
+      examples(inForeground("controller"), [
+        "swanherd controller --check ./documents",
+        "every problem of the documents at once; exit code 78 if there is one",
+      ]),
+    )
+    .action(async ({ config, check }) => {
+      if (check === undefined) await options.runDaemon("controller", config);
+      else done(showCheckedDocuments(await options.checkDocuments(check), terminal));
+    });
 
   program
     .command("status")

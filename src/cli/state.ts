@@ -17,6 +17,9 @@ export type ShownState = Omit<Loose<AgentState>, "routers" | "version"> & {
   readonly routers: readonly ShownRouter[];
   /** Of a controller's documents: where, and what. */
   readonly problems: readonly string[];
+  readonly notes: readonly string[];
+  /** Who serves the bus in place of a controller that stands by. */
+  readonly standingBy?: string;
 };
 
 const SPOKEN_VERSION = 1;
@@ -38,8 +41,20 @@ export function decodeState(json: unknown): DecodedState {
     };
   }
   const routers = listOf(state["routers"]).map(decodeRouter);
-  const problems = listOf(state["problems"]).map(({ file, line, text }) => [file, line, textOf(text)].join(":"));
-  return { kind: "state", json: state, state: { ...state, routers, problems } };
+  const placed = (key: string): readonly string[] =>
+    listOf(state[key]).map(({ file, line, text }) => `${String(file)}:${String(line)}: ${textOf(text)}`);
+  const { standingBy, ...rest } = state;
+  return {
+    kind: "state",
+    json: state,
+    state: {
+      ...rest,
+      routers,
+      problems: placed("problems"),
+      notes: placed("notes"),
+      ...(typeof standingBy === "string" ? { standingBy } : {}),
+    },
+  };
 }
 
 const decodeRouter = (raw: Readonly<Record<string, unknown>>): ShownRouter => ({

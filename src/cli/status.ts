@@ -65,8 +65,12 @@ function describe(state: ShownState, { id }: StatusOptions, terminal: Terminal, 
   if (isOne && connection !== undefined && moreConnections.length === 0) {
     return connectionLines(router, connection, palette, nowMs);
   }
-  const problems = state.problems.map((problem) => palette.red(`problem: ${printable(problem)}`));
-  return [headline(state, nowMs), ...problems, "", ...overview(state, palette, terminal, nowMs), "", summary(state)];
+  const remarks = [
+    ...(state.standingBy === undefined ? [] : [palette.red(`standing by: ${printable(state.standingBy)}`)]),
+    ...state.problems.map((problem) => palette.red(`problem: ${printable(problem)}`)),
+    ...state.notes.map((note) => palette.dim(`note: ${printable(note)}`)),
+  ];
+  return [headline(state, nowMs), ...remarks, "", ...overview(state, palette, terminal, nowMs), "", summary(state)];
 }
 
 function headline(state: ShownState, nowMs: number): string {

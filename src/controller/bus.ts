@@ -3,7 +3,8 @@
 export type ServedMethod = (args: Readonly<Record<string, unknown>>) => Promise<unknown>;
 
 export type Bus = {
-  serve(topic: string, methods: Readonly<Record<string, ServedMethod>>): void;
+  /** `isAlone`: nobody else may serve the topic beside us. */
+  serve(topic: string, methods: Readonly<Record<string, ServedMethod>>, options: { readonly isAlone: boolean }): void;
   /** Rejects when it could not be handed over. */
   cast(
     target: { readonly topic: string; readonly server: string },

@@ -1,7 +1,7 @@
 // The state in force: the last documents without a problem. A change with problems changes nothing and is told.
 import type { Logger } from "pino";
 import { readCatalogue } from "../wire/documents/build.ts";
-import type { DocumentProblem } from "../wire/documents/problem.ts";
+import { byPlace, formatProblem, type DocumentNote, type DocumentProblem } from "../wire/documents/problem.ts";
 import { outsideFiles, readDocuments, readSecrets, type Environment } from "./directory.ts";
 import { buildPayloads, type Payloads } from "./payload.ts";
 
@@ -18,7 +18,9 @@ export type CatalogueKeeper = {
   readonly inForce: Payloads | undefined;
   /** Of the last reading; empty when it is in force. */
   readonly problems: readonly DocumentProblem[];
-  /** Secrets that live outside the directory, as of the state in force. */
+  /** Of the last reading. */
+  readonly notes: readonly DocumentNote[];
+  /** Secrets that live outside the directory, as of the last reading. */
   readonly outsideFiles: readonly string[];
   /** Reads everything again. Readings never overlap; one asked for while another runs follows it. */
   reload(): Promise<void>;
@@ -27,21 +29,26 @@ export type CatalogueKeeper = {
 export function createCatalogueKeeper({ directory, environment, log, onChange }: CatalogueOptions): CatalogueKeeper {
   let inForce: Payloads | undefined;
   let problems: readonly DocumentProblem[] = [];
+  let notes: readonly DocumentNote[] = [];
   let outside: readonly string[] = [];
   let told = "";
+  let noted: ReadonlySet<string> = new Set();
   let running: Promise<void> | undefined;
   let isWanted = false;
 
   async function read(): Promise<void> {
     const { files, problems: unreadable } = await readDocuments(directory);
-    const result = readCatalogue(files);
-    const secrets = result.kind === "valid" ? await readSecrets(result.catalogue, directory, environment) : undefined;
-    problems = [...unreadable, ...(result.kind === "invalid" ? result.problems : []), ...(secrets?.problems ?? [])];
+    const result = readCatalogue(files, unreadable.length === 0);
+    const read = await readSecrets(result.psks, directory, environment);
+    notes = result.notes;
+    tellNotes();
+    problems = [...unreadable, ...(result.kind === "invalid" ? result.problems : []), ...read.problems].sort(byPlace);
     tellProblems();
-    if (problems.length > 0 || result.kind === "invalid" || secrets === undefined) return;
+    // Followed while there are problems, too: one of them may be what is missing there.
+    outside = outsideFiles(result.psks, directory);
+    if (problems.length > 0 || result.kind === "invalid") return;
     const before = inForce;
-    inForce = buildPayloads(result.catalogue, secrets.secrets);
-    outside = outsideFiles(result.catalogue, directory);
+    inForce = buildPayloads(result.catalogue, read.secrets);
     onChange(before, inForce);
   }
 
@@ -57,6 +64,14 @@ export function createCatalogueKeeper({ directory, environment, log, onChange }:
     else log.error({ directory, count }, "documents have problems, the last good ones stay in force");
   }
 
+  function tellNotes(): void {
+    const lines = new Map(notes.map((note) => [formatProblem(note), note]));
+    for (const [line, { file, line: at, text }] of lines) {
+      if (!noted.has(line)) log.info({ file, line: at, note: text }, "document is worth a look");
+    }
+    noted = new Set(lines.keys());
+  }
+
   async function readWhileWanted(): Promise<void> {
     while (isWanted) {
       isWanted = false;
@@ -70,6 +85,9 @@ export function createCatalogueKeeper({ directory, environment, log, onChange }:
     },
     get problems() {
       return problems;
+    },
+    get notes() {
+      return notes;
     },
     get outsideFiles() {
       return outside;

@@ -2,8 +2,9 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { Secret } from "../core/secret.ts";
-import type { Catalogue, CatalogueConnection } from "../wire/documents/catalogue.ts";
-import type { DocumentProblem } from "../wire/documents/problem.ts";
+import type { CataloguePsk, PskReference } from "../wire/documents/catalogue.ts";
+import type { DocumentNote, DocumentProblem } from "../wire/documents/problem.ts";
+import { pskMistake } from "../wire/documents/schema.ts";
 import type { DocumentFile } from "../wire/documents/yaml.ts";
 import type { Secrets } from "./payload.ts";
 
@@ -28,16 +29,16 @@ export async function readDocuments(
         // Follows links: a linked directory or file is as good as a real one.
         const isDirectory = (await stat(path.join(directory, at))).isDirectory();
         if (isDirectory) await visit(at);
-        else if (isDocument(name)) files.push({ path: at, text: await readFile(path.join(directory, at), "utf8") });
+        else if (isDocument(name)) files.push({ path: at, text: textOf(await readFile(path.join(directory, at))) });
       } catch (err) {
-        if (isDocument(name)) problems.push({ file: at, line: 1, text: `cannot be read (${errnoOf(err)})` });
+        if (isDocument(name)) problems.push({ file: at, line: 1, text: `cannot be read (${whyOf(err)})` });
       }
     }
   };
   try {
     await visit("");
   } catch (err) {
-    problems.push({ file: directory, line: 1, text: `the documents' directory cannot be read (${errnoOf(err)})` });
+    problems.push({ file: directory, line: 1, text: `the documents' directory cannot be read (${whyOf(err)})` });
   }
   // An unmounted volume looks like this too, and no answer of ours may take every tunnel down for that.
   if (files.length === 0 && problems.length === 0) {
@@ -47,66 +48,93 @@ export async function readDocuments(
   return { files, problems };
 }
 
-/** Every pre-shared key of the catalogue by connection id, or what is wrong with the references. */
+export type ReadSecrets = {
+  readonly secrets: Secrets;
+  readonly problems: readonly DocumentProblem[];
+  readonly notes: readonly DocumentNote[];
+};
+
+/**
+ * Every pre-shared key by connection id, or what is wrong with the references. Where `isServed` is
+ * false, the environment is not the one that the controller will have: what is not in it is a note.
+ */
 export async function readSecrets(
-  catalogue: Catalogue,
+  psks: readonly CataloguePsk[],
   directory: string,
   environment: Environment,
-): Promise<{ readonly secrets: Secrets; readonly problems: readonly DocumentProblem[] }> {
+  isServed = true,
+): Promise<ReadSecrets> {
   const secrets = new Map<string, Secret>();
   const problems: DocumentProblem[] = [];
-  for (const connection of catalogue.services.flatMap((service) => service.connections)) {
-    const found = await readSecret(connection, directory, environment);
-    if (found instanceof Secret) secrets.set(connection.id, found);
-    else problems.push({ ...connection.pskOrigin, text: `IpsecSiteConnection ${connection.name}: psk ${found}` });
+  const notes: DocumentNote[] = [];
+  for (const { connectionId, connectionName, reference, origin } of psks) {
+    const found = await readSecret(reference, directory, environment);
+    const tell = (text: string) => ({ ...origin, text: `IpsecSiteConnection ${connectionName}: psk ${text}` });
+    if (found instanceof Secret) secrets.set(connectionId, found);
+    else if (found.whyHere !== undefined && !isServed) notes.push(tell(found.whyHere));
+    else problems.push(tell(found.why));
   }
-  return { secrets, problems };
+  return { secrets, problems, notes };
 }
 
-async function readSecret(
-  { psk }: CatalogueConnection,
-  directory: string,
-  environment: Environment,
-): Promise<Secret | string> {
+/** `whyHere`: what to say where another process may well have it. */
+type NoSecret = { readonly why: string; readonly whyHere?: string };
+
+async function readSecret(psk: PskReference, directory: string, environment: Environment): Promise<Secret | NoSecret> {
   switch (psk.kind) {
     case "literal":
       return psk.secret;
     case "env": {
+      const what = `names environment variable ${psk.name}, which`;
       const value = environment[psk.name];
-      if (value === undefined) return `names environment variable ${psk.name}, which is not set`;
-      return value === "" ? `names environment variable ${psk.name}, which is empty` : new Secret(value);
+      if (value !== undefined) return usable(value, what);
+      return { why: `${what} is not set`, whyHere: `${what} is not set here: the controller has to have it` };
     }
     case "file":
       return readSecretFile(path.resolve(directory, psk.path));
     case "credential": {
       const credentials = environment["CREDENTIALS_DIRECTORY"];
-      if (credentials === undefined) {
-        return `names credential ${psk.name}, but there are none: set LoadCredential= in the unit`;
-      }
-      return readSecretFile(path.join(credentials, psk.name));
+      if (credentials !== undefined) return readSecretFile(path.join(credentials, psk.name));
+      return {
+        why: `names credential ${psk.name}, but there are none: set LoadCredential= in the unit`,
+        whyHere: `names credential ${psk.name}, which is not here: the controller's unit has to have it in LoadCredential=`,
+      };
     }
   }
 }
 
-async function readSecretFile(file: string): Promise<Secret | string> {
+async function readSecretFile(file: string): Promise<Secret | NoSecret> {
+  const what = `names file ${file}, which`;
   let text: string;
   try {
-    text = await readFile(file, "utf8");
+    text = textOf(await readFile(file));
   } catch (err) {
-    return `names file ${file}, which cannot be read (${errnoOf(err)})`;
+    return { why: `${what} cannot be read (${whyOf(err)})` };
   }
   // The line's end is the editor's, not the key's; other blanks may be meant.
-  const key = text.replace(/\r?\n$/, "");
-  return key === "" ? `names file ${file}, which is empty` : new Secret(key);
+  return usable(text.replace(/\r?\n$/, ""), what);
+}
+
+function usable(key: string, what: string): Secret | NoSecret {
+  const mistake = pskMistake(key);
+  return mistake === undefined ? new Secret(key) : { why: `${what} ${mistake}` };
 }
 
 /** Files outside the directory that secrets come from: they have to be watched by themselves. */
-export function outsideFiles(catalogue: Catalogue, directory: string): readonly string[] {
-  const files = catalogue.services.flatMap(({ connections }) =>
-    connections.flatMap(({ psk }) => (psk.kind === "file" ? [path.resolve(directory, psk.path)] : [])),
+export function outsideFiles(psks: readonly CataloguePsk[], directory: string): readonly string[] {
+  const files = psks.flatMap(({ reference }) =>
+    reference.kind === "file" ? [path.resolve(directory, reference.path)] : [],
   );
   return files.filter((file) => path.relative(directory, file).startsWith(".."));
 }
 
-const errnoOf = (err: unknown): string =>
-  err instanceof Error && "code" in err && typeof err.code === "string" ? err.code : "unknown error";
+const NOT_UTF8 = "ERR_ENCODING_INVALID_ENCODED_DATA";
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** Foreign bytes would become question marks, in a key as well. */
+const textOf = (bytes: Uint8Array): string => decoder.decode(bytes);
+
+function whyOf(err: unknown): string {
+  const code = err instanceof Error && "code" in err && typeof err.code === "string" ? err.code : "unknown error";
+  return code === NOT_UTF8 ? "it is not UTF-8" : code;
+}

@@ -21,3 +21,10 @@ export class UnknownRouterError extends AgentError {
     super(`no VPN service with a connection names router ${router}`);
   }
 }
+
+/** Agents would be told now this and now that. Exit code 69; nothing was served, told or written. */
+export class BusTakenError extends AgentError {
+  override readonly name = "BusTakenError";
+  readonly code = "BUS_TAKEN";
+  readonly disposition = "fatal";
+}

@@ -1,5 +1,5 @@
 // The controller's view for people: what documents want where, and what the agents said about it.
-import type { DocumentProblem } from "../wire/documents/problem.ts";
+import type { DocumentNote, DocumentProblem } from "../wire/documents/problem.ts";
 import type { Payloads } from "./payload.ts";
 import type { KeptStatus, Statuses } from "./statuses.ts";
 
@@ -38,7 +38,10 @@ export type ControllerState = {
   readonly version: 1;
   readonly startedAtMs: number;
   readonly brokerConnected: boolean;
+  /** Who has the bus instead; nothing is served meanwhile. */
+  readonly standingBy: string | undefined;
   readonly problems: readonly DocumentProblem[];
+  readonly notes: readonly DocumentNote[];
   readonly routers: readonly {
     readonly id: string;
     readonly host: string;

@@ -2,7 +2,7 @@
 // changes, keeps what they report. It refuses to know which broker, which sockets and which signals there are.
 import path from "node:path";
 import type { Logger } from "pino";
-import type { DocumentProblem } from "../wire/documents/problem.ts";
+import type { DocumentNote, DocumentProblem } from "../wire/documents/problem.ts";
 import {
   decodeHostArgs,
   decodeRouterArgs,
@@ -44,6 +44,11 @@ export type ControllerService = {
   readonly hasDocuments: boolean;
   /** Of the documents as they are now; the state in force is older when there are any. */
   readonly problems: readonly DocumentProblem[];
+  readonly notes: readonly DocumentNote[];
+  /** The bus is ours from now on: what is reported is written, too. Until then nothing on disk is touched. */
+  begin(): void;
+  /** Tells the agents of every router to look, after somebody else has served them. */
+  announceAll(): void;
   close(): Promise<void>;
 };
 
@@ -80,10 +85,11 @@ export async function startControllerService(options: ControllerServiceOptions):
     // In a promise, so that what it throws rejects.
     return (args) => Promise.resolve().then(() => answer(args));
   };
-  bus.serve(SERVER_TOPIC, {
+  const methods: Readonly<Record<string, ServedMethod>> = {
     [GET_SERVICES]: method((args) => servicesOnHost(inForce(), decodeHostArgs(args), statusOf)),
-    [UPDATE_STATUS]: method((args) => {
+    [UPDATE_STATUS]: method(async (args) => {
       statuses.take(decodeStatusArgs(args));
+      await statuses.written();
       return null;
     }),
     [GET_TRANSIT_DETAILS]: method((args) => {
@@ -93,7 +99,8 @@ export async function startControllerService(options: ControllerServiceOptions):
       return details;
     }),
     [GET_SUBNET]: method((args) => subnetInfo(inForce(), decodeSubnetArgs(args))),
-  });
+  };
+  bus.serve(SERVER_TOPIC, methods, { isAlone: true });
 
   const reload = async (): Promise<void> => {
     await keeper.reload();
@@ -116,10 +123,17 @@ export async function startControllerService(options: ControllerServiceOptions):
     get problems() {
       return keeper.problems;
     },
+    get notes() {
+      return keeper.notes;
+    },
+    begin: () => statuses.begin(),
+    announceAll() {
+      if (keeper.inForce !== undefined) announcer.announce(planAnnouncements(undefined, keeper.inForce));
+    },
     async close() {
       await watch.close();
       announcer.close();
-      await statuses.flush();
+      await statuses.written();
     },
   };
 }

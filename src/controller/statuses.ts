@@ -1,7 +1,7 @@
 // What the agents told about services and connections, kept over restarts. It refuses to know what a status means.
-import { mkdir, open, readFile, rename } from "node:fs/promises";
-import path from "node:path";
+import { readFile } from "node:fs/promises";
 import type { Logger } from "pino";
+import { writePrivateFile } from "../io/private-file.ts";
 import { decodeStatusReport, isPending, type StatusEntry } from "../wire/neutron/status.ts";
 
 /** `sinceMs`: Unix time of the last change. */
@@ -13,23 +13,24 @@ export type Statuses = {
   take(report: unknown): void;
   /** Ids that exist from now on: the others are forgotten, and a new one is pending. */
   setKnown(ids: ReadonlySet<string>): void;
-  /** Resolves when everything taken so far is on disk. */
-  flush(): Promise<void>;
+  /** The file is written from now on: before, it may be that of somebody who serves the bus already. */
+  begin(): void;
+  /** Resolves when everything taken so far is on disk, so that what was answered outlives a crash. */
+  written(): Promise<void>;
 };
 
 // What Neutron gives every new row.
 const FIRST_STATUS = "PENDING_CREATE";
 const FILE_VERSION = 1;
-const OWNER_ONLY = 0o600;
 
 export type StatusesOptions = { readonly file: string; readonly log: Logger; readonly nowMs: () => number };
 
 export async function openStatuses({ file, log, nowMs }: StatusesOptions): Promise<Statuses> {
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
   const kept = await readKept(file, log);
   let known: ReadonlySet<string> | undefined;
-  let writing: Promise<void> = Promise.resolve();
+  let hasBegun = false;
   let isDirty = false;
+  let writing: Promise<void> | undefined;
 
   function set(id: string, status: string): void {
     if (kept.get(id)?.status === status) return;
@@ -37,15 +38,21 @@ export async function openStatuses({ file, log, nowMs }: StatusesOptions): Promi
     save();
   }
 
-  /** One write at a time; what changes meanwhile goes with the next. */
+  /** A report has many entries, and agents report side by side: what changes in one turn is one write. */
   function save(): void {
-    if (isDirty) return;
     isDirty = true;
-    writing = writing.then(async () => {
-      isDirty = false;
+    if (hasBegun) writing ??= new Promise<void>((resolve) => setImmediate(resolve)).then(write);
+  }
+
+  function write(): void {
+    writing = undefined;
+    isDirty = false;
+    try {
       const text = JSON.stringify({ version: FILE_VERSION, statuses: Object.fromEntries(kept) });
-      await replaceFile(file, text).catch((err: unknown) => log.error({ file, err }, "reported status cannot be kept"));
-    });
+      writePrivateFile(file, text, { isKept: true });
+    } catch (err) {
+      log.error({ file, err }, "reported status cannot be kept");
+    }
   }
 
   function takeOne({ id, status, overwritesPending }: StatusEntry): void {
@@ -74,7 +81,11 @@ export async function openStatuses({ file, log, nowMs }: StatusesOptions): Promi
       }
       for (const id of ids) if (!kept.has(id)) set(id, FIRST_STATUS);
     },
-    flush: async () => {
+    begin() {
+      hasBegun = true;
+      if (isDirty) save();
+    },
+    written: async () => {
       await writing;
     },
   };
@@ -122,15 +133,3 @@ const isKept = (value: unknown): value is KeptStatus =>
   typeof value.status === "string" &&
   "sinceMs" in value &&
   typeof value.sinceMs === "number";
-
-async function replaceFile(file: string, text: string): Promise<void> {
-  const temporary = `${file}.${process.pid}.new`;
-  const handle = await open(temporary, "w", OWNER_ONLY);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
-}

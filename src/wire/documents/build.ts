@@ -3,8 +3,15 @@
 import { lastAddress, parseCidr } from "../../core/address.ts";
 import { doOverlap, isInside, hostRange, readFamily } from "../../core/read-address.ts";
 import type { IpFamily } from "../../core/model.ts";
-import type { Catalogue, CatalogueNetwork, CatalogueService, CatalogueSubnet, ExternalAddress } from "./catalogue.ts";
-import { buildConnection } from "./connection.ts";
+import type {
+  Catalogue,
+  CatalogueNetwork,
+  CataloguePsk,
+  CatalogueService,
+  CatalogueSubnet,
+  ExternalAddress,
+} from "./catalogue.ts";
+import { buildConnection, pskOf } from "./connection.ts";
 import { readGroups } from "./endpoint-group.ts";
 import { identified, NameIndex, type Entry } from "./index-of-names.ts";
 import {
@@ -14,29 +21,28 @@ import {
   noteUnusedSubnets,
   type BuiltConnection,
 } from "./neighbours.ts";
-import type { DocumentNote, DocumentProblem } from "./problem.ts";
+import { byPlace, type DocumentNote, type DocumentProblem } from "./problem.ts";
 import { derivedId } from "./uuid.ts";
 import { readYaml, type DocumentFile } from "./yaml.ts";
 
-export type CatalogueResult = { readonly notes: readonly DocumentNote[] } & (
+/** `psks`: of every connection that can be judged on, so that a bad reference is told beside other problems. */
+export type CatalogueResult = { readonly notes: readonly DocumentNote[]; readonly psks: readonly CataloguePsk[] } & (
   | { readonly kind: "valid"; readonly catalogue: Catalogue }
   | { readonly kind: "invalid"; readonly problems: readonly DocumentProblem[] }
 );
 
-export function readCatalogue(files: readonly DocumentFile[]): CatalogueResult {
+/** `isComplete`: false when there are more files, which could not be read. */
+export function readCatalogue(files: readonly DocumentFile[], isComplete = true): CatalogueResult {
   const read = files.map(readYaml);
-  const isComplete = read.every(({ problems }) => problems.length === 0);
   const documents = read.flatMap((one) => one.documents);
-  const index = new NameIndex(documents, isComplete);
+  const index = new NameIndex(documents, isComplete && read.every(({ problems }) => problems.length === 0));
   const services = buildServices(index);
   const problems = [...read.flatMap((one) => one.problems), ...index.problems].sort(byPlace);
-  const notes = [...index.notes].sort(byPlace);
+  const told = { notes: [...index.notes].sort(byPlace), psks: index.all("IpsecSiteConnection").map(pskOf) };
   return problems.length === 0
-    ? { kind: "valid", catalogue: { services }, notes }
-    : { kind: "invalid", problems, notes };
+    ? { kind: "valid", catalogue: { services }, ...told }
+    : { kind: "invalid", problems, ...told };
 }
-
-const byPlace = (a: DocumentProblem, b: DocumentProblem): number => a.file.localeCompare(b.file) || a.line - b.line;
 
 function buildServices(index: NameIndex): readonly CatalogueService[] {
   // A subnet, group or policy that nobody uses is judged too.
@@ -62,10 +68,12 @@ function buildServices(index: NameIndex): readonly CatalogueService[] {
   }
   noteUnusedSubnets(services, connections, index);
   noteSharedNetworks(connections, index);
-  return [...services.values()].map((service) => ({
-    ...service,
-    connections: (connections.get(service) ?? []).map(({ connection }) => connection),
-  }));
+  return [...services.values()].map((service) => {
+    const own = (connections.get(service) ?? []).map(({ connection }) => connection);
+    // Neutron lists a service with endpoint groups without a subnet.
+    const isOlderForm = own.length === 0 || own.some(({ localGroupId }) => localGroupId === null);
+    return { ...service, subnet: isOlderForm ? service.subnet : undefined, connections: own };
+  });
 }
 
 const A_DAY_SECONDS = 86_400;

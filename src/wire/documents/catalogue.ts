@@ -11,6 +11,14 @@ export type PskReference =
   | { readonly kind: "env"; readonly name: string }
   | { readonly kind: "credential"; readonly name: string };
 
+/** The reference of a connection, which may have other problems. */
+export type CataloguePsk = {
+  readonly connectionId: string;
+  readonly connectionName: string;
+  readonly reference: PskReference;
+  readonly origin: Origin;
+};
+
 export type Identified = {
   readonly id: string;
   readonly project: string;
@@ -47,8 +55,6 @@ export type CatalogueConnection = Identified & {
   readonly peerId: string;
   /** Empty: the external address. */
   readonly localId: string;
-  readonly psk: PskReference;
-  readonly pskOrigin: Origin;
   readonly initiator: string;
   readonly mtuBytes: number;
   readonly dpd: { readonly action: string; readonly intervalSeconds: number; readonly timeoutSeconds: number };

@@ -6,6 +6,7 @@ import type {
   CatalogueIkePolicy,
   CatalogueIpsecPolicy,
   CataloguePolicy,
+  CataloguePsk,
   CatalogueService,
   PskReference,
 } from "./catalogue.ts";
@@ -39,8 +40,6 @@ export function buildConnection(
     peerAddress: value.peer_address,
     peerId: value.peer_id,
     localId: value.local_id,
-    psk: pskOf(value.psk),
-    pskOrigin: { file: raw.file, line: raw.lineOf(["psk"]) },
     initiator: value.initiator,
     mtuBytes: value.mtu,
     dpd: { action: value.dpd.action, intervalSeconds: value.dpd.interval, timeoutSeconds: value.dpd.timeout },
@@ -66,7 +65,14 @@ function judgePeerAddress(
   }
 }
 
-function pskOf(psk: Parsed<"IpsecSiteConnection">["psk"]): PskReference {
+export const pskOf = ({ id, value, raw }: Entry<"IpsecSiteConnection">): CataloguePsk => ({
+  connectionId: id,
+  connectionName: value.name,
+  reference: referenceOf(value.psk),
+  origin: { file: raw.file, line: raw.lineOf(["psk"]) },
+});
+
+function referenceOf(psk: Parsed<"IpsecSiteConnection">["psk"]): PskReference {
   if (typeof psk === "string") return { kind: "literal", secret: new Secret(psk) };
   if ("file" in psk) return { kind: "file", path: psk.file };
   if ("env" in psk) return { kind: "env", name: psk.env };

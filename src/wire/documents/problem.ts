@@ -8,6 +8,9 @@ export type DocumentNote = DocumentProblem;
 
 export const formatProblem = ({ file, line, text }: DocumentProblem): string => `${file}:${line}: ${text}`;
 
+export const byPlace = (a: DocumentProblem, b: DocumentProblem): number =>
+  a.file.localeCompare(b.file) || a.line - b.line;
+
 const MAX_SHOWN_CHARACTERS = 80;
 
 export function shown(value: unknown): string {

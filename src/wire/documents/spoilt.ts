@@ -23,7 +23,7 @@ const STAND_INS: Readonly<Record<string, unknown>> = {
   initiator: undefined,
   mtu: undefined,
   dpd: undefined,
-  psk: { file: "-" },
+  psk: "-",
   peer_id: "-",
 };
 

@@ -114,6 +114,7 @@ async function run(argv: readonly string[], over: Partial<CliOptions> = {}, isIn
     runDaemon: () => Promise.resolve(),
     teardownOffline: () => Promise.reject(new Error("an agent runs")),
     checkConfig: (_role, file) => ({ file: file ?? "default", problems: [] }),
+    checkDocuments: (directory) => Promise.resolve({ directory, problems: [], notes: [] }),
     ...over,
   });
   return { code, out, err };
@@ -210,7 +211,14 @@ describe("status", () => {
 
   test("tells what a controller finds wrong with its documents", async () => {
     await startAgent({ version: 1, routers: [], problems: [{ file: "a.yaml", line: 3, text: "no such policy" }] });
-    expect((await run(["status"])).out).toContain("problem: a.yaml:3:no such policy\n");
+    expect((await run(["status"])).out).toContain("problem: a.yaml:3: no such policy\n");
+  });
+
+  test("tells what a controller notes, and in whose place it stands by", async () => {
+    const notes = [{ file: "b.yaml", line: 1, text: "look here" }];
+    await startAgent({ version: 1, routers: [], notes, standingBy: "another controller serves this bus: gw-1" });
+    const { out } = await run(["status"]);
+    expect(out).toContain("standing by: another controller serves this bus: gw-1\nnote: b.yaml:1: look here\n");
   });
 
   test("watches until it is told to stop", async () => {
@@ -287,6 +295,31 @@ describe("daemons and configuration", () => {
       err: "f:1: controller\nf:2: b\n2 problems\n",
     });
     expect(await run(["check-config", "f"])).toEqual({ code: 0, out: "f: fine\n", err: "" });
+  });
+});
+
+describe("documents are checked without a controller", () => {
+  const check = (problems: string[], notes: string[]) =>
+    run(["controller", "--check", "docs"], {
+      runDaemon: () => Promise.reject(new Error("nothing is run")),
+      checkDocuments: (directory) => Promise.resolve({ directory, problems, notes }),
+    });
+
+  test("fine ones are said to be fine, after what is worth a note", async () => {
+    expect(await check([], [])).toEqual({ code: 0, out: "docs: fine\n", err: "" });
+    expect(await check([], ["docs/a:1: look"])).toEqual({
+      code: 0,
+      out: "note: docs/a:1: look\ndocs: fine\n",
+      err: "",
+    });
+  });
+
+  test("problems go to standard error with exit code 78, and no terminal is steered by them", async () => {
+    expect(await check(["docs/a:1: bad", "docs/a:2: w\u001b[2Jorse"], ["docs/a:3: look"])).toEqual({
+      code: 78,
+      out: "note: docs/a:3: look\n",
+      err: "docs/a:1: bad\ndocs/a:2: w?[2Jorse\n2 problems\n",
+    });
   });
 });
 

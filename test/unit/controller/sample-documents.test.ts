@@ -12,8 +12,8 @@ test("the sample documents have no problem, and an agent can use what they give"
   const { files, problems } = await readDocuments(directory);
   const result = readCatalogue(files);
   if (result.kind === "invalid") throw new Error(JSON.stringify(result.problems));
-  const secrets = await readSecrets(result.catalogue, directory, {});
-  expect([problems, secrets.problems]).toEqual([[], []]);
+  const secrets = await readSecrets(result.psks, directory, {});
+  expect([problems, secrets.problems, result.notes]).toEqual([[], [], []]);
   const payloads = buildPayloads(result.catalogue, secrets.secrets);
   for (const host of ["gw-left", "gw-branch"]) {
     const listed = decodeServiceList(servicesOnHost(payloads, host, () => "PENDING_CREATE"));

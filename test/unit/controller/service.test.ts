@@ -1,5 +1,5 @@
 // The controller's service over real directories and a bus that keeps what it was told.
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { pino } from "pino";
@@ -44,7 +44,7 @@ async function put(name: string, text: string): Promise<void> {
   await rename(path.join(root, "new"), path.join(documents, name));
 }
 
-async function start(environment: Record<string, string> = {}): Promise<ControllerService> {
+async function start(environment: Record<string, string> = {}, begins = true): Promise<ControllerService> {
   const service = await startControllerService({
     bus,
     documents,
@@ -57,6 +57,7 @@ async function start(environment: Record<string, string> = {}): Promise<Controll
     nowMs: () => 1_000,
   });
   running.push(service);
+  if (begins) service.begin();
   return service;
 }
 
@@ -315,6 +316,32 @@ describe("reported status", () => {
     const file = path.join(root, "state", "statuses.json");
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect(await readFile(file, "utf8")).not.toContain("first-key");
+  });
+
+  test("is not written before the bus is ours: the file may be that of who serves it", async () => {
+    const file = path.join(root, "state", "statuses.json");
+    const service = await start({}, false);
+    await running.pop()?.close();
+    await expect(stat(path.dirname(file))).rejects.toThrow("ENOENT");
+
+    await mkdir(path.dirname(file));
+    await writeFile(file, '{"version":1,"statuses":{"of-somebody-else":{"status":"ACTIVE","sinceMs":1}}}');
+    bus = new FakeBus();
+    const waiting = await start({}, false);
+    expect(await readFile(file, "utf8")).toContain("of-somebody-else");
+    waiting.begin();
+    await eventually(async () => expect(await readFile(file, "utf8")).not.toContain("of-somebody-else"));
+    expect(service.statusRows()).toHaveLength(1);
+  });
+
+  test("is kept in the file as it changes, whole whenever somebody reads it", async () => {
+    const file = path.join(root, "state", "statuses.json");
+    await start();
+    for (const status of ["DOWN", "ACTIVE", "ERROR"]) {
+      await report(status, true);
+      await eventually(async () => expect(await readFile(file, "utf8")).toContain(status));
+    }
+    expect(await readdir(path.dirname(file))).toEqual(["statuses.json"]);
   });
 
   test("of a deleted connection is forgotten: its successor of the same name is pending", async () => {

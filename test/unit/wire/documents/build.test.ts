@@ -35,7 +35,6 @@ describe("documents without a problem", () => {
       connections: [
         {
           name: "to-right",
-          psk: { kind: "file", path: "psk/to-right" },
           localCidrs: ["10.1.0.0/24"],
           peerCidrs: ["10.2.0.0/24"],
           dpd: { action: "restart", intervalSeconds: 30, timeoutSeconds: 120 },
@@ -43,6 +42,20 @@ describe("documents without a problem", () => {
         },
       ],
     });
+  });
+
+  test("give the place of every key beside it", () => {
+    const result = readCatalogue([
+      { path: "a.yaml", text: BASE + SERVICE },
+      { path: "b.yaml", text: CONNECTION },
+    ]);
+    expect(result.psks).toMatchObject([
+      {
+        connectionName: "to-right",
+        reference: { kind: "file", path: "psk/to-right" },
+        origin: { file: "b.yaml", line: 11 },
+      },
+    ]);
   });
 
   test("may be in the older form, with a subnet and the peer's CIDRs", () => {
