@@ -9,8 +9,19 @@ function unsupported(tunnel: Tunnel, backEnd: EspBackEnd): string | undefined {
   if (backEnd === "userland") {
     if (tunnel.ipsec.protocol === "ah") return `transform_protocol "ah" ${without}; use esp`;
     if (tunnel.ipsec.mode === "transport") return `encapsulation_mode "transport" ${without}; use tunnel`;
+    return undefined;
   }
-  return tunnel.ipsec.mode === "transport" ? notHostToHost(tunnel) : undefined;
+  return tunnel.ipsec.mode === "transport" ? notHostToHost(tunnel) : sameOnBothSides(tunnel);
+}
+
+/**
+ * The kernel's policies know addresses only: what was decrypted, and goes to the local subnet, matches the way out again,
+ * and what comes from there matches what must have been encrypted. Between the subnets nothing would pass at all.
+ */
+function sameOnBothSides({ localSubnets, peerSubnets }: Tunnel): string | undefined {
+  const both = localSubnets.find((subnet) => peerSubnets.includes(subnet));
+  if (both === undefined) return undefined;
+  return `${both} is on both sides, and ESP in the kernel cannot tell what goes there from what comes from there; make one side narrower`;
 }
 
 /**

@@ -22,6 +22,15 @@ test("a tunnel with ESP is carried by both back ends", () => {
   expect([reasonAgainst({}, "kernel"), reasonAgainst({}, "userland")]).toEqual([undefined, undefined]);
 });
 
+test("one subnet on both sides is carried by userland only, whose packets come and go by a link of their own", () => {
+  const everything = { localSubnets: ["10.1.0.0/24", "0.0.0.0/0"], peerSubnets: ["0.0.0.0/0"] };
+  expect(reasonAgainst(everything, "userland")).toBeUndefined();
+  expect(reasonAgainst(everything, "kernel")).toMatch(
+    /^unsupported: 0\.0\.0\.0\/0 is on both sides, .*; make one side/,
+  );
+  expect(reasonAgainst({ peerSubnets: ["0.0.0.0/0"] }, "kernel")).toBeUndefined();
+});
+
 test("AH and transport mode are the kernel's only", () => {
   expect(reasonAgainst({ ipsec: ah }, "userland")).toMatch(/^unsupported: transform_protocol "ah" needs kernel ESP/);
   expect(reasonAgainst({ ipsec: transport, ...hosts }, "userland")).toMatch(
