@@ -16,8 +16,10 @@ export type Seen = {
 /** How each back end sends ESP where no NAT is between the gateways. */
 export const ESP_OUTSIDE: Readonly<Record<EspBackEnd, PacketKind>> = { kernel: "esp", userland: "esp-in-udp" };
 
-// Not asked for: IKE, what neighbours need to find each other, and what the internet's own machine says.
+// Not asked for: IKE, its errors, what neighbours need to find each other, and what the internet's own machine says.
 const IKE = /isakmp/;
+/** Of a gateway whose charon is away: they quote what came in, which is ESP. */
+const NOBODY_LISTENS = /ICMP6?,? .*udp port 4?500 unreachable/;
 const NEIGHBOURS = /ICMP6, (neighbor|router|multicast listener)/;
 const FILTER = "(ip or ip6) and not host 203.0.113.1 and not host 2001:db8:ff::1";
 
@@ -30,7 +32,9 @@ export async function seenOutside(world: World, during: () => Promise<unknown>):
     // tcpdump has seen what was sent before it when this answer is there.
     await world.ping(world.internetNamespace, "203.0.113.1");
   }
-  const lines = (await capture.stop()).filter((line) => !IKE.test(line) && !NEIGHBOURS.test(line));
+  const lines = (await capture.stop()).filter(
+    (line) => ![IKE, NOBODY_LISTENS, NEIGHBOURS].some((kind) => kind.test(line)),
+  );
   const kinds = lines.map(kindOf);
   return {
     kinds: [...new Set(kinds)].sort(),
