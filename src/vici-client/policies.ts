@@ -12,8 +12,9 @@ export type PolicyTarget = {
 };
 
 /**
- * Refused when there is no such child and when the back end cannot: kernel-libipsec of 5.9.8 has no shunts (of 6.1.0 it
- * says it has). Traps it does install, but they ask for nothing, because nothing tells it of a packet without an SA.
+ * Refused when there is no such child and when the back end cannot. kernel-libipsec accepts every kind and does none of
+ * them: all that comes of it is a route into its TUN device, where packets without an SA end. In 5.9.8 it refuses where it
+ * finds no address for that route, that is none inside the local selector.
  */
 export async function install(vici: ViciRequester, target: PolicyTarget, options?: CommandOptions): Promise<void> {
   await run(vici, "install", targetArgs(target), options);

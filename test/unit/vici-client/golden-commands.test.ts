@@ -196,7 +196,7 @@ describe("charon's answers are read", () => {
     );
   });
 
-  test("an installed trap, and a shunt that the back end does not have", async () => {
+  test("an installed trap, and a shunt that the back end refuses", async () => {
     await install(recorded("install"), { ike: "peer-1", child: "net" });
     await uninstall(recorded("uninstall"), { ike: "peer-1", child: "net" });
     await expect(install(recorded("install-refused"), { ike: "peer-1", child: "passed" })).rejects.toThrow(
