@@ -5,13 +5,18 @@ import type { World } from "../../scripts/world.ts";
 
 export type Traffic = {
   /** Ends it and counts. */
-  readonly stop: () => Promise<{ readonly sent: number; readonly received: number }>;
+  readonly stop: () => Promise<{
+    readonly sent: number;
+    readonly received: number;
+    /** Unanswered ones of which a later one was answered; the others were on their way when it was stopped. */
+    readonly lost: readonly number[];
+  }>;
 };
 
 /** Pings every 10 ms until stopped. */
 export function startTraffic(world: World, from: string, to: string): Traffic {
   const namespace = world.hostNamespaces.get(from) ?? from;
-  const ping = spawn("ip", ["netns", "exec", namespace, "ping", "-n", "-q", "-i", "0.01", "-W", "1", to], {
+  const ping = spawn("ip", ["netns", "exec", namespace, "ping", "-n", "-i", "0.01", "-W", "1", to], {
     stdio: ["ignore", "pipe", "ignore"],
   });
   let output = "";
@@ -23,7 +28,12 @@ export function startTraffic(world: World, from: string, to: string): Traffic {
         await once(ping, "close");
       }
       const counts = /(\d+) packets transmitted, (\d+) received/.exec(output);
-      return { sent: Number(counts?.[1] ?? 0), received: Number(counts?.[2] ?? 0) };
+      const answered = new Set(
+        [...output.matchAll(/^\d+ bytes from .*icmp_seq=(\d+) /gm)].map(([, seq]) => Number(seq)),
+      );
+      const last = Math.max(0, ...answered);
+      const lost = Array.from({ length: last }, (_, index) => index + 1).filter((seq) => !answered.has(seq));
+      return { sent: Number(counts?.[1] ?? 0), received: Number(counts?.[2] ?? 0), lost };
     },
   };
 }
