@@ -28,7 +28,8 @@ export function terminalOf(
 export const EXIT = { ok: 0, failure: 1, unreachable: 69, config: 78 } as const;
 
 export const EXIT_CODES_HELP = `
-Exit codes: 0 done, 1 failed or refused, 69 agent not reachable, 70 internal error, 78 configuration unusable.`;
+Exit codes: 0 done, 1 failed or refused, 69 agent not reachable, or a controller's bus is somebody else's,
+70 internal error, 78 configuration or documents unusable.`;
 
 export type Palette = ReturnType<typeof picocolors.createColors>;
 

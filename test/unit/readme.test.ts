@@ -9,6 +9,7 @@ import { EXIT } from "../../src/cli/terminal.ts";
 import { AGENT_KEYS, CONTROLLER_KEYS, readAgentConfig } from "../../src/config.ts";
 import { REASON_CODES } from "../../src/core/reason.ts";
 import { createMetrics } from "../../src/io/metrics.ts";
+import { KINDS, SCHEMAS } from "../../src/wire/documents/schema.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const read = (file: string): string => readFileSync(path.join(root, file), "utf8");
@@ -108,27 +109,47 @@ test("the connection shown is the one of the sample documents", () => {
   expect(sample.find(({ kind }) => kind === "IpsecSiteConnection")).toMatchObject(connection ?? { shown });
 });
 
-describe.each(["README.md", "CHANGELOG.md", "docs/operating.md", "test/README.md"])("in %s", (file) => {
-  const text = read(file);
-  const slugOf = (heading: string): string =>
-    heading
-      .toLowerCase()
-      .replaceAll(/[^\p{L}\p{N} _-]/gu, "")
-      .replaceAll(" ", "-");
-  const slugsOf = (of: string): string[] => [...of.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => slugOf(heading));
-
-  test("every link leads to a file and a heading of ours", () => {
-    const dead = [...text.matchAll(/\]\(([^)#]*)(?:#([^)]*))?\)/g)].filter(([, target = "", anchor]) => {
-      const at = target === "" ? file : path.join(path.dirname(file), target);
-      return !existsSync(path.join(root, at)) || (anchor !== undefined && !slugsOf(read(at)).includes(anchor));
-    });
-    expect(dead.map(([link]) => link)).toEqual([]);
-  });
-
-  test("every path of ours that is named exists", () => {
-    const named = [...text.matchAll(/(?<![\w./-])(?:\.\/)?((?:src|etc|scripts|test|docs)\/[\w./-]*\w)/g)];
-    expect([...new Set(named.flatMap(([, name = ""]) => (existsSync(path.join(root, name)) ? [] : [name])))]).toEqual(
-      [],
+test("every kind of document is described with every key", () => {
+  const text = section("## Kinds", read("docs/controller.md"));
+  const described = new Map(rows(text).map(([kind, keys = ""]) => [codeIn(kind), keys]));
+  expect([...described.keys()]).toEqual([...KINDS]);
+  const common = text.slice(0, text.indexOf("|"));
+  // "the last four of an IkePolicy"
+  const borrowed = new Map([["IpsecPolicy", described.get("IkePolicy")]]);
+  const missing = KINDS.flatMap((kind) => {
+    const told = [common, described.get(kind), borrowed.get(kind)].join();
+    return Object.keys(SCHEMAS[kind].shape).filter(
+      (key) => !told.includes(key === "project" ? "project" : `\`${key}\``),
     );
   });
+  expect(missing).toEqual([]);
 });
+
+describe.each(["README.md", "CHANGELOG.md", "docs/controller.md", "docs/operating.md", "test/README.md"])(
+  "in %s",
+  (file) => {
+    const text = read(file);
+    const slugOf = (heading: string): string =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^\p{L}\p{N} _-]/gu, "")
+        .replaceAll(" ", "-");
+    const slugsOf = (of: string): string[] =>
+      [...of.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => slugOf(heading));
+
+    test("every link leads to a file and a heading of ours", () => {
+      const dead = [...text.matchAll(/\]\(([^)#]*)(?:#([^)]*))?\)/g)].filter(([, target = "", anchor]) => {
+        const at = target === "" ? file : path.join(path.dirname(file), target);
+        return !existsSync(path.join(root, at)) || (anchor !== undefined && !slugsOf(read(at)).includes(anchor));
+      });
+      expect(dead.map(([link]) => link)).toEqual([]);
+    });
+
+    test("every path of ours that is named exists", () => {
+      const named = [...text.matchAll(/(?<![\w./-])(?:\.\/)?((?:src|etc|scripts|test|docs)\/[\w./-]*\w)/g)];
+      expect([...new Set(named.flatMap(([, name = ""]) => (existsSync(path.join(root, name)) ? [] : [name])))]).toEqual(
+        [],
+      );
+    });
+  },
+);

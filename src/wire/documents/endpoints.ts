@@ -141,15 +141,20 @@ function ofOneFamily(side: Side, report: ConnectionReport): (Side & { readonly f
   return undefined;
 }
 
-/** A peer's network may well contain ours (a branch sends everything to the head office); the reverse cannot work. */
+/**
+ * A peer's network may well contain ours: a branch sends everything to the head office, which may say that everything is
+ * behind it. Else a part of our own subnet cannot be the peer's: whoever is in it looks for its neighbours there.
+ */
 function judgeOverlap(local: Side, peer: Side, report: ConnectionReport): void {
+  const isEverything = (cidr: string): boolean => cidr.endsWith("/0");
   for (const theirs of peer.cidrs) {
     for (const ours of local.cidrs) {
+      if (isEverything(ours) || isEverything(theirs)) continue;
       if (isInside(ours, theirs)) {
         const relation = ours === theirs ? "is" : "lies in";
         const text = `the peer's network ${theirs} ${relation} our own ${ours} (${local.what}): what is for it would never leave`;
         report.problem(peer.at, `${text}; correct one of them`);
-      } else if (isInside(theirs, ours) && !theirs.endsWith("/0")) {
+      } else if (isInside(theirs, ours)) {
         report.note(peer.at, `the peer's network ${theirs} contains our own ${ours}: that part of it stays here`);
       }
     }

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { Bar, ClaimOptions } from "../../../src/io/rabbit/claim.ts";
 import { systemTiming } from "../../../src/io/rabbit/timing.ts";
+import { defaultTopology } from "../../../src/io/rabbit/topology.ts";
 import { createBroker, type Broker } from "../../../src/io/rabbit/broker.ts";
 import { createCleanup, openChannel, rememberingLog, startBroker, transportUrl } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -25,11 +26,15 @@ const claimOf = (right: Right, name: string, bars: Bar[]): ClaimOptions => ({
   onBarred: (bar) => bars.push(bar),
 });
 
-function start(right: Right, name: string, url = rabbit.url, extra: { readonly nowMs?: () => number } = {}) {
+type Extra = { readonly nowMs?: () => number; readonly quorumQueue?: boolean };
+
+function start(right: Right, name: string, url = rabbit.url, { nowMs, quorumQueue = false }: Extra = {}) {
   const bars: Bar[] = [];
   const { log } = rememberingLog();
-  const timing = { ...systemTiming, ...extra };
-  const broker = createBroker({ url: transportUrl(url), log, timing, claim: claimOf(right, name, bars) });
+  const timing = { ...systemTiming, ...(nowMs === undefined ? {} : { nowMs }) };
+  const topology = { ...defaultTopology, quorumQueue };
+  const claim = claimOf(right, name, bars);
+  const broker = createBroker({ url: transportUrl(url), log, timing, topology, claim });
   cleanup.add(() => broker.close());
   broker.serve(right.topic, { who: () => Promise.resolve(name) }, { isAlone: true });
   broker.start();
@@ -69,15 +74,18 @@ test("a second one is told who the first one is, at once, and serves nothing unt
   expect(second.bars).toHaveLength(1);
 });
 
-test("one whose process was killed bars its successor no longer than the broker needs to see it", async () => {
+test.each([
+  ["classic", false],
+  ["quorum", true],
+])("one whose process was killed does not bar its successor, with a %s queue", async (_type, quorumQueue) => {
   const right = freshRight();
   const wire = await startTcpProxy(rabbit.port);
   cleanup.add(() => wire.close());
-  const first = start(right, "the first one", `rabbit://guest:guest@127.0.0.1:${wire.port}/`);
+  const first = start(right, "the first one", `rabbit://guest:guest@127.0.0.1:${wire.port}/`, { quorumQueue });
   await isConnected(first.broker, "the first");
   wire.cut();
   const before = performance.now();
-  const second = start(right, "the second one");
+  const second = start(right, "the second one", rabbit.url, { quorumQueue });
   await isConnected(second.broker, "the second");
   expect(performance.now() - before).toBeLessThan(3000);
   expect(second.bars).toEqual([]);

@@ -144,8 +144,9 @@ describe("noted, but taken, is", () => {
     ]);
   });
 
-  test("a peer's network that contains ours, but not one that is everything", () => {
+  test("a peer's network that contains ours, but not one that is everything, on either side", () => {
     expect(notesOf(BASE.replace("[10.2.0.0/24]", "[0.0.0.0/0]"), SERVICE, CONNECTION)).toEqual([]);
+    expect(notesOf(BASE.replace("10.1.0.0/24, gateway_ip: 10.1.0.1", "0.0.0.0/0"), SERVICE, CONNECTION)).toEqual([]);
     expect(notesOf(BASE.replace("[10.2.0.0/24]", "[10.0.0.0/8]"), SERVICE, CONNECTION)).toEqual([
       "2.yaml:8: IpsecSiteConnection to-right: the peer's network 10.0.0.0/8 contains our own 10.1.0.0/24: that part of it stays here",
     ]);
