@@ -17,7 +17,9 @@ const PASSES_AT_ONCE = 16;
 const DIFFERING_GRACE_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 30_000;
 const YIELD_MS = 1_000;
-const DUPLICATE_GRACE_MS = 3_000;
+// Longer than the 10 s after which charon deletes the older of two IKE SAs that it takes for a re-authentication
+// (ike_sa_manager.c, check_uniqueness): ending the other one meanwhile would leave none.
+const DUPLICATE_GRACE_MS = 12_000;
 
 export const supervisorOptions = (config: AgentConfig): ChoiceOptions => ({
   wanted: config.supervisor,

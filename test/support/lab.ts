@@ -77,6 +77,20 @@ export const areActive = (lab: TestLab, ...names: readonly string[]): Promise<re
     ]),
   );
 
+/**
+ * Waits until each side has one SA of each kind with a peer. Both gateways may have initiated at once, and then charon ends
+ * one of two after 10 s, or the agent after 12 s: no packets are counted, and no SPIs compared, across that.
+ */
+export async function areSettled(lab: TestLab): Promise<void> {
+  await until("one SA of each kind is left", 40_000, async () => {
+    const sides = await Promise.all([lab.left.ikeSas(lab.routers.left), lab.right.ikeSas(lab.routers.right)]);
+    return sides.every((ikeSas) => {
+      const names = ikeSas.flatMap((sa) => [sa.name, ...sa.childSas.map((child) => `${sa.name}/${child.name}`)]);
+      return new Set(names).size === names.length;
+    });
+  });
+}
+
 /** The agent's log without its debug lines. */
 export function worthReading(agent: Agent, lines = 25): string {
   const all = readFileSync(agent.logFile, "utf8").split("\n");

@@ -8,7 +8,7 @@ import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { startCapture } from "../../../scripts/world.ts";
 import { getConns, getShared, unloadConn, unloadShared } from "../../../src/vici-client/commands.ts";
 import { openViciSession } from "../../../src/vici-client/session.ts";
-import { areActive, connectionIs, labForThisFile } from "../../support/lab.ts";
+import { areActive, areSettled, connectionIs, labForThisFile } from "../../support/lab.ts";
 import { startTraffic } from "../../support/traffic.ts";
 
 const documents =
@@ -31,8 +31,7 @@ const spis = async (name: string): Promise<string | undefined> =>
 
 test("an agent that is stopped under traffic loses no packet, and started again it finds the same IKE SAs", async () => {
   await areActive(lab, "site", "quiet");
-  // Both may have initiated at once: the one SA too many is given up before the count begins.
-  await until("one IKE SA a peer", 10_000, async () => (await lab.left.ikeSas(lab.routers.left)).length === 2);
+  await areSettled(lab);
   const before = await Promise.all([spis("site"), spis("quiet")]);
   const pid = lab.left.charon(lab.routers.left)?.pid;
   const traffic = startTraffic(lab.world, "left", "10.2.0.9");

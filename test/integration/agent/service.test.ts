@@ -65,7 +65,7 @@ function serviceTests(lab: TestLab): void {
   async function underTraffic(what: () => Promise<void>): Promise<void> {
     await areActive(lab, "site");
     // Both sides may have begun at once: the SAs too many are given up before the count begins.
-    await until("one SA of each kind is left", 20_000, async () => (await spis()).every((lines) => lines.length === 2));
+    await until("one SA of each kind is left", 40_000, async () => (await spis()).every((lines) => lines.length === 2));
     const before = await spis();
     const charons = SIDES.map((side) => charonOf(side)?.pid);
     const traffic = startTraffic(lab.world, "left", "10.2.0.9");

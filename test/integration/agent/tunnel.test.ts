@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { startCapture } from "../../../scripts/world.ts";
-import { areActive, connectionIs, labForThisFile, worthReading } from "../../support/lab.ts";
+import { areActive, areSettled, connectionIs, labForThisFile, worthReading } from "../../support/lab.ts";
 import { ESP_OUTSIDE, seenOutside } from "../../support/outside.ts";
 
 const PSK = "do not print me: 5ecret";
@@ -47,8 +47,8 @@ test("what a connection's file says is private, and swanctl's own syntax", () =>
 test("two connections to one peer are both ACTIVE over one IKE SA, and deleting one leaves the SPIs of the other", async () => {
   lab.write(documents(site, second)(lab.routers));
   await areActive(lab, "site", "second");
-  // Both gateways may have initiated at once; of two IKE SAs one is given up after a few seconds.
-  const before = await until("one IKE SA is left", 10_000, async () => {
+  await areSettled(lab);
+  const before = await until("both are over one IKE SA", 10_000, async () => {
     const [one, other] = await Promise.all(["site", "second"].map((name) => connectionIs(lab.left, name, "ACTIVE")));
     const ikeSas = await lab.left.ikeSas(lab.routers.left);
     return ikeSas.length === 1 && one?.ikeSpis === other?.ikeSpis ? one : undefined;
@@ -106,6 +106,7 @@ test("a connection that is admin down is DOWN for that reason, loses its SA at o
 test("what cannot be configured is ERROR with its reason and leaves its neighbour alone", async () => {
   lab.write(documents(site)(lab.routers));
   await areActive(lab, "site");
+  await areSettled(lab);
   const before = await connectionIs(lab.left, "site", "ACTIVE");
   const { espBackEnd } = await lab.left.status();
   const policy = {

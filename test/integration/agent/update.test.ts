@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds, type Settings } from "../../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../../scripts/lab.ts";
-import { areActive, connectionIs, labForThisFile } from "../../support/lab.ts";
+import { areActive, areSettled, connectionIs, labForThisFile } from "../../support/lab.ts";
 import { startTraffic } from "../../support/traffic.ts";
 
 const OLD = "the first shared secret";
@@ -34,6 +34,7 @@ const lab = await labForThisFile({ documents });
 
 test("a PSK changed on one side takes the tunnel down with the reason, and up again once the other side has it", async () => {
   await areActive(lab, "site", "quiet");
+  await areSettled(lab);
   const quiet = await connectionIs(lab.left, "quiet", "ACTIVE");
   lab.write(documents(lab.routers, { left: NEW }));
   const down = await connectionIs(lab.left, "site", "DOWN", { reason: "authentication-failed" });
@@ -49,6 +50,7 @@ test("a PSK changed on one side takes the tunnel down with the reason, and up ag
 
 test("a PSK changed on both sides within the window loses no packet", async () => {
   await areActive(lab, "site");
+  await areSettled(lab);
   const before = await connectionIs(lab.left, "site", "ACTIVE");
   const traffic = startTraffic(lab.world, "left", "10.2.0.9");
   await until("traffic flows", 5_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
@@ -66,6 +68,7 @@ test("a PSK changed on both sides within the window loses no packet", async () =
 
 test("a subnet that is added is reached, and the first one loses nothing; taken away it is silent again", async () => {
   await areActive(lab, "site");
+  await areSettled(lab);
   const traffic = startTraffic(lab.world, "left", "10.2.0.9");
   await lab.world.ping("left", "10.2.0.9", { count: 5 });
   lab.write(documents(lab.routers, { subnets: ["10.2.0.0/24", "10.3.0.0/24"] }));
