@@ -70,7 +70,7 @@ test("a subnet that is added is reached, and the first one loses nothing; taken 
   await areActive(lab, "site");
   await areSettled(lab);
   const traffic = startTraffic(lab.world, "left", "10.2.0.9");
-  await lab.world.ping("left", "10.2.0.9", { count: 5 });
+  await lab.world.ping("left", "10.2.0.9", { count: 10 });
   lab.write(documents(lab.routers, { subnets: ["10.2.0.0/24", "10.3.0.0/24"] }));
   await until("10.3.0.9 answers", 15_000, async () => (await lab.world.ping("left", "10.3.0.9")).received > 0);
   await areActive(lab, "site");
