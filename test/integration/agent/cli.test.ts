@@ -180,6 +180,6 @@ test("--help lists the commands and the exit codes, and --version is that of the
   for (const command of ["agent", "controller", "status", "sync", "teardown", "check-config"]) {
     expect(out).toMatch(new RegExp(`^ +${command}\\b`, "m"));
   }
-  expect(out).toMatch(/69 agent not reachable.*78 configuration unusable/);
+  expect(out).toMatch(/69 agent not reachable.*\n70 internal error, 78 configuration or documents unusable/);
   expect((await run("--version")).out).toMatch(/^\d+\.\d+\.\d+$/);
 });
