@@ -77,17 +77,25 @@ export const areActive = (lab: TestLab, ...names: readonly string[]): Promise<re
     ]),
   );
 
+/** Longer than charon's first retransmission (4 s), by which an attempt that seemed lost comes back. */
+const SETTLED_MS = 6_000;
+
 /**
- * Waits until each side has one SA of each kind with a peer. Both gateways may have initiated at once, and then charon ends
- * one of two after 10 s, or the agent after 12 s: no packets are counted, and no SPIs compared, across that.
+ * Waits until each side has one SA of each kind with a peer, and has had the same ones for a while. Both gateways may have
+ * initiated at once, and then charon ends one of two after 10 s, or the agent after 12 s: no packets are counted, and no
+ * SPIs compared, across that.
  */
 export async function areSettled(lab: TestLab): Promise<void> {
-  await until("one SA of each kind is left", 40_000, async () => {
+  let last = { text: "", sinceMs: 0 };
+  await until("one SA of each kind is left, and stays", 60_000, async () => {
     const sides = await Promise.all([lab.left.ikeSas(lab.routers.left), lab.right.ikeSas(lab.routers.right)]);
-    return sides.every((ikeSas) => {
+    const text = JSON.stringify(sides.flat().map((sa) => [sa.initiatorSpi, sa.childSas.map((child) => child.spiIn)]));
+    if (text !== last.text) last = { text, sinceMs: performance.now() };
+    const areSingle = sides.every((ikeSas) => {
       const names = ikeSas.flatMap((sa) => [sa.name, ...sa.childSas.map((child) => `${sa.name}/${child.name}`)]);
       return new Set(names).size === names.length;
     });
+    return areSingle && performance.now() - last.sinceMs >= SETTLED_MS;
   });
 }
 
