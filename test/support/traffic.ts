@@ -1,6 +1,7 @@
 // Constant traffic between two hosts of a world, and what became of it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { expect } from "vitest";
 import type { World } from "../../scripts/world.ts";
 
 export type Traffic = {
@@ -36,4 +37,12 @@ export function startTraffic(world: World, from: string, to: string): Traffic {
       return { sent: Number(counts?.[1] ?? 0), received: Number(counts?.[2] ?? 0), lost };
     },
   };
+}
+
+/** Ends it. None was lost; as many as fit into half a second may have been on their way. */
+export async function expectNothingLost(traffic: Traffic, leastReceived = 50): Promise<void> {
+  const { sent, received, lost } = await traffic.stop();
+  expect(lost).toEqual([]);
+  expect(received).toBeGreaterThan(leastReceived);
+  expect(sent - received).toBeLessThan(50);
 }

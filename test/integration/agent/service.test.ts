@@ -12,7 +12,7 @@ import { until, type Agent } from "../../../scripts/lab.ts";
 import { createCleanup } from "../../support/broker.ts";
 import { areActive, labForThisFile, worthReading, type TestLab } from "../../support/lab.ts";
 import { propertyOf, systemctl, whyNoSystemd } from "../../support/systemd.ts";
-import { startTraffic } from "../../support/traffic.ts";
+import { expectNothingLost, startTraffic } from "../../support/traffic.ts";
 
 const isGuest = process.env["KERNEL_LAB"] === "1" && whyNoSystemd() === undefined;
 
@@ -72,10 +72,7 @@ function serviceTests(lab: TestLab): void {
     await until("traffic flows", 5_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
     await what();
     await areActive(lab, "site");
-    const { sent, received, lost } = await traffic.stop();
-    expect(lost).toEqual([]);
-    expect(received).toBeGreaterThan(50);
-    expect(sent - received).toBeLessThan(50); // on their way when ping was stopped
+    await expectNothingLost(traffic);
     expect(await spis()).toEqual(before);
     expect(SIDES.map((side) => charonOf(side)?.pid)).toEqual(charons);
   }
