@@ -27,6 +27,8 @@ export default defineConfig({
           // The machine's namespaces, ports and process table are shared: one file at a time.
           fileParallelism: false,
           pool: "forks",
+          // In the kernel lab's guest time runs unevenly, as the host has other work: a second attempt, shown as "retry".
+          retry: process.env["KERNEL_LAB"] === undefined ? 0 : 1,
         },
       },
     ],

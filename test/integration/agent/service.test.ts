@@ -10,7 +10,7 @@ import { baseDocuments, connectionPair } from "../../../scripts/lab-documents.ts
 import { superviseBy, UNIT_DIRECTORY } from "../../../scripts/lab-units.ts";
 import { until, type Agent } from "../../../scripts/lab.ts";
 import { createCleanup } from "../../support/broker.ts";
-import { areActive, labForThisFile, worthReading, type TestLab } from "../../support/lab.ts";
+import { areActive, areSettled, labForThisFile, worthReading, type TestLab } from "../../support/lab.ts";
 import { propertyOf, systemctl, whyNoSystemd } from "../../support/systemd.ts";
 import { expectNothingLost, startTraffic } from "../../support/traffic.ts";
 
@@ -64,8 +64,7 @@ function serviceTests(lab: TestLab): void {
   /** Nothing of it may show in the tunnel. */
   async function underTraffic(what: () => Promise<void>): Promise<void> {
     await areActive(lab, "site");
-    // Both sides may have begun at once: the SAs too many are given up before the count begins.
-    await until("one SA of each kind is left", 40_000, async () => (await spis()).every((lines) => lines.length === 2));
+    await areSettled(lab);
     const before = await spis();
     const charons = SIDES.map((side) => charonOf(side)?.pid);
     const traffic = startTraffic(lab.world, "left", "10.2.0.9");
