@@ -63,10 +63,15 @@ export const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): L
   passesAtOnce: PASSES_AT_ONCE,
 });
 
-export function reconcileOptions(config: AgentConfig, key: NodeKey, espBackEnd: EspBackEnd): ReconcileOptions {
+export function reconcileOptions(
+  config: AgentConfig,
+  key: NodeKey,
+  { espBackEnd, kernelEsp }: Pick<ReconcileOptions, "espBackEnd" | "kernelEsp">,
+): ReconcileOptions {
   return {
     host: config.host,
     espBackEnd,
+    kernelEsp,
     initiateRetry: config.initiateRetry,
     restart: config.retry,
     attachment: (router, network) => attachmentOf(config, router, network),

@@ -138,7 +138,7 @@ export async function teardownWithoutAgent(
   const hooks = { onCommand: () => undefined, onLog: () => undefined };
   const ike = createIke(ikeOptions(config, key, "kernel", supervisor, hooks));
   try {
-    const options = reconcileOptions(config, key, "kernel");
+    const options = reconcileOptions(config, key, { espBackEnd: "kernel", kernelEsp: undefined });
     const reconciler = new Reconciler({ network, ike, clock: systemClock }, options, NO_OBSERVER, log);
     const owned = await network.listOwned(aliasOf(options), signal);
     const gone = owned.filter((id) => router === undefined || id === router);
@@ -173,7 +173,9 @@ async function buildAgent(
   const key = loadNodeKey(config.stateDirectory, log);
   const network = new KernelNetwork(applyGuardByNft);
   closers.push(() => network.close());
-  const espBackEnd = config.espBackEnd === "auto" ? await network.probeEspBackEnd() : config.espBackEnd;
+  const kernelEsp = config.espBackEnd === "userland" ? undefined : await network.probeKernelEsp();
+  const found = kernelEsp === undefined ? "userland" : "kernel";
+  const espBackEnd = config.espBackEnd === "auto" ? found : config.espBackEnd;
   const ike = createIke(
     ikeOptions(config, key, espBackEnd, supervisor, {
       onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
@@ -195,7 +197,7 @@ async function buildAgent(
   const ports = { network, ike, clock: systemClock };
   const reporter = new Reporter(controlPlane, systemClock, { onReport: (result) => metrics.reportDone(result) }, log);
   closers.push(() => reporter.close());
-  const options = reconcileOptions(config, key, espBackEnd);
+  const options = reconcileOptions(config, key, { espBackEnd, kernelEsp });
   const observer: Observer = {
     onStep: (step, result) => metrics.stepDone(step, result),
     onCharonRestart: (router) => metrics.charonRestarted(router),

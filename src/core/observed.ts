@@ -1,4 +1,5 @@
 // What a router's charon holds, read back from it, and the notes we keep about one running charon.
+import type { CharonAlgorithms } from "./algorithms.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { Fingerprint, Marker } from "./fingerprint.ts";
 import type { Cidr } from "./model.ts";
@@ -47,6 +48,8 @@ export type RunningCharon = {
   readonly kind: "up";
   /** Changes when charon was started anew: then its memory is empty. */
   readonly instance: string;
+  /** The same object as long as it is the same charon. */
+  readonly algorithms: CharonAlgorithms;
   /** Loaded connections and the names of their children. */
   readonly peers: ReadonlyMap<string, ReadonlySet<string>>;
   readonly secretIds: ReadonlySet<string>;

@@ -1,6 +1,6 @@
 // What the reconciler needs from outside, in the core's own words. Every call is idempotent unless it says otherwise.
+import type { KernelEsp } from "./algorithms.ts";
 import type { CharonStep } from "./charon-step.ts";
-import type { EspBackEnd } from "./guard.ts";
 import type { ConnectionId, RouterId, ServiceId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, DesiredService } from "./model.ts";
 import type { NetworkScope, ObservedNetwork } from "./network.ts";
@@ -17,7 +17,8 @@ export interface Network {
   listOwned(alias: string, signal: AbortSignal): Promise<readonly RouterId[]>;
   /** Calls back for each change that may matter, ours included; many may come at once. Returns how to stop it. */
   watch(scope: NetworkScope, onChange: () => void): () => void;
-  probeEspBackEnd(): Promise<EspBackEnd>;
+  /** Finds out by trying; undefined: this kernel has no ESP. */
+  probeKernelEsp(): Promise<KernelEsp | undefined>;
   close(): void;
 }
 

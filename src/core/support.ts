@@ -1,10 +1,27 @@
 // What cannot be carried, by this ESP back end or at all, known before anything is loaded: never a silent fallback.
 import { addressBits, familyOf } from "./address.ts";
+import { isAead, type CharonAlgorithms, type KernelEsp } from "./algorithms.ts";
 import type { EspBackEnd } from "./guard.ts";
-import type { Cidr, DesiredConnection, DesiredRouter, Tunnel } from "./model.ts";
+import type { Cidr, DesiredConnection, DesiredRouter, IkePolicy, IpsecPolicy, Tunnel } from "./model.ts";
 
-/** Why this back end cannot carry the tunnel; undefined when it can. */
-function unsupported(tunnel: Tunnel, backEnd: EspBackEnd): string | undefined {
+export type Abilities = {
+  readonly espBackEnd: EspBackEnd;
+  /** What the kernel takes; undefined: it has no ESP. */
+  readonly kernelEsp: KernelEsp | undefined;
+  /** What the router's charon has plugins for; undefined until one has told. */
+  readonly charon: CharonAlgorithms | undefined;
+};
+
+/** Why this gateway cannot carry the tunnel; undefined when it can. */
+export function unsupported(tunnel: Tunnel, abilities: Abilities): string | undefined {
+  return (
+    unsupportedMode(tunnel, abilities.espBackEnd) ??
+    unsupportedIke(tunnel.ike, abilities.charon) ??
+    unsupportedChild(tunnel.ipsec, abilities)
+  );
+}
+
+function unsupportedMode(tunnel: Tunnel, backEnd: EspBackEnd): string | undefined {
   const without = "needs kernel ESP, and this gateway runs ESP in userland (kernel-libipsec)";
   if (backEnd === "userland") {
     if (tunnel.ipsec.protocol === "ah") return `transform_protocol "ah" ${without}; use esp`;
@@ -12,6 +29,46 @@ function unsupported(tunnel: Tunnel, backEnd: EspBackEnd): string | undefined {
     return undefined;
   }
   return tunnel.ipsec.mode === "transport" ? notHostToHost(tunnel) : sameOnBothSides(tunnel);
+}
+
+// What charon says about a connection that it has loaded, and cannot compute, is "no acceptable proposal" of its own.
+const NO_PLUGIN =
+  "charon has no plugin for it here: install strongSwan's extra plugins, or use another; then `swanherd teardown` and `swanherd sync` this router";
+
+function unsupportedIke(ike: IkePolicy, charon: CharonAlgorithms | undefined): string | undefined {
+  const { version, encryption, authentication, dhGroup } = ike;
+  const named = (key: string, word: string): string => `ikepolicy ${key} "${word}"`;
+  if (version === 1) {
+    // charon proposes such an IKE SA and then cannot derive its keys (5.9.8 and 6.0.1); RFC 2409 knows hashes only.
+    const use = "cannot protect an IKEv1 SA: use another, or IKEv2";
+    if (isAead(encryption) || encryption.endsWith("-ctr")) return `${named("encryption_algorithm", encryption)} ${use}`;
+    if (authentication.startsWith("aes-")) return `${named("auth_algorithm", authentication)} ${use}`;
+  }
+  if (charon === undefined) return undefined;
+  if (!charon.encryption.has(encryption)) return `${named("encryption_algorithm", encryption)}: ${NO_PLUGIN}`;
+  const isAuthenticated = isAead(encryption) || charon.authentication.has(authentication);
+  if (!isAuthenticated || !charon.prf.has(authentication))
+    return `${named("auth_algorithm", authentication)}: ${NO_PLUGIN}`;
+  return charon.dhGroups.has(dhGroup) ? undefined : `${named("pfs", dhGroup)}: ${NO_PLUGIN}`;
+}
+
+function unsupportedChild(ipsec: IpsecPolicy, { espBackEnd, kernelEsp, charon }: Abilities): string | undefined {
+  const { protocol, encryption, authentication, dhGroup } = ipsec;
+  const named = (key: string, word: string): string => `ipsecpolicy ${key} "${word}"`;
+  if (espBackEnd === "kernel" && kernelEsp === undefined)
+    return "espBackEnd is kernel, and this machine's kernel has no ESP";
+  if (protocol === "ah" && kernelEsp?.hasAh === false)
+    return `${named("transform_protocol", "ah")}: the kernel has no AH`;
+  const carrier = espBackEnd === "kernel" ? kernelEsp : charon;
+  const why = espBackEnd === "kernel" ? "this machine's kernel does not take it, use another" : NO_PLUGIN;
+  if (carrier !== undefined) {
+    if (protocol === "esp" && !carrier.encryption.has(encryption))
+      return `${named("encryption_algorithm", encryption)}: ${why}`;
+    const isAuthenticated = protocol === "esp" && isAead(encryption);
+    if (!isAuthenticated && !carrier.authentication.has(authentication))
+      return `${named("auth_algorithm", authentication)}: ${why}`;
+  }
+  return charon === undefined || charon.dhGroups.has(dhGroup) ? undefined : `${named("pfs", dhGroup)}: ${NO_PLUGIN}`;
 }
 
 /**
@@ -44,13 +101,13 @@ function notHostToHost({ localAddress, localSubnets, peerAddress, peerSubnets }:
 }
 
 /** The router with every connection that cannot be carried marked as unusable; it stays guarded. */
-export function judged(router: DesiredRouter, backEnd: EspBackEnd): DesiredRouter {
-  return { ...router, connections: router.connections.map((connection) => judgedConnection(connection, backEnd)) };
+export function judged(router: DesiredRouter, abilities: Abilities): DesiredRouter {
+  return { ...router, connections: router.connections.map((connection) => judgedConnection(connection, abilities)) };
 }
 
-function judgedConnection(connection: DesiredConnection, backEnd: EspBackEnd): DesiredConnection {
+function judgedConnection(connection: DesiredConnection, abilities: Abilities): DesiredConnection {
   if (connection.kind !== "usable") return connection;
-  const text = unsupported(connection.tunnel, backEnd);
+  const text = unsupported(connection.tunnel, abilities);
   if (text === undefined) return connection;
   const { id, service, name, guarded, reportedStatus } = connection;
   return { id, service, name, guarded, reportedStatus, kind: "unusable", reason: { code: "unsupported", text } };

@@ -236,7 +236,6 @@ export class Loop {
       this.#ports,
       this.#reconciler,
       {
-        espBackEnd: reconcile.espBackEnd,
         retry,
         splitChildren: reconcile.charonPlan.splitChildren,
       },

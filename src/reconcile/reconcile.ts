@@ -1,5 +1,6 @@
 // One pass over one router: observe, plan, apply, outcome. It remembers between passes only what cannot be read back.
 import type { Logger } from "pino";
+import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import { backoffMs, earlier } from "../core/backoff.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
 import type { Fault } from "../core/connection-status.ts";
@@ -15,12 +16,15 @@ import type { Grouping } from "../core/peers.ts";
 import { planCharon } from "../core/plan.ts";
 import type { Clock, Ike, Network } from "../core/ports.ts";
 import type { ReasonCode } from "../core/reason.ts";
+import { judged } from "../core/support.ts";
 import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
 import { noteProgress, notesFor, refreshNotes } from "./upkeep.ts";
 
 export type ReconcileOptions = {
   readonly host: string;
   readonly espBackEnd: EspBackEnd;
+  /** Of this machine; undefined: it has no ESP. */
+  readonly kernelEsp: KernelEsp | undefined;
   readonly charonPlan: CharonPlanOptions;
   readonly initiateRetry: { readonly baseMs: number; readonly capMs: number };
   readonly restart: { readonly baseMs: number; readonly capMs: number };
@@ -48,6 +52,8 @@ export type RouterMemory = {
   hasNetworkFailed: boolean;
   notes: Notes | undefined;
   charon: ObservedCharon;
+  /** What the last charon of the router could compute. */
+  algorithms: CharonAlgorithms | undefined;
   grouping: Grouping | undefined;
   inSync: ReadonlySet<ConnectionId>;
   fault: Fault | undefined;
@@ -68,6 +74,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   hasNetworkFailed: false,
   notes: undefined,
   charon: { kind: "absent" },
+  algorithms: undefined,
   grouping: undefined,
   inSync: new Set(),
   fault: undefined,
@@ -106,6 +113,12 @@ export class Reconciler {
     this.#options = options;
     this.#observer = observer;
     this.#log = log;
+  }
+
+  /** The router as it can be carried, by all that is known of this machine and of the router's charon. */
+  judge(desired: DesiredRouter, { algorithms }: RouterMemory): DesiredRouter {
+    const { espBackEnd, kernelEsp } = this.#options;
+    return judged(desired, { espBackEnd, kernelEsp, charon: algorithms });
   }
 
   /** Brings one router's network and charon to what is desired. Throws only when the signal aborts. */
@@ -220,12 +233,13 @@ export class Reconciler {
 
   async #charon(desired: DesiredRouter, memory: RouterMemory, run: Run, signal: AbortSignal): Promise<void> {
     const { ike, clock } = this.#ports;
-    const isWanted = desired.connections.some((connection) => connection.kind === "usable");
+    let { connections } = this.judge(desired, memory);
+    const isWanted = (): boolean => connections.some((connection) => connection.kind === "usable");
     memory.charon = await ike.observe(desired.id, signal);
     let wasStartedHere = false;
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();
-      if (!isWanted) return this.#removeCharon(desired.id, memory, signal);
+      if (!isWanted()) return this.#removeCharon(desired.id, memory, signal);
       if (!(await this.#start(desired.id, memory, run, signal))) return;
       wasStartedHere = true;
       memory.charon = await ike.observe(desired.id, signal);
@@ -234,6 +248,10 @@ export class Reconciler {
     for (let round = 1; memory.charon.kind === "up"; round += 1) {
       const observed = memory.charon;
       const nowMs = clock.nowMs();
+      if (memory.algorithms !== observed.algorithms) {
+        memory.algorithms = observed.algorithms;
+        ({ connections } = this.judge(desired, memory));
+      }
       if (memory.notes !== undefined && memory.notes.instance !== observed.instance) {
         this.#countRestart(desired.id, memory);
         // systemd was quicker: that counts for a crash loop as well.
@@ -241,9 +259,9 @@ export class Reconciler {
         wasStartedHere = false;
       }
       memory.notes = notesFor(memory.notes, observed);
-      refreshNotes(memory.notes, observed, desired.connections, nowMs, plan.splitChildren);
-      const planned = planCharon(desired.connections, observed, memory.notes, nowMs, plan);
-      noteProgress(memory.notes, planned, desired.connections, nowMs, plan.differingGraceMs);
+      refreshNotes(memory.notes, observed, connections, nowMs, plan.splitChildren);
+      const planned = planCharon(connections, observed, memory.notes, nowMs, plan);
+      noteProgress(memory.notes, planned, connections, nowMs, plan.differingGraceMs);
       memory.grouping = planned.grouping;
       memory.inSync = planned.inSync;
       run.wakeAtMs = planned.wakeAtMs;
@@ -260,7 +278,7 @@ export class Reconciler {
       if (failures.length > 0) break;
     }
     // Also one that does not answer: its SAs in the kernel would go on carrying what is switched off.
-    if (!isWanted) await this.#removeCharon(desired.id, memory, signal);
+    if (!isWanted()) await this.#removeCharon(desired.id, memory, signal);
     else if (memory.charon.kind === "failing")
       this.#fail(run, new UnavailableError("CHARON_DOWN", memory.charon.why), "charon-down");
   }

@@ -8,18 +8,16 @@ import { namespaceName } from "../core/names.ts";
 import { peerNameOf } from "../core/peers.ts";
 import type { CharonEvent } from "../core/ports.ts";
 import type { ConnectionState, RouterState } from "../core/status.ts";
-import { judged } from "../core/support.ts";
 import {
   emptyMemory,
   type Outcome,
   type PassScope,
   type Ports,
-  type ReconcileOptions,
   type Reconciler,
   type RouterMemory,
 } from "./reconcile.ts";
 
-export type WorkerOptions = Pick<ReconcileOptions, "espBackEnd"> & {
+export type WorkerOptions = {
   readonly retry: { readonly baseMs: number; readonly capMs: number };
   readonly splitChildren: boolean;
 };
@@ -95,7 +93,7 @@ export class RouterWorker {
   }
 
   want(router: DesiredRouter, from: "remembered" | "fetched"): void {
-    this.#wanted = { kind: "present", router: judged(router, this.#options.espBackEnd), from };
+    this.#wanted = { kind: "present", router, from };
     this.wake("everything");
   }
 
@@ -116,6 +114,8 @@ export class RouterWorker {
   resume(): void {
     this.#isPaused = false;
     this.#failures = 0;
+    // Plugins may have been installed since: the next charon is asked again.
+    this.#memory.algorithms = undefined;
     this.wake("everything");
   }
 
@@ -192,7 +192,7 @@ export class RouterWorker {
 
   #tell(outcome: Outcome): void {
     if (this.#wanted.kind !== "present") return;
-    const { router } = this.#wanted;
+    const router = this.#reconciler.judge(this.#wanted.router, this.#memory);
     const nowMs = this.#ports.clock.nowMs();
     const { charon, grouping, notes, inSync, fault } = this.#memory;
     const previous = new Map<ConnectionId, ConnectionState>(this.#state?.connections.map((c) => [c.id, c]));
@@ -333,7 +333,8 @@ export class RouterWorker {
   /** charon names no connection before it has chosen one; with a single peer there is no doubt whose it is. */
   #peerOf(name: string | undefined): string | undefined {
     if (this.#wanted.kind !== "present") return undefined;
-    const tunnels = this.#wanted.router.connections.flatMap((c) => (c.kind === "usable" ? [c.tunnel] : []));
+    const { connections } = this.#reconciler.judge(this.#wanted.router, this.#memory);
+    const tunnels = connections.flatMap((c) => (c.kind === "usable" ? [c.tunnel] : []));
     const peers = [...new Set<string>(tunnels.map(peerNameOf))];
     if (name !== undefined && peers.includes(name)) return name;
     return peers.length === 1 ? peers[0] : undefined;

@@ -1,5 +1,12 @@
 // Builders of what a router should have: tunnels, connections, services, routers. Ids are numbered, so that plans as text
 // can call them C1, C2.
+import {
+  AUTH_ALGORITHMS,
+  DH_GROUPS,
+  ENCRYPTION_ALGORITHMS,
+  type CharonAlgorithms,
+  type KernelEsp,
+} from "../../src/core/algorithms.ts";
 import { connectionId, serviceId, type ConnectionId, type RouterId } from "../../src/core/ids.ts";
 import type {
   DesiredConnection,
@@ -12,6 +19,15 @@ import type {
 import type { ChildSa, IkeSa } from "../../src/core/observed.ts";
 import { Secret } from "../../src/core/secret.ts";
 import { PLUMBING, ROUTER } from "./network-builders.ts";
+
+/** Everything, as strongSwan with all its plugins and a kernel with all its modules have it. */
+export const ALL_ALGORITHMS: CharonAlgorithms & KernelEsp = {
+  encryption: ENCRYPTION_ALGORITHMS,
+  authentication: AUTH_ALGORITHMS,
+  prf: AUTH_ALGORITHMS,
+  dhGroups: DH_GROUPS,
+  hasAh: true,
+};
 
 export const aConnectionId = (number: number): ConnectionId =>
   connectionId(`c0000000-0000-4000-8000-${String(number).padStart(12, "0")}`);

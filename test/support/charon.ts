@@ -66,8 +66,9 @@ export class CharonLab {
     ip("-n", namespace, "address", "add", address, "dev", "lo");
   }
 
-  async startCharon(namespace: string): Promise<Charon> {
-    const charon = new RunningCharon(this.#directory, namespace);
+  /** `configured`: the text of its strongswan.conf, for a VICI socket at the given path. */
+  async startCharon(namespace: string, configured?: (viciPath: string) => string): Promise<Charon> {
+    const charon = new RunningCharon(this.#directory, namespace, configured);
     this.#charons.push(charon);
     await charon.start();
     return charon;
@@ -92,15 +93,14 @@ class RunningCharon implements Charon {
   readonly namespace: string;
   readonly viciPath: string;
   readonly #conf: string;
-  readonly #log: string;
   #process: ChildProcess | undefined;
 
-  constructor(directory: string, namespace: string) {
+  constructor(directory: string, namespace: string, configured?: (viciPath: string) => string) {
     this.namespace = namespace;
     this.viciPath = `/run/charon.${namespace}.vici`;
     this.#conf = join(directory, `${namespace}.conf`);
-    this.#log = join(directory, `${namespace}.log`);
-    writeFileSync(this.#conf, strongswanConf(this.viciPath, this.#log));
+    const log = join(directory, `${namespace}.log`);
+    writeFileSync(this.#conf, configured?.(this.viciPath) ?? strongswanConf(this.viciPath, log));
   }
 
   get pid(): number {

@@ -1,5 +1,6 @@
 // An Ike with a model of charon behind it: it keeps configs, secrets, files and SAs as charon does, refuses what charon
 // would refuse, and throws on calls that no correct caller makes. The peers' side can be told how to behave.
+import type { CharonAlgorithms } from "../../src/core/algorithms.ts";
 import type { CharonPlanOptions, CharonStep } from "../../src/core/charon-step.ts";
 import { CharonRefusedError, DeadlineError, UnavailableError } from "../../src/core/errors.ts";
 import {
@@ -15,6 +16,7 @@ import { belongsTo, type IkeSa, type ObservedCharon } from "../../src/core/obser
 import { peerOfSecretId } from "../../src/core/fingerprint.ts";
 import type { Child, Peer } from "../../src/core/peers.ts";
 import type { CharonEvent, Ike } from "../../src/core/ports.ts";
+import { ALL_ALGORITHMS } from "./builders.ts";
 
 /** How the other side of a peer behaves. */
 export type Remote = {
@@ -82,6 +84,8 @@ export class FakeIke implements Ike {
   /** Steps that still succeed before the mishap; undefined: none. */
   mishap: { afterSteps: number; readonly kind: Mishap } | undefined;
   startFails = false;
+  /** Of every charon. */
+  algorithms: CharonAlgorithms = ALL_ALGORITHMS;
   /** What is thrown by the next call, whatever it is: a bug of the adapter. */
   nextError: Error | undefined;
   starts = 0;
@@ -128,6 +132,7 @@ export class FakeIke implements Ike {
     return Promise.resolve({
       kind: "up",
       instance: charon.instance,
+      algorithms: this.algorithms,
       peers: new Map([...charon.conns].map(([name, conn]) => [name, new Set(childNames(conn))])),
       secretIds: new Set(charon.secrets.keys()),
       markers: new Map(markers.map((marker) => [marker.connection, marker])),

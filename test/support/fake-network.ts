@@ -1,7 +1,8 @@
 // A Network that keeps state as the kernel does and refuses what the kernel would refuse.
 import { familyOf, cidrContains } from "../../src/core/address.ts";
 import { KernelError, UnavailableError } from "../../src/core/errors.ts";
-import type { EspBackEnd, Guard } from "../../src/core/guard.ts";
+import type { KernelEsp } from "../../src/core/algorithms.ts";
+import type { Guard } from "../../src/core/guard.ts";
 import type { RouterId } from "../../src/core/ids.ts";
 import { routerOfNamespace } from "../../src/core/names.ts";
 import {
@@ -38,7 +39,6 @@ export class FakeNetwork implements Network {
   readonly namespaces = new Map<string, FakeNamespace>();
   readonly applied: NetworkStep[] = [];
   readonly #watchers = new Map<string, Set<() => void>>();
-  espBackEnd: EspBackEnd = "userland";
   /** Watches that fail before one succeeds. */
   unwatchable = 0;
   /** Steps that still succeed before one fails; undefined: none fails. */
@@ -163,8 +163,8 @@ export class FakeNetwork implements Network {
     for (const onChange of this.#watchers.get(namespace) ?? []) onChange();
   }
 
-  probeEspBackEnd(): Promise<EspBackEnd> {
-    return Promise.resolve(this.espBackEnd);
+  probeKernelEsp(): Promise<KernelEsp | undefined> {
+    return Promise.resolve(undefined);
   }
 
   close(): void {

@@ -1,5 +1,5 @@
 // Whether tests of ESP in the kernel can run here.
-import { probeEspBackEnd } from "../../src/io/kernel/probe.ts";
+import { probeKernelEsp } from "../../src/io/kernel/probe.ts";
 
 /** Why they cannot; undefined when they can. Whoever asks for kernel ESP gets no excuse. */
 export async function whyNoKernelEsp(): Promise<string | undefined> {
@@ -9,6 +9,6 @@ export async function whyNoKernelEsp(): Promise<string | undefined> {
     case "userland":
       return "SWANHERD_LAB_ESP is userland";
     default:
-      return (await probeEspBackEnd()) === "kernel" ? undefined : "this kernel has no ESP";
+      return (await probeKernelEsp()) === undefined ? "this kernel has no ESP" : undefined;
   }
 }

@@ -13,6 +13,7 @@ import {
   type ReconcileOptions,
   type RouterMemory,
 } from "../../src/reconcile/reconcile.ts";
+import { ALL_ALGORITHMS } from "./builders.ts";
 import { charonOptions } from "./charon-options.ts";
 import { FakeIke } from "./fake-ike.ts";
 import { FakeNetwork } from "./fake-network.ts";
@@ -40,6 +41,7 @@ export class ReconcileWorld {
     this.options = {
       host: "gw-left",
       espBackEnd: "kernel",
+      kernelEsp: ALL_ALGORITHMS,
       charonPlan,
       initiateRetry: { baseMs: 1_000, capMs: 8_000 },
       restart: { baseMs: 500, capMs: 8_000 },

@@ -1,5 +1,6 @@
 // One router's charon: its process, files, commands and events.
 import { setTimeout as sleep } from "node:timers/promises";
+import type { CharonAlgorithms } from "../../core/algorithms.ts";
 import type { CharonStep } from "../../core/charon-step.ts";
 import { CharonRefusedError, DeadlineError, UnavailableError } from "../../core/errors.ts";
 import { secretFingerprint } from "../../core/fingerprint.ts";
@@ -10,6 +11,7 @@ import { namespaceName, trialName } from "../../core/names.ts";
 import type { ObservedCharon } from "../../core/observed.ts";
 import type { Peer } from "../../core/peers.ts";
 import type { CharonEvent } from "../../core/ports.ts";
+import { getAlgorithms } from "../../vici-client/algorithms.ts";
 import { createViciClient, type ViciClient } from "../../vici-client/client.ts";
 import {
   initiate,
@@ -24,6 +26,7 @@ import { ViciClosedError, ViciCommandError, ViciTimeoutError } from "../../vici-
 import { decodeLogLine, type LogLine } from "../../vici-client/events.ts";
 import type { Section as ViciSection } from "../../vici-client/message.ts";
 import type { CommandOptions, ViciRequester } from "../../vici-client/session.ts";
+import { computedBy } from "../../wire/swanctl/algorithms.ts";
 import { failureFromLog, tellsOfForeignChange } from "../../wire/swanctl/log.ts";
 import { markerSecret, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
 import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongswan-conf.ts";
@@ -81,6 +84,7 @@ export class Daemon {
   /** The last one that ran, and has ended by itself. */
   #former: CharonProcess | undefined;
   #vici: ViciClient | undefined;
+  #told: { readonly instance: string; readonly algorithms: CharonAlgorithms } | undefined;
 
   constructor(router: RouterId, options: DaemonOptions, findProcess: (path: string) => CharonProcess | undefined) {
     this.#router = router;
@@ -115,14 +119,28 @@ export class Daemon {
     }
     const instance = `${String(charon.pid)}:${charon.startTime}`;
     try {
-      return await observeCharon(this.#client(), instance, this.#files.read(), this.#command(signal), (command, run) =>
-        this.#run(command, run),
+      const algorithms = await this.#algorithmsOf(instance, signal);
+      return await observeCharon(
+        this.#client(),
+        instance,
+        algorithms,
+        this.#files.read(),
+        this.#command(signal),
+        (command, run) => this.#run(command, run),
       );
     } catch (error) {
       signal.throwIfAborted();
       if (await endsSoon(charon)) return { kind: "absent" };
       return { kind: "failing", why: `charon (pid ${String(charon.pid)}) does not answer VICI: ${describe(error)}` };
     }
+  }
+
+  /** Plugins are loaded when charon starts: asked once. */
+  async #algorithmsOf(instance: string, signal: AbortSignal): Promise<CharonAlgorithms> {
+    if (this.#told?.instance === instance) return this.#told.algorithms;
+    const loaded = await this.#run("get-algorithms", () => getAlgorithms(this.#client(), this.#command(signal)));
+    this.#told = { instance, algorithms: computedBy(loaded) };
+    return this.#told.algorithms;
   }
 
   async start(signal: AbortSignal): Promise<void> {

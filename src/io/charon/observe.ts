@@ -1,5 +1,6 @@
 // What charon reports, in the core's words.
 import { decodeMarker, type Fingerprint, type Marker } from "../../core/fingerprint.ts";
+import type { CharonAlgorithms } from "../../core/algorithms.ts";
 import type { ConnectionId } from "../../core/ids.ts";
 import { canonicalCidr } from "../../core/address.ts";
 import type { ChildSa, IkeSa, RunningCharon } from "../../core/observed.ts";
@@ -14,6 +15,7 @@ type Run = <T>(command: string, run: () => Promise<T>) => Promise<T>;
 export async function observeCharon(
   vici: ViciRequester,
   instance: string,
+  algorithms: CharonAlgorithms,
   files: ReadonlyMap<ConnectionId, Fingerprint>,
   options: CommandOptions,
   run: Run,
@@ -27,6 +29,7 @@ export async function observeCharon(
   return {
     kind: "up",
     instance,
+    algorithms,
     peers: new Map(conns.map((conn) => [conn.name, new Set(conn.children.map((child) => child.name))])),
     secretIds: new Set(shared),
     markers: new Map(markers.map((marker): [ConnectionId, Marker] => [marker.connection, marker])),

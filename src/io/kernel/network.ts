@@ -1,7 +1,8 @@
 // Implements the core's Network over netlink. What is there already or gone already is no error and never leaves here.
 import { closeSync } from "node:fs";
 import { KernelError, UnavailableError } from "../../core/errors.ts";
-import type { EspBackEnd, Guard } from "../../core/guard.ts";
+import type { KernelEsp } from "../../core/algorithms.ts";
+import type { Guard } from "../../core/guard.ts";
 import type { RouterId } from "../../core/ids.ts";
 import {
   AGENT_NAMESPACE,
@@ -27,7 +28,7 @@ import {
   openNamespace,
 } from "./netns.ts";
 import { addExemption } from "./policy.ts";
-import { probeEspBackEnd } from "./probe.ts";
+import { probeKernelEsp } from "./probe.ts";
 import { readLink, readLinks, readNetwork } from "./read-network.ts";
 import {
   encodeAddress,
@@ -148,8 +149,8 @@ export class KernelNetwork implements Network {
     return this.#watches.add(scope, onChange);
   }
 
-  probeEspBackEnd(): Promise<EspBackEnd> {
-    return probeEspBackEnd();
+  probeKernelEsp(): Promise<KernelEsp | undefined> {
+    return probeKernelEsp();
   }
 
   close(): void {

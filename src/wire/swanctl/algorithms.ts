@@ -1,40 +1,48 @@
 // Neutron's algorithm names in strongSwan's proposal keywords
-// (libstrongswan crypto/proposal/proposal_keywords_static.txt).
+// (libstrongswan crypto/proposal/proposal_keywords_static.txt), and as strongSwan prints them.
+import {
+  AUTH_ALGORITHMS,
+  DH_GROUPS as GROUP_WORDS,
+  ENCRYPTION_ALGORITHMS,
+  type CharonAlgorithms,
+} from "../../core/algorithms.ts";
 
 const AEAD = /^aes-(128|192|256)-(gcm|ccm)-(8|12|16)$/;
 const CBC = /^aes-(128|192|256)$/;
 const COUNTER = /^aes-(128|192|256)-ctr$/;
 
-const INTEGRITY: Readonly<Record<string, string>> = {
-  sha1: "sha1",
-  sha256: "sha256",
-  sha384: "sha384",
-  sha512: "sha512",
-  "aes-xcbc": "aesxcbc",
-  "aes-cmac": "aescmac",
+/** Keyword, and the names of get-algorithms for the integrity algorithm and the PRF. */
+const INTEGRITY: Readonly<Record<string, readonly [keyword: string, integrity: string, prf: string]>> = {
+  sha1: ["sha1", "HMAC_SHA1_96", "PRF_HMAC_SHA1"],
+  sha256: ["sha256", "HMAC_SHA2_256_128", "PRF_HMAC_SHA2_256"],
+  sha384: ["sha384", "HMAC_SHA2_384_192", "PRF_HMAC_SHA2_384"],
+  sha512: ["sha512", "HMAC_SHA2_512_256", "PRF_HMAC_SHA2_512"],
+  "aes-xcbc": ["aesxcbc", "AES_XCBC_96", "PRF_AES128_XCBC"],
+  "aes-cmac": ["aescmac", "AES_CMAC_96", "PRF_AES128_CMAC"],
 };
 
-const DH_GROUPS: Readonly<Record<string, string>> = {
-  group2: "modp1024",
-  group5: "modp1536",
-  group14: "modp2048",
-  group15: "modp3072",
-  group16: "modp4096",
-  group17: "modp6144",
-  group18: "modp8192",
-  group19: "ecp256",
-  group20: "ecp384",
-  group21: "ecp521",
-  group22: "modp1024s160",
-  group23: "modp2048s224",
-  group24: "modp2048s256",
-  group25: "ecp192",
-  group26: "ecp224",
-  group27: "ecp224bp",
-  group28: "ecp256bp",
-  group29: "ecp384bp",
-  group30: "ecp512bp",
-  group31: "curve25519",
+/** Keyword, and the name of get-algorithms. */
+const DH_GROUPS: Readonly<Record<string, readonly [keyword: string, name: string]>> = {
+  group2: ["modp1024", "MODP_1024"],
+  group5: ["modp1536", "MODP_1536"],
+  group14: ["modp2048", "MODP_2048"],
+  group15: ["modp3072", "MODP_3072"],
+  group16: ["modp4096", "MODP_4096"],
+  group17: ["modp6144", "MODP_6144"],
+  group18: ["modp8192", "MODP_8192"],
+  group19: ["ecp256", "ECP_256"],
+  group20: ["ecp384", "ECP_384"],
+  group21: ["ecp521", "ECP_521"],
+  group22: ["modp1024s160", "MODP_1024_160"],
+  group23: ["modp2048s224", "MODP_2048_224"],
+  group24: ["modp2048s256", "MODP_2048_256"],
+  group25: ["ecp192", "ECP_192"],
+  group26: ["ecp224", "ECP_224"],
+  group27: ["ecp224bp", "ECP_224_BP"],
+  group28: ["ecp256bp", "ECP_256_BP"],
+  group29: ["ecp384bp", "ECP_384_BP"],
+  group30: ["ecp512bp", "ECP_512_BP"],
+  group31: ["curve25519", "CURVE_25519"],
 };
 
 export class UnknownAlgorithmError extends Error {
@@ -46,18 +54,52 @@ function keyword(kind: string, name: string, found: string | undefined): string 
   return found;
 }
 
-function encryption(name: string): { readonly text: string; readonly aead: boolean } {
-  const aead = AEAD.exec(name);
-  if (aead !== null) return { text: `aes${aead[1] ?? ""}${aead[2] ?? ""}${aead[3] ?? ""}`, aead: true };
-  const counter = COUNTER.exec(name);
-  if (counter !== null) return { text: `aes${counter[1] ?? ""}ctr`, aead: false };
-  const cbc = CBC.exec(name);
-  const text = cbc !== null ? `aes${cbc[1] ?? ""}` : name === "3des" ? "3des" : undefined;
-  return { text: keyword("encryption algorithm", name, text), aead: false };
+type Cipher = { readonly text: string; readonly aead: boolean; readonly printed: string };
+
+function cipherOf(name: string): Cipher | undefined {
+  const [, aeadBits, mode = "", icvBytes = ""] = AEAD.exec(name) ?? [];
+  if (aeadBits !== undefined) {
+    return { text: `aes${aeadBits}${mode}${icvBytes}`, aead: true, printed: `AES_${mode.toUpperCase()}_${icvBytes}` };
+  }
+  const [, counterBits] = COUNTER.exec(name) ?? [];
+  if (counterBits !== undefined) return { text: `aes${counterBits}ctr`, aead: false, printed: "AES_CTR" };
+  const [, bits] = CBC.exec(name) ?? [];
+  if (bits !== undefined) return { text: `aes${bits}`, aead: false, printed: "AES_CBC" };
+  return name === "3des" ? { text: "3des", aead: false, printed: "3DES_CBC" } : undefined;
 }
 
-const integrity = (name: string): string => keyword("auth algorithm", name, INTEGRITY[name]);
-const dhGroup = (name: string): string => keyword("pfs group", name, DH_GROUPS[name]);
+function encryption(name: string): Cipher {
+  const cipher = cipherOf(name);
+  if (cipher === undefined) throw new UnknownAlgorithmError(`encryption algorithm "${name}" has no strongSwan keyword`);
+  return cipher;
+}
+
+const integrity = (name: string): string => keyword("auth algorithm", name, INTEGRITY[name]?.[0]);
+const dhGroup = (name: string): string => keyword("pfs group", name, DH_GROUPS[name]?.[0]);
+
+/** Something that has names of algorithms as get-algorithms gives them. */
+type Names = { readonly has: (name: string) => boolean };
+
+/** Which of our words a charon with these algorithms can compute. */
+export function computedBy(loaded: {
+  readonly encryption: Names;
+  readonly aead: Names;
+  readonly integrity: Names;
+  readonly prf: Names;
+  readonly keyExchange: Names;
+}): CharonAlgorithms {
+  const those = (words: ReadonlySet<string>, isThere: (word: string) => boolean): ReadonlySet<string> =>
+    new Set([...words].filter(isThere));
+  return {
+    encryption: those(ENCRYPTION_ALGORITHMS, (word) => {
+      const { aead, printed } = encryption(word);
+      return (aead ? loaded.aead : loaded.encryption).has(printed);
+    }),
+    authentication: those(AUTH_ALGORITHMS, (word) => loaded.integrity.has(INTEGRITY[word]?.[1] ?? "")),
+    prf: those(AUTH_ALGORITHMS, (word) => loaded.prf.has(INTEGRITY[word]?.[2] ?? "")),
+    dhGroups: those(GROUP_WORDS, (word) => loaded.keyExchange.has(DH_GROUPS[word]?.[1] ?? "")),
+  };
+}
 
 type Suite = { readonly encryption: string; readonly authentication: string; readonly dhGroup: string };
 

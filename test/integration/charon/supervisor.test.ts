@@ -208,6 +208,7 @@ describe.each(kinds)("under $kind", ({ kind, other, why }) => {
         {
           host: template.slice(0, 7),
           espBackEnd: "userland",
+          kernelEsp: undefined,
           charonPlan: charonOptions({}, "userland"),
           initiateRetry: { baseMs: 1_000, capMs: 1_000 },
           restart: { baseMs: 200, capMs: 30_000 },

@@ -22,6 +22,7 @@ import {
   anIkeSa,
   anUnusableConnection,
   aRouterWith,
+  ALL_ALGORITHMS,
   aService,
   aTunnel,
   SERVICE,
@@ -36,6 +37,7 @@ const V1_PAIRS = {
 const charonWith = (...children: readonly ChildSa[]): RunningCharon => ({
   kind: "up",
   instance: "1",
+  algorithms: ALL_ALGORITHMS,
   peers: new Map(),
   secretIds: new Set(),
   markers: new Map(),

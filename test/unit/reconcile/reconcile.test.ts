@@ -5,7 +5,14 @@ import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
 import { Secret } from "../../../src/core/secret.ts";
-import { aConnectionId, aDisabledConnection, aRouterWith, aTunnel } from "../../support/builders.ts";
+import {
+  ALL_ALGORITHMS,
+  aConnectionId,
+  aDisabledConnection,
+  anIpsecPolicy,
+  aRouterWith,
+  aTunnel,
+} from "../../support/builders.ts";
 import { ROUTER } from "../../support/network-builders.ts";
 import { ReconcileWorld } from "../../support/reconcile-world.ts";
 
@@ -53,6 +60,31 @@ describe("a pass", () => {
     expect(outcome.kind).toBe("incomplete");
     expect(world.network.applied).toEqual([]);
     expect(fault(world)).toEqual(["plumbing-failed", false]);
+  });
+
+  test("learns from charon what it cannot compute, and loads none of that", async () => {
+    const world = new ReconcileWorld();
+    world.ike.algorithms = { ...ALL_ALGORITHMS, dhGroups: new Set(["group14"]) };
+    const desired = aRouterWith([aTunnel(1), aTunnel(2, { ipsec: anIpsecPolicy({ dhGroup: "group27" }) })]);
+    await world.converge(desired);
+    expect(world.childSas().map((child) => child.name)).toEqual([aConnectionId(1)]);
+    expect(world.reconciler.judge(desired, world.memory).connections).toMatchObject([
+      { kind: "usable" },
+      { kind: "unusable", reason: { code: "unsupported", text: expect.stringContaining("group27") as string } },
+    ]);
+  });
+
+  test("that finds nothing charon can compute ends it, and starts no other until it is asked to", async () => {
+    const world = new ReconcileWorld();
+    world.ike.algorithms = { ...ALL_ALGORITHMS, prf: new Set() };
+    const desired = aRouterWith([aTunnel()]);
+    await world.converge(desired);
+    await world.converge(desired);
+    expect([world.ike.isRunning(ROUTER), world.ike.starts]).toEqual([false, 1]);
+    world.ike.algorithms = ALL_ALGORITHMS;
+    world.memory.algorithms = undefined;
+    await world.converge(desired);
+    expect(world.childSas()).toHaveLength(1);
   });
 
   test("that meets a bug is an internal error of its router", async () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { AUTH_ALGORITHMS, DH_GROUPS, ENCRYPTION_ALGORITHMS } from "../../../../src/core/algorithms.ts";
 import {
   ahProposal,
+  computedBy,
   espProposal,
   ikeProposal,
   UnknownAlgorithmError,
@@ -112,4 +113,21 @@ test.each([
   const suite = { encryption: "aes-128", authentication: "sha256", dhGroup: "group14", ...wrong };
   expect(() => ikeProposal(suite)).toThrow(UnknownAlgorithmError);
   expect(() => ikeProposal(suite)).toThrow(text);
+});
+
+test("what charon's plugins compute, by our words", () => {
+  const loaded = {
+    encryption: new Set(["AES_CBC", "AES_CTR"]),
+    aead: new Set(["AES_GCM_16"]),
+    integrity: new Set(["HMAC_SHA2_256_128", "AES_XCBC_96"]),
+    prf: new Set(["PRF_HMAC_SHA2_256", "PRF_AES128_CMAC"]),
+    keyExchange: new Set(["MODP_2048", "CURVE_25519"]),
+  };
+  const bits = ["128", "192", "256"];
+  expect(computedBy(loaded)).toEqual({
+    encryption: new Set(bits.flatMap((size) => [`aes-${size}`, `aes-${size}-ctr`, `aes-${size}-gcm-16`])),
+    authentication: new Set(["sha256", "aes-xcbc"]),
+    prf: new Set(["sha256", "aes-cmac"]),
+    dhGroups: new Set(["group14", "group31"]),
+  });
 });
