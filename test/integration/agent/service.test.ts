@@ -9,6 +9,7 @@ import { parse, stringify } from "yaml";
 import { baseDocuments, connectionPair } from "../../../scripts/lab-documents.ts";
 import { superviseBy, UNIT_DIRECTORY } from "../../../scripts/lab-units.ts";
 import { until, type Agent } from "../../../scripts/lab.ts";
+import { patiently } from "../../../scripts/patience.ts";
 import { createCleanup } from "../../support/broker.ts";
 import { areActive, areSettled, labForThisFile, worthReading, type TestLab } from "../../support/lab.ts";
 import { propertyOf, systemctl, whyNoSystemd } from "../../support/systemd.ts";
@@ -151,12 +152,13 @@ function serviceTests(lab: TestLab): void {
   });
 
   test("an agent that hangs is ended by the watchdog and started again, likewise", async () => {
-    dropIn(SERVICES.left, "watchdog", "[Service]\nWatchdogSec=3\n");
+    // Long enough for an agent that works on a machine where everything is slow, which a shorter one would end as well.
+    dropIn(SERVICES.left, "watchdog", `[Service]\nWatchdogSec=${String(patiently(5_000))}ms\n`);
     systemctl("restart", SERVICES.left);
     await underTraffic(async () => {
       const before = pidOf("left");
       process.kill(before, "SIGSTOP");
-      await until("another agent runs", 20_000, async () => ![0, before].includes(pidOf("left")) && isUp("left"));
+      await until("another agent runs", 30_000, async () => ![0, before].includes(pidOf("left")) && isUp("left"));
       expect(systemctl("show", "--property=NRestarts", "--value", SERVICES.left)).toBe("1");
     });
     rmSync(path.join(UNIT_DIRECTORY, `${SERVICES.left}.d`, "watchdog.conf"));
