@@ -13,8 +13,19 @@ export type RemovalOptions = {
 /** One thing that was known and is no longer listed: a connection, or a router of which only the namespace is known. */
 export type AbsentKey = ConnectionId | RouterId;
 
-/** `needed` is how many looks it takes: what was among many at its first look stays so when the others are back. */
-export type Absence = { readonly lastSeenMissingMs: number; readonly count: number; readonly needed: number };
+/** Why a list is looked at a third time. */
+export type Doubt = "first fetch after the start" | "the list is empty" | "the list lost many routers at once";
+
+/** `doubt` is that of the first look that had one: what was among many stays so when the others are back. */
+export type Absence = {
+  readonly lastSeenMissingMs: number;
+  readonly count: number;
+  readonly doubt: Doubt | undefined;
+};
+
+/** How many looks are still to say the same. */
+export const looksLeft = ({ count, doubt }: Absence): number => (doubt === undefined ? 2 : 3) - count;
+
 export type Absences = ReadonlyMap<AbsentKey, Absence>;
 
 export type RemovalInput = {
@@ -34,7 +45,8 @@ export type RemovalDecision = {
   readonly kept: ReadonlySet<AbsentKey>;
   readonly absences: Absences;
   readonly confirmAtMs: number | undefined;
-  readonly isMass: boolean;
+  /** Undefined: what is missing and unexplained is not many. */
+  readonly doubt: Doubt | undefined;
 };
 
 /** Believes an absence at once when a cast explains it, else after a second fetch, after a third when it is many. */
@@ -42,9 +54,7 @@ export function decideRemovals(input: RemovalInput, options: RemovalOptions): Re
   const missing = missingKeys(input);
   const unexplained = [...missing].filter(([, router]) => !input.named.has(router));
   const lostRouters = new Set(unexplained.map(([, router]) => router).filter((router) => !input.listed.has(router)));
-  const threshold = Math.max(options.massCount, (input.known.size * options.massPercent) / 100);
-  const isMass =
-    lostRouters.size > 0 && (input.isFirstFetch || input.listed.size === 0 || lostRouters.size > threshold);
+  const doubt = doubtAbout(lostRouters.size, input, options);
 
   const removed = new Set<AbsentKey>();
   const kept = new Set<AbsentKey>();
@@ -59,17 +69,28 @@ export function decideRemovals(input: RemovalInput, options: RemovalOptions): Re
     // A look that comes too early is no new evidence.
     const isNewLook = before === undefined || input.nowMs - before.lastSeenMissingMs >= options.confirmMs;
     const count = (before?.count ?? 0) + (isNewLook ? 1 : 0);
-    const needed = Math.max(before?.needed ?? 0, isMass && lostRouters.has(router) ? 3 : 2);
-    if (count >= needed) {
+    const absence: Absence = {
+      lastSeenMissingMs: isNewLook ? input.nowMs : before.lastSeenMissingMs,
+      count,
+      doubt: before?.doubt ?? (lostRouters.has(router) ? doubt : undefined),
+    };
+    if (looksLeft(absence) <= 0) {
       removed.add(key);
       continue;
     }
-    const lastSeenMissingMs = isNewLook ? input.nowMs : before.lastSeenMissingMs;
     kept.add(key);
-    absences.set(key, { lastSeenMissingMs, count, needed });
-    confirmAtMs = Math.min(confirmAtMs ?? Infinity, lastSeenMissingMs + options.confirmMs);
+    absences.set(key, absence);
+    confirmAtMs = Math.min(confirmAtMs ?? Infinity, absence.lastSeenMissingMs + options.confirmMs);
   }
-  return { removed, kept, absences, confirmAtMs, isMass };
+  return { removed, kept, absences, confirmAtMs, doubt };
+}
+
+function doubtAbout(lostCount: number, input: RemovalInput, options: RemovalOptions): Doubt | undefined {
+  if (lostCount === 0) return undefined;
+  if (input.listed.size === 0) return "the list is empty";
+  if (input.isFirstFetch) return "first fetch after the start";
+  const threshold = Math.max(options.massCount, (input.known.size * options.massPercent) / 100);
+  return lostCount > threshold ? "the list lost many routers at once" : undefined;
 }
 
 function missingKeys({ known, listed }: RemovalInput): ReadonlyMap<AbsentKey, RouterId> {

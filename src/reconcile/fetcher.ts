@@ -6,8 +6,9 @@ import { AgentError } from "../core/errors.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter } from "../core/model.ts";
 import type { Clock, ControlPlane, FetchedList, Network } from "../core/ports.ts";
-import { decideRemovals, type Absences, type RemovalOptions } from "../core/removal.ts";
+import { decideRemovals, type Absences, type RemovalInput, type RemovalOptions } from "../core/removal.ts";
 import { routerText } from "../core/snapshot.ts";
+import { tellAbsences } from "./absences.ts";
 import { Turns } from "./turns.ts";
 
 export type FetcherOptions = {
@@ -198,17 +199,16 @@ export class Fetcher {
     const listed = new Map([...list.routers].filter(([router]) => !this.#removedMeanwhile.has(router)));
 
     const nowMs = clock.nowMs();
-    const decision = decideRemovals(
-      {
-        known: knownRouters(before, owned, this.#removedMeanwhile),
-        listed: withUnreadable(listed, list, before, owned),
-        named,
-        absences: this.#absences,
-        isFirstFetch: !this.#hasFetched,
-        nowMs,
-      },
-      this.#options.removal,
-    );
+    const input: RemovalInput = {
+      known: knownRouters(before, owned, this.#removedMeanwhile),
+      listed: withUnreadable(listed, list, before, owned),
+      named,
+      absences: this.#absences,
+      isFirstFetch: !this.#hasFetched,
+      nowMs,
+    };
+    const decision = decideRemovals(input, this.#options.removal);
+    tellAbsences(decision, input, this.#log);
     const routers = new Map<RouterId, DesiredRouter>();
     for (const [id, { services, connections }] of listed) {
       const held = before.get(id);
@@ -228,7 +228,6 @@ export class Fetcher {
     const gone = [...new Set([...before.keys(), ...owned])].filter((id) => !routers.has(id) && !decision.kept.has(id));
     const unreadable = list.problems.flatMap(({ router }) => router ?? []);
     this.#hooks.onList(routers, new Set([...listed.keys(), ...unreadable]), gone);
-    if (decision.kept.size > 0) this.#tellKept(decision.kept.size, decision.isMass);
     this.#noteRepeats(fresh, named, before, routers);
     this.#scheduleAfter(decision.confirmAtMs, routers);
   }
@@ -287,14 +286,6 @@ export class Fetcher {
     const isUnprompted = delayMs >= this.#options.fetchIntervalMs;
     this.#cancelTimer = this.#ports.clock.after(delayMs, () =>
       isUnprompted ? this.fetchAll("it is time") : this.#fetch("a fetch before asks for another"),
-    );
-  }
-
-  #tellKept(count: number, isMass: boolean): void {
-    const how = "`swanherd teardown --router ID` removes a router now";
-    this.#log.warn(
-      { count, isMass, how },
-      "missing from the list without a word, kept until further fetches say the same",
     );
   }
 }

@@ -54,7 +54,7 @@ export class Loop {
   readonly #timers = new Set<() => void>();
   /** Routers that an answer of the control plane has named: the others may be another host's by now. */
   readonly #confirmed = new Set<RouterId>();
-  #isClosed = false;
+  readonly #stop = new AbortController();
   #desired: Desired = { kind: "unknown" };
 
   constructor(
@@ -121,7 +121,7 @@ export class Loop {
 
   /** Ends the passes; what is there stays as it is. */
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#stop.abort();
     for (const cancel of this.#timers) cancel();
     this.#turns.close();
     await this.#fetcher.close();
@@ -178,9 +178,25 @@ export class Loop {
 
   /** Takes one router, or all, away until `sync`. False when there is no such router; a failure is tried again. */
   async teardown(router: RouterId | undefined): Promise<boolean | Error> {
+    const unheard = await this.#takeUnlisted(router);
     const workers = this.#workersOf(router);
     const failures = await Promise.all(workers.map((worker) => worker.pause()));
-    return failures.find((failure) => failure !== undefined) ?? (router === undefined || workers.length > 0);
+    return (
+      [...failures, unheard].find((failure) => failure !== undefined) ?? (router === undefined || workers.length > 0)
+    );
+  }
+
+  /** Namespaces of ours that no list has named since the start have no worker yet, and wait for further fetches. */
+  async #takeUnlisted(router: RouterId | undefined): Promise<Error | undefined> {
+    if (router !== undefined && this.#workers.has(router)) return undefined;
+    try {
+      const owned = await this.#ports.network.listOwned(aliasOf(this.#options.reconcile), this.#stop.signal);
+      const unlisted = owned.filter((id) => !this.#workers.has(id) && (router === undefined || id === router));
+      for (const id of unlisted) this.#worker(id).wantGone();
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    }
   }
 
   #wakeAll(scope: PassScope): void {
@@ -267,7 +283,7 @@ export class Loop {
   }
 
   #every(intervalMs: number, run: () => void): void {
-    if (this.#isClosed) return;
+    if (this.#stop.signal.aborted) return;
     const cancel = this.#ports.clock.after(intervalMs, () => {
       this.#timers.delete(cancel);
       run();

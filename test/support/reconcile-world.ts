@@ -20,6 +20,8 @@ import { FakeNetwork } from "./fake-network.ts";
 import { fakeTiming } from "./fake-timing.ts";
 import { ROUTER } from "./network-builders.ts";
 
+export type LoggedLine = { readonly level: number; readonly msg: string } & Readonly<Record<string, unknown>>;
+
 export class ReconcileWorld {
   readonly clock = fakeTiming(0.5);
   readonly network = new FakeNetwork();
@@ -30,9 +32,8 @@ export class ReconcileWorld {
   memory: RouterMemory = emptyMemory(ROUTER);
   /** How often charon was told to have been started again. */
   restarts = 0;
-  /** Lines of the log at level error. */
-  readonly errors: string[] = [];
-  readonly log = pino({ level: "error" }, { write: (line: string) => void this.errors.push(line) });
+  readonly #logged: string[] = [];
+  readonly log = pino({ level: "info" }, { write: (line: string) => void this.#logged.push(line) });
 
   constructor(more: Partial<CharonPlanOptions> = {}) {
     const charonPlan = charonOptions(more);
@@ -57,6 +58,15 @@ export class ReconcileWorld {
     this.reconciler = new Reconciler(this.ports, this.options, observer, this.log);
     this.network.addLink(AGENT_NAMESPACE, "br-ex", {});
     this.addRouterNamespace(ROUTER);
+  }
+
+  /** What the log says at this level (pino's numbers) and above. */
+  linesFrom(level: 30 | 40 | 50): readonly LoggedLine[] {
+    return this.#logged.map((line) => JSON.parse(line) as LoggedLine).filter((line) => line.level >= level);
+  }
+
+  get errors(): readonly LoggedLine[] {
+    return this.linesFrom(50);
   }
 
   addRouterNamespace(router: RouterId): void {

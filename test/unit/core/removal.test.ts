@@ -84,7 +84,7 @@ describe("when an absence is believed", () => {
 
   test("an empty list takes a third fetch", () => {
     const fetches = new Fetches({ 1: [1] });
-    expect(fetches.at(0, {}).isMass).toBe(true);
+    expect(fetches.at(0, {}).doubt).toBe("the list is empty");
     expect(fetches.at(10_000, {}).removed.size).toBe(0);
     expect([...fetches.at(20_000, {}).removed]).toEqual([aConnectionId(1)]);
   });
@@ -93,13 +93,13 @@ describe("when an absence is believed", () => {
     const known = { ...FIVE, 6: [6], 7: [7], 8: [8] };
     const fetches = new Fetches(known);
     fetches.at(0, FOUR);
-    expect(fetches.at(0, { 5: [5], 6: [6], 7: [7], 8: [8] }).isMass).toBe(true);
+    expect(fetches.at(0, { 5: [5], 6: [6], 7: [7], 8: [8] }).doubt).toBe("the list lost many routers at once");
     expect(fetches.at(10_000, { 5: [5], 6: [6], 7: [7], 8: [8] }).removed.size).toBe(0);
   });
 
   test("three of many are not many", () => {
     const fetches = new Fetches(FIVE);
-    expect(fetches.at(0, { 1: [1], 2: [2] }).isMass).toBe(false);
+    expect(fetches.at(0, { 1: [1], 2: [2] }).doubt).toBeUndefined();
     expect(fetches.at(10_000, { 1: [1], 2: [2] }).removed.size).toBe(3);
   });
 
@@ -107,20 +107,20 @@ describe("when an absence is believed", () => {
     const all = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [index, [index]]));
     const without = (count: number): Held =>
       Object.fromEntries(Object.entries(all).filter(([id]) => Number(id) >= count));
-    expect(new Fetches(all).at(0, without(5)).isMass).toBe(false);
-    expect(new Fetches(all).at(0, without(6)).isMass).toBe(true);
+    expect(new Fetches(all).at(0, without(5)).doubt).toBeUndefined();
+    expect(new Fetches(all).at(0, without(6)).doubt).toBe("the list lost many routers at once");
   });
 
   test("those that casts explain do not make the others many", () => {
     const decision = new Fetches(FIVE).at(0, { 5: [5] }, [1, 2]);
-    expect(decision.isMass).toBe(false);
+    expect(decision.doubt).toBeUndefined();
     expect(decision.removed.size).toBe(2);
     expect(decision.kept.size).toBe(2);
   });
 
   test("what the first fetch after the start does not list takes three", () => {
     const fetches = new Fetches(FIVE, { isFirst: true });
-    expect(fetches.at(0, FOUR).isMass).toBe(true);
+    expect(fetches.at(0, FOUR).doubt).toBe("first fetch after the start");
     expect(fetches.at(10_000, FOUR).removed.size).toBe(0);
     expect([...fetches.at(20_000, FOUR).removed]).toEqual([aConnectionId(1)]);
   });

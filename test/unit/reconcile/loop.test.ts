@@ -1,100 +1,19 @@
-// The fleet with fakes of the control plane, kernel and charon: when it fetches, wakes, removes and reports.
+// The fleet with fakes of the control plane, kernel and charon: when it fetches, wakes and reports, and what undoes a
+// removal. When an absence is believed stands in removal-table.test.ts.
 import { describe, expect, test } from "vitest";
-import { routerId, type RouterId } from "../../../src/core/ids.ts";
-import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
-import { encodeSnapshot } from "../../../src/core/snapshot.ts";
-import type { RouterState } from "../../../src/core/status.ts";
-import { Loop } from "../../../src/reconcile/loop.ts";
-import { Reporter } from "../../../src/reconcile/reporter.ts";
-import { aConnection, aConnectionId, aDisabledConnection, aRouterWith, aTunnel } from "../../support/builders.ts";
-import { FakeControlPlane } from "../../support/fake-control-plane.ts";
-import { ROUTER, somePlumbing } from "../../support/network-builders.ts";
-import { ReconcileWorld } from "../../support/reconcile-world.ts";
-
-const FETCH_INTERVAL_MS = 600_000;
-const PASS_INTERVAL_MS = 60_000;
-const OTHER = routerId("40000000-0000-4000-8000-000000000002");
-
-class AgentWorld extends ReconcileWorld {
-  readonly controlPlane = new FakeControlPlane();
-  saved: string | undefined;
-  readonly states = new Map<RouterId, RouterState>();
-  passes = 0;
-  readonly forgotten: RouterId[] = [];
-  readonly reporter: Reporter;
-  readonly loop: Loop;
-
-  constructor(remembered: readonly DesiredRouter[] = []) {
-    super();
-    this.addRouterNamespace(OTHER);
-    if (remembered.length > 0) this.saved = encodeSnapshot(new Map(remembered.map((router) => [router.id, router])));
-    this.reporter = new Reporter(this.controlPlane, this.clock, { onReport: () => undefined }, this.log);
-    this.loop = new Loop(
-      this.ports,
-      this.controlPlane,
-      this.reconciler,
-      this.reporter,
-      { load: () => this.saved, save: (text) => (this.saved = text) },
-      {
-        reconcile: this.options,
-        retry: { baseMs: 1_000, capMs: 30_000 },
-        fetchIntervalMs: FETCH_INTERVAL_MS,
-        passIntervalMs: PASS_INTERVAL_MS,
-        listSasIntervalMs: 0,
-        removal: { confirmMs: 10_000, massCount: 3, massPercent: 25 },
-        passesAtOnce: 16,
-      },
-      {
-        onState: (state) => this.states.set(state.id, state),
-        onForgotten: (router) => this.forgotten.push(router),
-        onPass: () => (this.passes += 1),
-        onFetch: () => undefined,
-      },
-      this.log,
-    );
-  }
-
-  /** Started, connected and done with what the list asks for. */
-  static async up(...routers: readonly DesiredRouter[]): Promise<AgentWorld> {
-    const world = new AgentWorld();
-    world.controlPlane.routers = routers;
-    world.loop.start();
-    world.loop.connected();
-    await world.clock.advance(1_500);
-    return world;
-  }
-
-  settle(): Promise<void> {
-    return this.clock.advance(0);
-  }
-
-  hasNamespace(router: RouterId = ROUTER): boolean {
-    return this.network.namespaces.has(namespaceName(router));
-  }
-
-  status(number = 1): string | undefined {
-    const found = [...this.states.values()].flatMap((state) => state.connections);
-    return found.find(({ id }) => id === aConnectionId(number))?.status;
-  }
-
-  reported(number = 1): readonly string[] {
-    return this.controlPlane.reports
-      .flat()
-      .flatMap((service) => service.connections)
-      .filter(({ id }) => id === aConnectionId(number))
-      .map(({ status }) => status);
-  }
-}
-
-const ONE = aRouterWith([aTunnel(1)]);
-const TWO = aRouterWith([aTunnel(1), aTunnel(2)]);
-const ELSEWHERE = aRouterWith([aTunnel(7)], {
-  id: OTHER,
-  services: [],
-  plumbing: { kind: "known", value: somePlumbing("203.0.113.77", "2001:db8:ff::77") },
-});
+import {
+  AgentWorld,
+  ELSEWHERE,
+  FETCH_INTERVAL_MS,
+  ONE,
+  OTHER,
+  PASS_INTERVAL_MS,
+  TWO,
+} from "../../support/agent-world.ts";
+import { aConnection, aDisabledConnection, aRouterWith, aTunnel } from "../../support/builders.ts";
+import { ROUTER } from "../../support/network-builders.ts";
 
 describe("at start", () => {
   test("nothing is known and nothing is done before the first fetch", async () => {
@@ -115,18 +34,6 @@ describe("at start", () => {
     expect([world.loop.desired.kind, world.hasNamespace(), world.status()]).toEqual(["fetched", true, "ACTIVE"]);
   });
 
-  test("what is remembered and no longer listed takes three fetches to go", async () => {
-    const world = new AgentWorld([ONE]);
-    await world.converge(ONE);
-    world.loop.start();
-    world.loop.connected();
-    await world.clock.advance(19_000);
-    expect([world.controlPlane.fetches, world.hasNamespace()]).toEqual([2, true]);
-    await world.clock.advance(2_000);
-    expect([world.controlPlane.fetches, world.hasNamespace()]).toEqual([3, false]);
-    expect(world.forgotten).toEqual([ROUTER]);
-  });
-
   test("what is remembered and moved away meanwhile is neither made here nor told of", async () => {
     const world = new AgentWorld([ONE]);
     world.controlPlane.routers = [ELSEWHERE];
@@ -145,18 +52,6 @@ describe("at start", () => {
     world.controlPlane.routers = [ONE];
     await world.clock.advance(10_000);
     expect([world.hasNamespace(), world.status(), world.reported().at(-1)]).toEqual([true, "ACTIVE", "ACTIVE"]);
-  });
-
-  test("a namespace of ours that nobody lists takes three fetches too", async () => {
-    const world = new AgentWorld();
-    await world.converge(ONE);
-    world.controlPlane.routers = [ELSEWHERE];
-    world.loop.start();
-    world.loop.connected();
-    await world.clock.advance(19_000);
-    expect(world.hasNamespace()).toBe(true);
-    await world.clock.advance(2_000);
-    expect([world.hasNamespace(), world.hasNamespace(OTHER)]).toEqual([false, true]);
   });
 });
 
@@ -252,23 +147,6 @@ describe("fetching", () => {
 });
 
 describe("removal", () => {
-  test("by a cast that one fetch confirms is at once", async () => {
-    const world = await AgentWorld.up(ONE, ELSEWHERE);
-    world.controlPlane.routers = [ELSEWHERE];
-    world.loop.serviceUpdated(ROUTER);
-    await world.settle();
-    expect([world.hasNamespace(), world.hasNamespace(OTHER)]).toEqual([false, true]);
-  });
-
-  test("by vpnservice_removed_from_agent is at once and without a fetch, for the full interval", async () => {
-    const world = await AgentWorld.up(ONE);
-    const before = world.controlPlane.fetches;
-    world.loop.removedFromAgent(ROUTER);
-    await world.clock.advance(FETCH_INTERVAL_MS - 1);
-    expect([world.hasNamespace(), world.controlPlane.fetches]).toEqual([false, before]);
-    expect(world.saved).not.toContain(ROUTER);
-  });
-
   test("of one router does not hold up what another one waits for", async () => {
     const world = await AgentWorld.up(ONE, ELSEWHERE);
     world.controlPlane.failures = 1;
@@ -279,22 +157,6 @@ describe("removal", () => {
     await world.clock.advance(2_000);
     expect(world.childSas()).toHaveLength(2);
   });
-
-  test.each(["list", "plumbing"] as const)(
-    "an answer (%s) older than the cast does not bring it back",
-    async (what) => {
-      const world = await AgentWorld.up(ONE, ELSEWHERE);
-      const release = world.controlPlane.hold(what);
-      world.loop.agentUpdated();
-      await world.settle();
-      world.loop.removedFromAgent(ROUTER);
-      await world.settle();
-      const before = world.controlPlane.fetches;
-      release();
-      await world.clock.advance(30_000);
-      expect([world.hasNamespace(), world.controlPlane.fetches]).toEqual([false, before]);
-    },
-  );
 
   test("is undone by vpnservice_added_to_agent", async () => {
     const world = await AgentWorld.up(ONE);
