@@ -2,7 +2,7 @@
 import { addressBits, familyOf } from "./address.ts";
 import { isAead, type CharonAlgorithms, type KernelEsp } from "./algorithms.ts";
 import type { EspBackEnd } from "./guard.ts";
-import type { Cidr, DesiredConnection, DesiredRouter, IkePolicy, IpsecPolicy, Tunnel } from "./model.ts";
+import type { Cidr, DesiredConnection, DesiredRouter, IkePolicy, Tunnel } from "./model.ts";
 
 export type Abilities = {
   readonly espBackEnd: EspBackEnd;
@@ -17,7 +17,7 @@ export function unsupported(tunnel: Tunnel, abilities: Abilities): string | unde
   return (
     unsupportedMode(tunnel, abilities.espBackEnd) ??
     unsupportedIke(tunnel.ike, abilities.charon) ??
-    unsupportedChild(tunnel.ipsec, abilities)
+    unsupportedChild(tunnel, abilities)
   );
 }
 
@@ -52,9 +52,14 @@ function unsupportedIke(ike: IkePolicy, charon: CharonAlgorithms | undefined): s
   return charon.dhGroups.has(dhGroup) ? undefined : `${named("pfs", dhGroup)}: ${NO_PLUGIN}`;
 }
 
-function unsupportedChild(ipsec: IpsecPolicy, { espBackEnd, kernelEsp, charon }: Abilities): string | undefined {
+function unsupportedChild({ ike, ipsec }: Tunnel, { espBackEnd, kernelEsp, charon }: Abilities): string | undefined {
   const { protocol, encryption, authentication, dhGroup } = ipsec;
   const named = (key: string, word: string): string => `ipsecpolicy ${key} "${word}"`;
+  const needsAuthentication = protocol === "ah" || !isAead(encryption);
+  if (ike.version === 1 && needsAuthentication && authentication === "aes-cmac") {
+    // IANA has no number for it among IKEv1's IPsec SA attributes: charon proposes none at all.
+    return `${named("auth_algorithm", authentication)} cannot be asked for by IKEv1: use another, or IKEv2`;
+  }
   if (espBackEnd === "kernel" && kernelEsp === undefined)
     return "espBackEnd is kernel, and this machine's kernel has no ESP";
   if (protocol === "ah" && kernelEsp?.hasAh === false)
@@ -64,8 +69,7 @@ function unsupportedChild(ipsec: IpsecPolicy, { espBackEnd, kernelEsp, charon }:
   if (carrier !== undefined) {
     if (protocol === "esp" && !carrier.encryption.has(encryption))
       return `${named("encryption_algorithm", encryption)}: ${why}`;
-    const isAuthenticated = protocol === "esp" && isAead(encryption);
-    if (!isAuthenticated && !carrier.authentication.has(authentication))
+    if (needsAuthentication && !carrier.authentication.has(authentication))
       return `${named("auth_algorithm", authentication)}: ${why}`;
   }
   return charon === undefined || charon.dhGroups.has(dhGroup) ? undefined : `${named("pfs", dhGroup)}: ${NO_PLUGIN}`;

@@ -35,6 +35,9 @@ export function strongswanConf(settings: CharonSettings): string {
     make_before_break: "yes",
     // One refused child must not take the other connections to that peer down.
     close_ike_on_child_failure: "no",
+    // Without it no responder takes part in aggressive mode (aggressive_mode.c). It opens nothing by itself: a peer gets
+    // aggressive mode only where its own connection asks for it.
+    i_dont_care_about_security_and_use_aggressive_mode_psk: "yes",
     ...(timeoutSeconds === undefined ? {} : { retransmit_timeout: String(timeoutSeconds) }),
     ...(base === undefined ? {} : { retransmit_base: String(base) }),
     ...(tries === undefined ? {} : { retransmit_tries: String(tries) }),

@@ -55,6 +55,7 @@ test("strongswan.conf with ESP in the kernel", () => {
   install_virtual_ip = "no"
   make_before_break = "yes"
   close_ike_on_child_failure = "no"
+  i_dont_care_about_security_and_use_aggressive_mode_psk = "yes"
   retransmit_timeout = "2"
   retransmit_base = "1.5"
   retransmit_tries = "3"
