@@ -62,11 +62,18 @@ const CORE_PACKAGES = (part: string): readonly string[] =>
 
 const withoutExtension = (file: string): string => file.replace(/\.[cm]?[jt]sx?$/, "");
 
+/** Files of a ring that is one file otherwise. */
+const FILES_BESIDE: Readonly<Record<string, Ring>> = {
+  "agent-options": "agent",
+  reload: "agent",
+  "config-changes": "config",
+};
+
 /** The ring of a file, and the part of it: the folder or file right below the ring. */
 function placeOf(file: string): Place | undefined {
   const [root, first = "", ...rest] = withoutExtension(file).split("/");
   if (root !== "src") return undefined;
-  const ring = RINGS.find((name) => name === first || (name === "agent" && first === "agent-options"));
+  const ring = RINGS.find((name) => name === first || FILES_BESIDE[first] === name);
   if (ring === undefined) return undefined;
   const isFile = rest.length === 0;
   if (isFile !== (ring === "config" || ring === "agent" || ring === "main")) return undefined;
@@ -147,6 +154,7 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
     case "config":
       return {
         inside: (to) =>
+          to.ring === "config" ||
           (to.ring === "core" && ["ids", "secret", "errors"].includes(to.part)) ||
           (to.ring === "wire" && to.part === "oslo"), // the grammar of transportUrl
         packages: ["zod", "yaml"],
@@ -172,7 +180,8 @@ const compositionRoot: Rule = {
   inside: (to, typeOnly) =>
     ["core", "vici-client", "wire", "reconcile", "io", "controller"].includes(to.ring) ||
     (to.ring === "config" && typeOnly) ||
-    to.part === "agent-options",
+    to.part === "agent-options" ||
+    to.part === "reload",
   packages: [],
   typePackages: ["pino"],
   effects: [],

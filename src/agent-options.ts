@@ -98,5 +98,5 @@ function attachmentOf(
   if (network === undefined) return { bridge: "", routerNamespace };
   const bridge = attachment.bridges[network.name] ?? attachment.bridges[network.id];
   if (bridge !== undefined) return { bridge, routerNamespace };
-  return `attachment.bridges names no bridge for external network "${network.name}" (${network.id}); add one and restart`;
+  return `attachment.bridges names no bridge for external network "${network.name}" (${network.id}); add one and reload`;
 }

@@ -24,9 +24,10 @@ import { createControlPlane } from "./io/rabbit/control-plane.ts";
 import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
 import { createNotifier, keepWatchdog } from "./io/systemd.ts";
 import { applyGuardByNft } from "./io/nft/nft.ts";
-import { Loop } from "./reconcile/loop.ts";
+import { Loop, type LoopOptions } from "./reconcile/loop.ts";
 import { aliasOf, emptyMemory, Reconciler, type Observer } from "./reconcile/reconcile.ts";
 import { Reporter } from "./reconcile/reporter.ts";
+import { reloadWhenAsked, tellWarnings, type Reload } from "./reload.ts";
 import {
   ADDED_TO_AGENT,
   AGENT_TOPIC,
@@ -48,7 +49,7 @@ const systemClock: Clock = {
 };
 
 /** Runs until the signal aborts; everything it opened is closed then, and every tunnel is as it was. */
-export async function runAgent(config: AgentConfig, signal: AbortSignal): Promise<void> {
+export async function runAgent(config: AgentConfig, signal: AbortSignal, reload: Reload<AgentConfig>): Promise<void> {
   const startedAtMs = Date.now();
   const log = createLog(config.log);
   const notifier = createNotifier(config.serviceManager.notifySocket, (err) => log.warn({ err }, "systemd not told"));
@@ -74,6 +75,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     agent = await buildAgent(config, log, closers, signal);
     const { metrics, broker, loop, espBackEnd, supervisor } = agent;
     log.info({ host: config.host, espBackEnd, supervisor, version: config.version }, "agent starts");
+    tellWarnings(config, log);
     if (config.http.enabled) {
       const health = await healthServer(config, metrics, broker, loop, onFailure);
       closers.push(() => health.close());
@@ -81,6 +83,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     loop.start();
     broker.start();
     closers.push(keepWatchdog(notifier, config.serviceManager.watchdogMs, () => !loop.isStalled));
+    reloadWhenAsked(config, reload, log, agent.configure);
     notifier.ready();
     if (!signal.aborted) await once(signal, "abort");
     log.info("agent stops, tunnels stay up");
@@ -99,6 +102,8 @@ type Agent = {
   readonly metrics: Metrics;
   readonly broker: Broker;
   readonly loop: Loop;
+  /** Puts in force what needs no restart. */
+  readonly configure: (config: AgentConfig) => void;
 };
 
 /** While the agent is being built there is no router that it knows. */
@@ -193,11 +198,14 @@ async function buildAgent(
   });
   closers.push(() => broker.close());
 
-  const controlPlane = createControlPlane(broker, { host: config.host, timeoutMs: config.rpcTimeoutSeconds * 1000 });
+  let { rpcTimeoutSeconds } = config;
+  const controlPlane = createControlPlane(broker, { host: config.host, timeoutMs: () => rpcTimeoutSeconds * 1000 });
   const ports = { network, ike, clock: systemClock };
   const reporter = new Reporter(controlPlane, systemClock, { onReport: (result) => metrics.reportDone(result) }, log);
   closers.push(() => reporter.close());
-  const options = reconcileOptions(config, key, { espBackEnd, kernelEsp });
+  const optionsOf = (of: AgentConfig): LoopOptions =>
+    loopOptions(of, reconcileOptions(of, key, { espBackEnd, kernelEsp }));
+  const initial = optionsOf(config);
   const observer: Observer = {
     onStep: (step, result) => metrics.stepDone(step, result),
     onCharonRestart: (router) => metrics.charonRestarted(router),
@@ -206,10 +214,10 @@ async function buildAgent(
   const loop = new Loop(
     ports,
     controlPlane,
-    new Reconciler(ports, options, observer, log),
+    new Reconciler(ports, initial.reconcile, observer, log),
     reporter,
     createSnapshotStore(config.stateDirectory, key, log),
-    loopOptions(config, options),
+    initial,
     {
       onState: (router) => metrics.setRouter(router),
       onForgotten: (router) => metrics.forgetRouter(router),
@@ -229,7 +237,11 @@ async function buildAgent(
     metrics.brokerConnected(false);
     loop.disconnected();
   });
-  return { espBackEnd, supervisor: supervisor.kind, metrics, broker, loop };
+  const configure = (next: AgentConfig): void => {
+    ({ rpcTimeoutSeconds } = next);
+    loop.configure(optionsOf(next));
+  };
+  return { espBackEnd, supervisor: supervisor.kind, metrics, broker, loop, configure };
 }
 
 const MESSAGE_RESULTS = {

@@ -1,6 +1,6 @@
 // The configuration of the agent and of the controller: what may be set, its units, bounds and defaults.
 // The only reader of the environment and of the configuration file. It refuses to know what a value is used for.
-import { readFileSync } from "node:fs";
+import { readFileSync, realpathSync, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { hostname as machineName } from "node:os";
 import path from "node:path";
@@ -152,6 +152,17 @@ type Immutable<T> = T extends (infer Item)[]
       ? { readonly [Key in keyof T]: Immutable<T[Key]> }
       : T;
 
+/** The dotted names of all keys of a configuration; what is a map to its user is one key. */
+type KeysOf<T> = {
+  readonly [Name in keyof T & string]-?: IsGroup<NonNullable<T[Name]>> extends true
+    ? `${Name}.${KeysOf<NonNullable<T[Name]>>}`
+    : Name;
+}[keyof T & string];
+type IsGroup<T> = [T] extends [object] ? (string extends keyof T ? false : true) : false;
+
+export type AgentKey = KeysOf<z.output<typeof agentSchema>>;
+export type ControllerKey = KeysOf<z.output<typeof controllerSchema>>;
+
 /** What the service manager tells us in the environment. Absent without one. */
 export type ServiceManager = { readonly notifySocket?: string; readonly watchdogMs?: number };
 
@@ -160,6 +171,8 @@ type Finished<Raw> = Immutable<Omit<Raw, "transportUrl">> & {
   readonly serviceManager: ServiceManager;
   /** Of this program. */
   readonly version: string;
+  /** What is usable, but wants to be looked at. */
+  readonly warnings: readonly string[];
 };
 
 export type AgentConfig = Finished<z.output<typeof agentSchema>>;
@@ -240,6 +253,9 @@ function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>
       transportUrl: url,
       serviceManager: serviceManagerOf(env),
       version: programVersion(),
+      warnings: exposures(found["transportUrl"] as SecretReference, file).map(
+        (says) => `${file}:${lineOf(document, lines, ["transportUrl"])}: transportUrl ${says}`,
+      ),
     } as Finished<z.output<Schema>>,
   };
 }
@@ -271,6 +287,35 @@ function readSecret(reference: SecretReference, env: Environment, directory: str
     }
   }
   return new Secret(value);
+}
+
+/** Where everybody on the machine may read the secret. */
+function exposures(reference: SecretReference, configuration: string): string[] {
+  if (typeof reference === "string") {
+    const mode = modeForAll(configuration);
+    return mode === undefined
+      ? []
+      : [`is a text in a file that everybody may read (mode ${mode}): chmod 600 it, or move the text to {file: PATH}`];
+  }
+  if ("env" in reference) return [];
+  const file = path.resolve(path.dirname(configuration), reference.file);
+  const mode = modeForAll(file);
+  return mode === undefined ? [] : [`names the file ${file}, which everybody may read (mode ${mode}): chmod 600 it`];
+}
+
+/** The mode of a file that everybody may read, which takes a way there, too; undefined for others. */
+function modeForAll(file: string): string | undefined {
+  try {
+    const real = realpathSync(file);
+    const { mode } = statSync(real);
+    if ((mode & 0o004) === 0) return undefined;
+    for (let below = real; path.dirname(below) !== below; below = path.dirname(below)) {
+      if ((statSync(path.dirname(below)).mode & 0o001) === 0) return undefined;
+    }
+    return (mode & 0o7777).toString(8).padStart(4, "0");
+  } catch {
+    return undefined; // no file: a pipe, or gone since it was read
+  }
 }
 
 /** Gives the URL taken apart, or what is wrong with it. An option that is not heeded must not look as if it were. */

@@ -2,7 +2,16 @@
 // The edge of the process: arguments and environment in, exit code out, signals, and the last word of a crash.
 import { runCli, type Role } from "./cli/program.ts";
 import { terminalOf } from "./cli/terminal.ts";
-import { controlSocketOf, programVersion, readAgentConfig, readControllerConfig, validConfig } from "./config.ts";
+import { rereadAgentConfig, rereadControllerConfig } from "./config-changes.ts";
+import {
+  controlSocketOf,
+  programVersion,
+  readAgentConfig,
+  readControllerConfig,
+  validConfig,
+  type AgentConfig,
+  type ControllerConfig,
+} from "./config.ts";
 import { createLog } from "./io/log.ts";
 
 const EXIT_INTERNAL = 70; // EX_SOFTWARE of sysexits.h
@@ -15,6 +24,18 @@ const LAST_BREATH_MS = 5000;
 
 const stop = new AbortController();
 for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => stop.abort(name));
+
+/** From now on SIGHUP ends nothing, and calls who is named; at once if it came before. */
+function takeHangUps(): (reload: () => void) => void {
+  let isAsked = false;
+  let onHangUp = (): void => void (isAsked = true);
+  process.removeAllListeners("SIGHUP");
+  process.on("SIGHUP", () => onHangUp());
+  return (reload) => {
+    onHangUp = reload;
+    if (isAsked) reload();
+  };
+}
 
 const crash = (err: unknown): never => {
   const known = err instanceof Error && "code" in err ? EXIT_CODES[String(err.code)] : undefined;
@@ -34,11 +55,22 @@ const readers = { agent: readAgentConfig, controller: readControllerConfig };
 // Loaded on demand: `status` must not wait for the broker's and the kernel's libraries.
 const loadAgent = () => import("./agent.ts");
 const daemons: Record<Role, (file: string | undefined) => Promise<void>> = {
-  agent: async (file) => (await loadAgent()).runAgent(validConfig(readAgentConfig({ file })), stop.signal),
+  async agent(file) {
+    const reload = {
+      onAsked: takeHangUps(),
+      read: (inForce: AgentConfig) => rereadAgentConfig(inForce, { file }),
+    };
+    const config = validConfig(readAgentConfig({ file }));
+    await (await loadAgent()).runAgent(config, stop.signal, reload);
+  },
   async controller(file) {
+    const reload = {
+      onAsked: takeHangUps(),
+      read: (inForce: ControllerConfig) => rereadControllerConfig(inForce, { file }),
+    };
     const config = validConfig(readControllerConfig({ file }));
     const { runController } = await import("./controller/controller.ts");
-    await runController(config, stop.signal, process.env);
+    await runController(config, stop.signal, reload, process.env);
   },
 };
 
@@ -49,7 +81,10 @@ process.exitCode = await runCli(process.argv.slice(2), {
   signal: stop.signal,
   nowMs: Date.now,
   runDaemon: (role, file) => daemons[role](file),
-  checkConfig: (role, file) => readers[role]({ file }),
+  checkConfig(role, file) {
+    const read = readers[role]({ file });
+    return read.kind === "invalid" ? read : { file: read.file, warnings: read.value.warnings };
+  },
   checkDocuments: async (directory) => (await import("./controller/check.ts")).checkDocuments(directory, process.env),
   teardownOffline: async (file, router) =>
     (await loadAgent()).teardownWithoutAgent(validConfig(readAgentConfig({ file })), router, stop.signal),

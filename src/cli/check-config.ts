@@ -2,9 +2,15 @@
 import { EXIT, type Terminal } from "./terminal.ts";
 import { countWords } from "./words.ts";
 
-export type CheckedConfig = { readonly file: string; readonly problems?: readonly string[] };
+export type CheckedConfig = {
+  readonly file: string;
+  readonly problems?: readonly string[];
+  /** Not wrong, but better otherwise. */
+  readonly warnings?: readonly string[];
+};
 
-export function showCheckedConfig({ file, problems = [] }: CheckedConfig, terminal: Terminal): number {
+export function showCheckedConfig({ file, problems = [], warnings = [] }: CheckedConfig, terminal: Terminal): number {
+  for (const warning of warnings) terminal.err(`warning: ${warning}\n`);
   if (problems.length === 0) {
     terminal.out(`${file}: fine\n`);
     return EXIT.ok;

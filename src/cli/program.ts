@@ -68,7 +68,10 @@ function buildProgram(options: CliOptions, done: (code: number) => void): Comman
       .description(description)
       .option("-c, --config <file>", `configuration (default: $SWANHERD_CONFIG or /etc/swanherd/${role}.yaml)`);
   const inForeground = (role: Role) =>
-    [`swanherd ${role} --config ./${role}.yaml`, "run in the foreground; SIGTERM or SIGINT ends it"] as const;
+    [
+      `swanherd ${role} --config ./${role}.yaml`,
+      "run in the foreground; SIGTERM or SIGINT ends it, SIGHUP has it read its configuration again",
+    ] as const;
 
   daemon("agent", "run the agent of this machine; stopping it leaves the tunnels up")
     .addHelpText("after", examples(inForeground("agent")))

@@ -10,6 +10,7 @@ import { createLog } from "../io/log.ts";
 import { createMetrics, type Metrics } from "../io/metrics.ts";
 import { createBroker, type Broker } from "../io/rabbit/broker.ts";
 import { createNotifier, keepWatchdog } from "../io/systemd.ts";
+import { reloadWhenAsked, tellWarnings, type Reload } from "../reload.ts";
 import { SERVER_TOPIC } from "../wire/neutron/rpc.ts";
 import type { Environment } from "./directory.ts";
 import { BusTakenError } from "./errors.ts";
@@ -27,6 +28,7 @@ const READY_PATIENCE_MS = 10_000;
 export async function runController(
   config: ControllerConfig,
   signal: AbortSignal,
+  reload: Reload<ControllerConfig>,
   environment: Environment = {},
 ): Promise<void> {
   const log = createLog(config.log);
@@ -98,6 +100,9 @@ export async function runController(
     notifier.ready();
     const stopWatchdog = keepWatchdog(notifier, config.serviceManager.watchdogMs);
     log.info({ documents: config.documents }, "controller started");
+    tellWarnings(config, log);
+    // The level of the log is all that changes without a restart.
+    reloadWhenAsked(config, reload, log, () => undefined);
     if (!end.signal.aborted) await once(end.signal, "abort");
     stopWatchdog();
     throwIfRefused();

@@ -42,7 +42,7 @@ const PLUMBING_FETCHES_AT_ONCE = 8;
 
 export class Fetcher {
   readonly #ports: FetcherPorts;
-  readonly #options: FetcherOptions;
+  #options: FetcherOptions;
   readonly #hooks: FetcherHooks;
   readonly #log: Logger;
   readonly #stop = new AbortController();
@@ -63,6 +63,8 @@ export class Fetcher {
   #hasFetched = false;
   #lastFetchAtMs: number | undefined;
   #cancelTimer: (() => void) | undefined;
+  /** When the next fetch is due, if a timer waits for it. */
+  #dueAtMs = 0;
 
   constructor(ports: FetcherPorts, options: FetcherOptions, hooks: FetcherHooks, log: Logger) {
     this.#ports = ports;
@@ -74,6 +76,14 @@ export class Fetcher {
 
   get lastFetchAtMs(): number | undefined {
     return this.#lastFetchAtMs;
+  }
+
+  /** From now on. What is waited for comes when it would have, or with the new interval if that is sooner. */
+  configure(options: FetcherOptions): void {
+    this.#options = options;
+    const { fetchIntervalMs } = options;
+    if (!this.#isConnected || this.#running !== undefined) return;
+    if (this.#dueAtMs > this.#ports.clock.nowMs() + fetchIntervalMs) this.#schedule(fetchIntervalMs);
   }
 
   connected(): void {
@@ -284,6 +294,7 @@ export class Fetcher {
     this.#cancelTimer?.();
     if (this.#isStopping()) return;
     const isUnprompted = delayMs >= this.#options.fetchIntervalMs;
+    this.#dueAtMs = this.#ports.clock.nowMs() + delayMs;
     this.#cancelTimer = this.#ports.clock.after(delayMs, () =>
       isUnprompted ? this.fetchAll("it is time") : this.#fetch("a fetch before asks for another"),
     );

@@ -16,7 +16,7 @@ import {
   type Reconciler,
 } from "./reconcile.ts";
 import type { Reporter } from "./reporter.ts";
-import { RouterWorker } from "./router.ts";
+import { RouterWorker, type WorkerOptions } from "./router.ts";
 import { Turns } from "./turns.ts";
 
 export type LoopOptions = Omit<FetcherOptions, "alias"> & {
@@ -40,13 +40,20 @@ export type LoopHooks = {
   readonly onFetch: (result: "ok" | "failed") => void;
 };
 
+const fetcherOptions = (options: LoopOptions): FetcherOptions => ({ ...options, alias: aliasOf(options.reconcile) });
+
+const workerOptions = ({ reconcile, retry }: LoopOptions): WorkerOptions => ({
+  retry,
+  splitChildren: reconcile.charonPlan.splitChildren,
+});
+
 export class Loop {
   readonly #ports: Ports;
   readonly #fetcher: Fetcher;
   readonly #reconciler: Reconciler;
   readonly #reporter: Reporter;
   readonly #store: SnapshotStore;
-  readonly #options: LoopOptions;
+  #options: LoopOptions;
   readonly #hooks: LoopHooks;
   readonly #log: Logger;
   readonly #workers = new Map<RouterId, RouterWorker>();
@@ -77,7 +84,7 @@ export class Loop {
     this.#turns = new Turns(options.passesAtOnce, ports.clock);
     this.#fetcher = new Fetcher(
       { controlPlane, network: ports.network, clock: ports.clock },
-      { ...options, alias: aliasOf(options.reconcile) },
+      fetcherOptions(options),
       {
         desired: () => this.#routers(),
         onList: (routers, listed, gone) => this.#take(routers, listed, gone),
@@ -100,6 +107,16 @@ export class Loop {
     return this.#turns.isStalled;
   }
 
+  /** From now on, for all that need no restart; every router is looked at with it. */
+  configure(options: LoopOptions): void {
+    this.#options = options;
+    this.#reconciler.configure(options.reconcile);
+    this.#fetcher.configure(fetcherOptions(options));
+    for (const worker of this.#workers.values()) worker.configure(workerOptions(options));
+    this.#startTimers();
+    this.#wakeAll("everything");
+  }
+
   states(): readonly RouterState[] {
     return [...this.#workers.values()].flatMap((worker) => worker.state ?? []);
   }
@@ -113,10 +130,15 @@ export class Loop {
       this.#log.info({ routers: routers.size }, "remembered the last snapshot");
       for (const router of routers.values()) this.#worker(router.id).want(router, "remembered");
     }
-    this.#every(this.#options.passIntervalMs, () => this.#wakeAll("everything"));
-    if (this.#options.listSasIntervalMs > 0) {
-      this.#every(this.#options.listSasIntervalMs, () => this.#wakeAll("charon"));
-    }
+    this.#startTimers();
+  }
+
+  #startTimers(): void {
+    for (const cancel of this.#timers) cancel();
+    this.#timers.clear();
+    const { passIntervalMs, listSasIntervalMs } = this.#options;
+    this.#every(passIntervalMs, () => this.#wakeAll("everything"));
+    if (listSasIntervalMs > 0) this.#every(listSasIntervalMs, () => this.#wakeAll("charon"));
   }
 
   /** Ends the passes; what is there stays as it is. */
@@ -246,15 +268,11 @@ export class Loop {
   #worker(id: RouterId): RouterWorker {
     const known = this.#workers.get(id);
     if (known !== undefined) return known;
-    const { reconcile, retry } = this.#options;
     const worker = new RouterWorker(
       id,
       this.#ports,
       this.#reconciler,
-      {
-        retry,
-        splitChildren: reconcile.charonPlan.splitChildren,
-      },
+      workerOptions(this.#options),
       {
         turn: (run) => this.#turns.take(run),
         onPass: this.#hooks.onPass,

@@ -104,7 +104,7 @@ const CRASHES_OF_A_LOOP = 4;
 
 export class Reconciler {
   readonly #ports: Ports;
-  readonly #options: ReconcileOptions;
+  #options: ReconcileOptions;
   readonly #observer: Observer;
   readonly #log: Logger;
 
@@ -119,6 +119,11 @@ export class Reconciler {
   judge(desired: DesiredRouter, { algorithms }: RouterMemory): DesiredRouter {
     const { espBackEnd, kernelEsp } = this.#options;
     return judged(desired, { espBackEnd, kernelEsp, charon: algorithms });
+  }
+
+  /** From now on; a pass that runs may take up some of it. */
+  configure(options: ReconcileOptions): void {
+    this.#options = options;
   }
 
   /** Brings one router's network and charon to what is desired. Throws only when the signal aborts. */

@@ -45,7 +45,7 @@ export class RouterWorker {
   readonly id: RouterId;
   readonly #ports: Ports;
   readonly #reconciler: Reconciler;
-  readonly #options: WorkerOptions;
+  #options: WorkerOptions;
   readonly #hooks: WorkerHooks;
   readonly #log: Logger;
   readonly #stop = new AbortController();
@@ -86,6 +86,10 @@ export class RouterWorker {
 
   get state(): RouterState | undefined {
     return this.#state;
+  }
+
+  configure(options: WorkerOptions): void {
+    this.#options = options;
   }
 
   get isPaused(): boolean {

@@ -4,7 +4,7 @@ import type { DesiredRouter } from "../../src/core/model.ts";
 import { namespaceName } from "../../src/core/names.ts";
 import { encodeSnapshot } from "../../src/core/snapshot.ts";
 import type { RouterState } from "../../src/core/status.ts";
-import { Loop } from "../../src/reconcile/loop.ts";
+import { Loop, type LoopOptions } from "../../src/reconcile/loop.ts";
 import { Reporter } from "../../src/reconcile/reporter.ts";
 import { aConnectionId, aRouterWith, aTunnel } from "./builders.ts";
 import { FakeControlPlane } from "./fake-control-plane.ts";
@@ -23,27 +23,29 @@ export class AgentWorld extends ReconcileWorld {
   readonly forgotten: RouterId[] = [];
   readonly reporter: Reporter;
   readonly loop: Loop;
+  readonly loopOptions: LoopOptions;
 
   constructor(remembered: readonly DesiredRouter[] = []) {
     super();
     this.addRouterNamespace(OTHER);
     if (remembered.length > 0) this.saved = encodeSnapshot(new Map(remembered.map((router) => [router.id, router])));
     this.reporter = new Reporter(this.controlPlane, this.clock, { onReport: () => undefined }, this.log);
+    this.loopOptions = {
+      reconcile: this.options,
+      retry: { baseMs: 1_000, capMs: 30_000 },
+      fetchIntervalMs: FETCH_INTERVAL_MS,
+      passIntervalMs: PASS_INTERVAL_MS,
+      listSasIntervalMs: 0,
+      removal: { confirmMs: 10_000, massCount: 3, massPercent: 25 },
+      passesAtOnce: 16,
+    };
     this.loop = new Loop(
       this.ports,
       this.controlPlane,
       this.reconciler,
       this.reporter,
       { load: () => this.saved, save: (text) => (this.saved = text) },
-      {
-        reconcile: this.options,
-        retry: { baseMs: 1_000, capMs: 30_000 },
-        fetchIntervalMs: FETCH_INTERVAL_MS,
-        passIntervalMs: PASS_INTERVAL_MS,
-        listSasIntervalMs: 0,
-        removal: { confirmMs: 10_000, massCount: 3, massPercent: 25 },
-        passesAtOnce: 16,
-      },
+      this.loopOptions,
       {
         onState: (state) => this.states.set(state.id, state),
         onForgotten: (router) => this.forgotten.push(router),

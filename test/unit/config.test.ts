@@ -1,11 +1,11 @@
 // Configuration files as operators write them, well and badly: values, defaults, and every problem with its line.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parse } from "yaml";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { TransportUrl } from "../../src/wire/oslo/transport-url.ts";
-import { AGENT_KEYS, CONTROLLER_KEYS, readAgentConfig, readControllerConfig } from "../../src/config.ts";
+import { AGENT_KEYS, CONTROLLER_KEYS, readAgentConfig, readControllerConfig, validConfig } from "../../src/config.ts";
 
 const URL_TEXT = "rabbit://neutron:correct-horse@mq1:5672,mq2:5672/openstack";
 const directory = mkdtempSync(path.join(tmpdir(), "swanherd-config-"));
@@ -154,6 +154,49 @@ describe("a secret", () => {
     ]);
     expect(problemsOf("transportUrl: {text: correct-horse}\nhost: 3\n").join("\n")).not.toContain("correct-horse");
     expect(JSON.stringify(agentOf(`transportUrl: ${URL_TEXT}\n`))).not.toContain("correct-horse");
+  });
+});
+
+describe("a secret that everybody on the machine may read", () => {
+  const open = path.join(directory, "open");
+  beforeAll(() => {
+    mkdirSync(open);
+    chmodSync(directory, 0o755);
+  });
+  afterAll(() => chmodSync(directory, 0o700));
+
+  /** Warnings about a configuration of this mode in a directory that everybody may enter. */
+  function warningsOf(text: string, mode: number, secretMode = 0o600): readonly string[] {
+    const file = path.join(open, "agent.yaml");
+    writeFileSync(file, text);
+    chmodSync(file, mode);
+    writeFileSync(path.join(open, "url"), URL_TEXT);
+    chmodSync(path.join(open, "url"), secretMode);
+    const { warnings } = validConfig(readAgentConfig({ env: { MQ: URL_TEXT }, file }));
+    return warnings.map((warning) => warning.replaceAll(open, "DIR"));
+  }
+
+  test("is worth a warning when it stands in the configuration", () => {
+    const text = `host: a\ntransportUrl: ${URL_TEXT}\n`;
+    expect(warningsOf(text, 0o644)).toEqual([
+      "DIR/agent.yaml:2: transportUrl is a text in a file that everybody may read (mode 0644): chmod 600 it, or move the text to {file: PATH}",
+    ]);
+    expect(warningsOf(text, 0o640)).toEqual([]);
+  });
+
+  test("is worth a warning when it stands in a file of its own", () => {
+    const text = "transportUrl: {file: url}\n";
+    expect(warningsOf(text, 0o644, 0o604)).toEqual([
+      "DIR/agent.yaml:1: transportUrl names the file DIR/url, which everybody may read (mode 0604): chmod 600 it",
+    ]);
+    expect(warningsOf(text, 0o644, 0o640)).toEqual([]);
+  });
+
+  test("is not one of the environment, and no file in a directory that is closed to others", () => {
+    expect(warningsOf("transportUrl: {env: MQ}\n", 0o644)).toEqual([]);
+    chmodSync(open, 0o750);
+    expect(warningsOf(`transportUrl: ${URL_TEXT}\n`, 0o644)).toEqual([]);
+    chmodSync(open, 0o755);
   });
 });
 

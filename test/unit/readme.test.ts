@@ -7,6 +7,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
 import { EXIT } from "../../src/cli/terminal.ts";
 import { AGENT_KEYS, CONTROLLER_KEYS, readAgentConfig } from "../../src/config.ts";
+import { LIVE_KEYS } from "../../src/config-changes.ts";
 import { REASON_CODES } from "../../src/core/reason.ts";
 import { createMetrics } from "../../src/io/metrics.ts";
 import { KINDS, SCHEMAS } from "../../src/wire/documents/schema.ts";
@@ -65,6 +66,17 @@ describe.each([
     });
     expect(told).toEqual(keys.map((key) => [key, NO_DEFAULT[key] ?? sampleValue(key)]));
   });
+});
+
+test("what a reload puts in force at once is named, and nothing else", () => {
+  const told = /\*\*Reload\.\*\*.*?In force at once are ([^.]*(?:\.\w[^.]*)*)\./s.exec(readme)?.[1] ?? "";
+  const names = [...told.matchAll(/`([^`]+)`/g)].map(([, name = ""]) => name);
+  const isOf = (key: string, name: string): boolean => key === name || key.startsWith(`${name}.`);
+  expect(LIVE_KEYS.agent.filter((key) => !names.some((name) => isOf(key, name)))).toEqual([]);
+  expect(names.filter((name) => !LIVE_KEYS.agent.some((key) => isOf(key, name)))).toEqual([]);
+  // A part of a group would be told as the whole of it.
+  expect(AGENT_KEYS.filter((key) => names.some((name) => isOf(key, name)))).toEqual(LIVE_KEYS.agent);
+  expect(LIVE_KEYS.controller).toEqual(["log.level"]);
 });
 
 test("every reason code is explained, and no other", () => {

@@ -36,6 +36,13 @@ test("a charon is bound to nothing that ends with the agent", () => {
   expect(read(charonUnit)).not.toMatch(/^(?:Requires|Requisite|BindsTo|PartOf|Upholds|Slice)=/m);
 });
 
+test("systemctl reload has the agent read its configuration again", () => {
+  const unit = read("swanherd.service");
+  expect(settingsOf(unit, "ExecReload")).toEqual(["kill -HUP $MAINPID"]);
+  // notify-reload wants systemd 253, and Debian 12 has 252.
+  expect(settingsOf(unit, "Type")).toEqual(["notify"]);
+});
+
 test("the agent's unit leaves charons alone, and is in the mount namespace of the machine", () => {
   const { stateDirectory, runDirectory } = defaults();
   const unit = read("swanherd.service");

@@ -18,7 +18,7 @@ import {
 import { encodeStatusReport } from "../../wire/neutron/status.ts";
 import type { Broker } from "./broker.ts";
 
-export type ControlPlaneOptions = { readonly host: string; readonly timeoutMs: number };
+export type ControlPlaneOptions = { readonly host: string; readonly timeoutMs: () => number };
 
 /** A subnet's prefix and gateway change rarely; routers of one external network share its subnets. */
 const SUBNET_TTL_MS = 30_000;
@@ -26,7 +26,7 @@ const SUBNET_TTL_MS = 30_000;
 export function createControlPlane(broker: Pick<Broker, "call">, options: ControlPlaneOptions): ControlPlane {
   const { host, timeoutMs } = options;
   const call = (method: string, args: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<unknown> =>
-    broker.call(SERVER_TOPIC, method, args, { timeoutMs, signal });
+    broker.call(SERVER_TOPIC, method, args, { timeoutMs: timeoutMs(), signal });
 
   const subnets = new Map<string, { readonly atMs: number; readonly answer: Promise<unknown> }>();
   function subnet(id: string, signal: AbortSignal): Promise<unknown> {

@@ -38,7 +38,10 @@ test("an agent fetches, reports, and hears of a changed key", async () => {
   const config = readControllerConfig({ env: { URL: rabbit.url }, file: path.join(root, "controller.yaml") });
   if (config.kind === "invalid") throw new Error(config.problems.join("\n"));
   const stop = new AbortController();
-  const ended = runController(config.value, stop.signal);
+  const ended = runController(config.value, stop.signal, {
+    onAsked: () => undefined,
+    read: () => ({ kind: "invalid", file: "", problems: [] }),
+  });
   cleanup.add(async () => {
     stop.abort();
     await ended;
@@ -48,7 +51,7 @@ test("an agent fetches, reports, and hears of a changed key", async () => {
   const { broker } = await startBroker(cleanup, rabbit.url, (bus) => {
     bus.serve("ipsec_agent.gw-left", { vpnservice_updated: (args) => Promise.resolve(void casts.push(args)) });
   });
-  const controlPlane = createControlPlane(broker, { host: "gw-left", timeoutMs: 5000 });
+  const controlPlane = createControlPlane(broker, { host: "gw-left", timeoutMs: () => 5000 });
   const { signal } = stop;
   const fetch = () => controlPlane.fetchRouters(signal);
   const list = await eventually(() => fetch(), { what: "the controller answers" });

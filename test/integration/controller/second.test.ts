@@ -28,7 +28,7 @@ async function startAgentsEar(): Promise<{ readonly broker: Broker; readonly cas
 }
 
 const fetchFrom = (broker: Broker) =>
-  createControlPlane(broker, { host: "gw-left", timeoutMs: 5000 }).fetchRouters(new AbortController().signal);
+  createControlPlane(broker, { host: "gw-left", timeoutMs: () => 5000 }).fetchRouters(new AbortController().signal);
 
 const nameOf = (controller: ControllerProgram): string =>
   `${hostname()} (pid ${controller.pid ?? "?"}, documents ${controller.documents})`;
@@ -71,7 +71,7 @@ test("the successor of a killed controller serves at once, with the statuses tha
   const { broker } = await startAgentsEar();
   const controller = new ControllerProgram(cleanup, rabbit.url).start();
   await controller.isServing("it");
-  const controlPlane = createControlPlane(broker, { host: "gw-left", timeoutMs: 5000 });
+  const controlPlane = createControlPlane(broker, { host: "gw-left", timeoutMs: () => 5000 });
   const { signal } = new AbortController();
   const connectionOf = async () => [...(await controlPlane.fetchRouters(signal)).routers.values()][0]?.connections[0];
   const before = await connectionOf();

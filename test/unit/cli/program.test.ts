@@ -296,6 +296,15 @@ describe("daemons and configuration", () => {
     });
     expect(await run(["check-config", "f"])).toEqual({ code: 0, out: "f: fine\n", err: "" });
   });
+
+  test("check-config warns of what is usable and better otherwise, with exit code 0", async () => {
+    const checkConfig: CliOptions["checkConfig"] = () => ({ file: "f", warnings: ["f:1: a"] });
+    expect(await run(["check-config", "f"], { checkConfig })).toEqual({
+      code: 0,
+      out: "f: fine\n",
+      err: "warning: f:1: a\n",
+    });
+  });
 });
 
 describe("documents are checked without a controller", () => {

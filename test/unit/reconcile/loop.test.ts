@@ -301,6 +301,82 @@ describe("what wakes a router", () => {
   });
 });
 
+describe("while it runs, a new configuration", () => {
+  test("has everything looked at, and no SA touched", async () => {
+    const world = await AgentWorld.up(ONE);
+    const sas = world.childSas();
+    const { passes } = world;
+    world.loop.configure(world.loopOptions);
+    await world.settle();
+    expect(world.passes).toBeGreaterThan(passes);
+    expect(world.childSas()).toEqual(sas);
+  });
+
+  test("with a shorter interval of passes does not wait for the end of the longer one", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.loop.configure({ ...world.loopOptions, passIntervalMs: 5_000 });
+    await world.settle();
+    const { passes } = world;
+    await world.clock.advance(20_000);
+    expect(world.passes - passes).toBe(4);
+  });
+
+  test("can begin and end the listing of SAs", async () => {
+    const world = await AgentWorld.up(ONE);
+    world.loop.configure({ ...world.loopOptions, listSasIntervalMs: 2_000 });
+    await world.settle();
+    const { passes } = world;
+    await world.clock.advance(20_000);
+    expect(world.passes - passes).toBe(10);
+    world.loop.configure(world.loopOptions);
+    await world.settle();
+    const later = world.passes;
+    await world.clock.advance(20_000);
+    expect(world.passes - later).toBe(0);
+  });
+
+  test("with a shorter interval of fetches does not wait for the end of the longer one", async () => {
+    const world = await AgentWorld.up(ONE);
+    const { fetches } = world.controlPlane;
+    world.loop.configure({ ...world.loopOptions, fetchIntervalMs: 60_000 });
+    await world.clock.advance(59_000);
+    expect(world.controlPlane.fetches).toBe(fetches);
+    await world.clock.advance(2_000);
+    expect(world.controlPlane.fetches).toBe(fetches + 1);
+    await world.clock.advance(60_000);
+    expect(world.controlPlane.fetches).toBe(fetches + 2);
+  });
+
+  test("with a bridge that was missing brings up who waited for it", async () => {
+    const world = new AgentWorld();
+    const reconcile = { ...world.options, attachment: () => "no bridge" };
+    world.loop.configure({ ...world.loopOptions, reconcile });
+    world.controlPlane.routers = [ONE];
+    world.loop.start();
+    world.loop.connected();
+    await world.clock.advance(1_500);
+    expect(world.hasNamespace()).toBe(false);
+    world.loop.configure(world.loopOptions);
+    await world.clock.advance(1_500);
+    expect(world.hasNamespace()).toBe(true);
+  });
+
+  test("has a failed router tried again as it says", async () => {
+    const world = new AgentWorld();
+    const reconcile = { ...world.options, attachment: () => "no bridge" };
+    world.controlPlane.routers = [ONE];
+    world.loop.configure({ ...world.loopOptions, reconcile, retry: { baseMs: 30_000, capMs: 30_000 } });
+    world.loop.start();
+    world.loop.connected();
+    await world.clock.advance(1_500);
+    world.loop.configure({ ...world.loopOptions, reconcile, retry: { baseMs: 1_000, capMs: 1_000 } });
+    await world.settle();
+    const { passes } = world;
+    await world.clock.advance(10_000);
+    expect(world.passes - passes).toBeGreaterThanOrEqual(9);
+  });
+});
+
 test("the first report tells of both, and the same is not told twice", async () => {
   const world = await AgentWorld.up(ONE);
   expect(world.reported()).toEqual(["ACTIVE"]);
