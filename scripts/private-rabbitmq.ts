@@ -1,20 +1,23 @@
 // A RabbitMQ of our own for tests and the demo: own ports on 127.0.0.1, own node name, cookie and data, no epmd at all.
 // A broker that is already on the machine is neither asked nor touched.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { randomBytes, randomInt } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
 import { patiently } from "./patience.ts";
 import { argumentsOf, isRunning, ownId, readProcesses, type ProcessId } from "./processes.ts";
 
 // Debian's /usr/sbin/rabbitmq-server insists on the user rabbitmq and on /var/lib/rabbitmq; the script it wraps does not.
 const SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const CTL = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 const DIRECTORY_PREFIX = "swanherd-test-rabbit-";
 const POLL_MS = 20;
 const START_TIMEOUT_MS = patiently(60_000);
+const run = promisify(execFile);
 const GRACE_MS = patiently(10_000);
 // AMQP 0-9-1 section 4.2.2: the client opens with this header, a ready broker answers with a method frame (type 1).
 const PROTOCOL_HEADER = Buffer.from("AMQP\x00\x00\x09\x01", "latin1");
@@ -28,6 +31,8 @@ export type PrivateRabbitmq = {
   readonly logFile: string;
   /** Starts the broker, again on the same port and data after stopBroker. Resolves once it answers AMQP. */
   startBroker(): Promise<void>;
+  /** What a command of rabbitmqctl about this broker answers. Starts an Erlang of its own, which takes a second or two. */
+  ctl(...args: readonly string[]): Promise<string>;
   /** Stops the broker and keeps its data. */
   stopBroker(): Promise<void>;
   /** Ends the broker and its helpers at once and removes everything it wrote. */
@@ -210,6 +215,16 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
     }
   }
 
+  async function ctl(...args: readonly string[]): Promise<string> {
+    const env = {
+      ...environment(directory, node, distributionPort),
+      // Where the broker is, without epmd; a port of its own would be the same one.
+      RABBITMQ_CTL_ERL_ARGS: `-erl_epmd_port ${String(distributionPort)} -dist_listen false`,
+    };
+    const { stdout } = await run(CTL, args, { cwd: directory, env, timeout: START_TIMEOUT_MS });
+    return stdout;
+  }
+
   async function stopBroker(): Promise<void> {
     const pid = child?.pid;
     child = undefined;
@@ -239,6 +254,7 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
     directory,
     logFile,
     startBroker,
+    ctl,
     stopBroker,
     stop,
   };

@@ -24,13 +24,40 @@ export const defaultTopology: AmqpTopologyOptions = {
 
 const PRECONDITION_FAILED = 406;
 
-/** Which of oslo's options an argument of a declaration comes from. */
-const OPTION_OF: ReadonlyMap<string, string> = new Map([
-  ["durable", "amqp_durable_queues"], // also implied by rabbit_quorum_queue
-  ["auto_delete", "amqp_auto_delete"],
-  ["x-queue-type", "rabbit_quorum_queue"],
-  ["x-expires", "rabbit_transient_queues_ttl"],
+type Kind = "exchange" | "queue" | "reply queue";
+
+/** An option of [oslo_messaging_rabbit] on the other side, and our setting that says the same. */
+type OptionName = { readonly option: string; readonly setting?: string };
+
+const DURABLE = { option: "amqp_durable_queues", setting: "amqp.durableQueues" };
+const QUORUM = { option: "rabbit_quorum_queue", setting: "amqp.quorumQueue" };
+
+const OPTION_OF: ReadonlyMap<string, OptionName> = new Map<string, OptionName>([
+  ["auto_delete", { option: "amqp_auto_delete", setting: "amqp.autoDelete" }],
+  ["x-queue-type", QUORUM],
+  // oslo.messaging's further arguments; what they do is done by the queue that stands, so no setting is needed for them.
+  ["x-delivery-limit", { option: "rabbit_quorum_delivery_limit" }],
+  ["x-max-in-memory-length", { option: "rabbit_quorum_max_memory_length" }],
+  ["x-max-in-memory-bytes", { option: "rabbit_quorum_max_memory_bytes" }],
+  ["x-ha-policy", { option: "rabbit_ha_queues" }],
 ]);
+// Only queues of replies expire by an option of oslo.messaging's.
+const EXPIRY = { option: "rabbit_transient_queues_ttl", setting: "amqp.transientQueuesTtlSeconds" };
+
+/** Which option an argument of a declaration comes from; undefined: none, somebody declared it by hand. */
+function optionOf(argument: string, kind: Kind, options: AmqpTopologyOptions): OptionName | undefined {
+  if (argument === "x-expires") return kind === "reply queue" ? EXPIRY : undefined;
+  // Quorum queues are durable, and make their exchange so.
+  if (argument === "durable") return options.quorumQueue ? QUORUM : DURABLE;
+  return OPTION_OF.get(argument);
+}
+
+function whatToDo(name: OptionName | undefined): string {
+  if (name === undefined) return "no option makes it so: it was declared by hand";
+  if (name.setting === undefined) return `nothing: ${name.option} of the other side is in force as it is`;
+  const todo = `set ${name.setting} here as ${name.option} is set on the other side`;
+  return name === DURABLE ? `${todo}, or ${QUORUM.setting} as ${QUORUM.option} is` : todo;
+}
 
 type Declared = Pick<Options.AssertQueue, "durable" | "autoDelete"> & { arguments?: Record<string, unknown> };
 
@@ -76,21 +103,20 @@ export type Declarer = {
 export function createDeclarer(options: AmqpTopologyOptions, log: Logger): Declarer {
   const warned = new Set<string>();
 
-  function warnOnce(kind: "exchange" | "queue", name: string, err: Error): void {
+  function warnOnce(kind: Kind, name: string, argument: string, err: Error): void {
     if (warned.has(`${kind} ${name}`)) return;
     warned.add(`${kind} ${name}`);
-    // PRECONDITION_FAILED - inequivalent arg '<arg>' for <kind> '<name>' in vhost '<vhost>': received … but current is …
-    const argument = /inequivalent arg '([^']+)'/.exec(err.message)?.[1] ?? "";
+    const found = optionOf(argument, kind, options);
     log.warn(
-      { kind, name, argument, option: OPTION_OF.get(argument), err },
-      "broker has it declared otherwise, used as it is; make the option equal to the one of the other side",
+      { kind, name, argument, ...found, todo: whatToDo(found), err },
+      "broker has it declared otherwise, used as it is",
     );
   }
 
   /** Declares; where that is refused because it stands already in another form, asks only whether it stands. */
   async function declareOrAccept(
     model: ChannelModel,
-    kind: "exchange" | "queue",
+    kind: Kind,
     name: string,
     declare: (channel: Channel) => Promise<unknown>,
     check: (channel: Channel) => Promise<unknown>,
@@ -99,8 +125,12 @@ export function createDeclarer(options: AmqpTopologyOptions, log: Logger): Decla
       await onOwnChannel(model, declare);
     } catch (error) {
       if (!(error instanceof Error) || !("code" in error) || error.code !== PRECONDITION_FAILED) throw error;
+      // PRECONDITION_FAILED - inequivalent arg '<arg>' for <kind> '<name>' in vhost '<vhost>': received … but current is …
+      const argument = /inequivalent arg '([^']+)'/.exec(error.message)?.[1];
+      // Otherwise it is not what stands that is wrong, but what we ask for.
+      if (argument === undefined) throw error;
       await onOwnChannel(model, check);
-      warnOnce(kind, name, error);
+      warnOnce(kind, name, argument, error);
     }
   }
 
@@ -113,10 +143,10 @@ export function createDeclarer(options: AmqpTopologyOptions, log: Logger): Decla
       (channel) => channel.checkExchange(name),
     );
 
-  const ensureQueue = (model: ChannelModel, name: string, declared: Declared) =>
+  const ensureQueue = (model: ChannelModel, kind: Kind, name: string, declared: Declared) =>
     declareOrAccept(
       model,
-      "queue",
+      kind,
       name,
       (channel) => channel.assertQueue(name, { exclusive: false, ...declared }),
       (channel) => channel.checkQueue(name),
@@ -126,9 +156,9 @@ export function createDeclarer(options: AmqpTopologyOptions, log: Logger): Decla
     ensureExchange,
     async ensureServerQueue(model, exchange, queue) {
       await ensureExchange(model, exchange);
-      await ensureQueue(model, queue, serverQueueArguments(options));
+      await ensureQueue(model, "queue", queue, serverQueueArguments(options));
       await onOwnChannel(model, (channel) => channel.bindQueue(queue, exchange, queue));
     },
-    ensureReplyQueue: (model, queue) => ensureQueue(model, queue, replyQueueArguments(options)),
+    ensureReplyQueue: (model, queue) => ensureQueue(model, "reply queue", queue, replyQueueArguments(options)),
   };
 }

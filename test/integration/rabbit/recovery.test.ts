@@ -1,9 +1,8 @@
-// What is lost and comes back: the broker, a queue, a channel; and what stands in another form than ours.
+// What is lost and comes back: the broker, a queue, a channel.
 import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { UnavailableError } from "../../../src/core/errors.ts";
 import { systemTiming } from "../../../src/io/rabbit/timing.ts";
-import { defaultTopology } from "../../../src/io/rabbit/topology.ts";
 import { encodeReply } from "../../../src/wire/oslo/reply.ts";
 import { decodeRequest, type ReplyTo } from "../../../src/wire/oslo/request.ts";
 import { createBroker } from "../../../src/io/rabbit/broker.ts";
@@ -156,44 +155,6 @@ test("a legacy answer in two parts and heartbeats before it make one result", as
     server.channel.sendToQueue(queue, encodeReply(sent));
   }
   expect(await call).toEqual([1]);
-});
-
-test("an exchange and a queue that stand in another form are used, with one warning each that names the option", async () => {
-  const topic = freshTopic();
-  const exchange = `exchange-${randomUUID()}`;
-  const { channel } = await openChannel(cleanup, rabbit.url);
-  await channel.assertExchange(exchange, "topic", { durable: true });
-  await channel.assertQueue(topic, { durable: true });
-  const { broker, lines } = await startBroker(cleanup, rabbit.url, (b) => b.serve(topic, pong), { exchange });
-  expect(await broker.call(topic, "m", {}, soon)).toBe("pong");
-  const warnings = lines.filter(({ level }) => level >= 40).map(({ kind, name, option }) => ({ kind, name, option }));
-  expect(warnings).toEqual([
-    { kind: "exchange", name: exchange, option: "amqp_durable_queues" },
-    { kind: "queue", name: topic, option: "amqp_durable_queues" },
-  ]);
-});
-
-test("a classic queue where a quorum queue was asked for is named by its option", async () => {
-  const topic = freshTopic();
-  const exchange = `exchange-${randomUUID()}`;
-  const { channel } = await openChannel(cleanup, rabbit.url);
-  await channel.assertQueue(topic, { durable: true });
-  const topology = { ...defaultTopology, quorumQueue: true };
-  const options = { exchange, topology };
-  const { broker, lines } = await startBroker(cleanup, rabbit.url, (b) => b.serve(topic, pong), options);
-  expect(await broker.call(topic, "m", {}, soon)).toBe("pong");
-  expect(lines.filter(({ level }) => level >= 40)).toMatchObject([{ kind: "queue", option: "rabbit_quorum_queue" }]);
-});
-
-test("a quorum queue is declared when asked for, and serves", async () => {
-  const topic = freshTopic();
-  const options = { exchange: `exchange-${randomUUID()}`, topology: { ...defaultTopology, quorumQueue: true } };
-  const { broker, lines } = await startBroker(cleanup, rabbit.url, (b) => b.serve(topic, pong), options);
-  expect(await broker.call(topic, "m", {}, soon)).toBe("pong");
-  const { channel } = await openChannel(cleanup, rabbit.url);
-  const declared = { durable: true, arguments: { "x-queue-type": "quorum" } };
-  expect(await channel.assertQueue(topic, declared)).toMatchObject({ queue: topic });
-  expect(lines.filter(({ level }) => level >= 40)).toEqual([]);
 });
 
 test("closing lets a running handler answer", async () => {
