@@ -12,6 +12,11 @@ import { describeIssue, shown } from "./words.ts";
 const DEFAULT_MTU_BYTES = 1500;
 // RFC 791 and RFC 8200; the API's own bounds.
 const MIN_MTU_BYTES = { 4: 68, 6: 1280 } as const;
+// The longest packet of both. The API has no upper bound; the packet filter refuses such a segment size, and with it the
+// rules of the whole router.
+const MAX_MTU_BYTES = 65_535;
+// A value's length is a u16 in VICI.
+const MAX_PSK_BYTES = 65_535;
 
 type Unusable = Pick<Extract<DesiredConnection, { kind: "unusable" }>, "kind" | "reason">;
 type Usable = Pick<Extract<DesiredConnection, { kind: "usable" }>, "kind" | "tunnel">;
@@ -45,6 +50,10 @@ export function decodeTunnel(json: unknown, id: ConnectionId, reading: IdentityR
 function tunnelOf(wire: WireConnection, id: ConnectionId, reading: IdentityReading): Tunnel {
   if (wire.auth_mode !== "psk") throw unsupported(`auth_mode is ${shown(wire.auth_mode)}: only psk can be used`);
   if (wire.psk === "") throw invalid("psk is empty: give the connection a pre-shared key");
+  const pskBytes = Buffer.byteLength(wire.psk);
+  if (pskBytes > MAX_PSK_BYTES) {
+    throw invalid(`psk is ${pskBytes} bytes long, charon takes ${MAX_PSK_BYTES} at most: choose a shorter one`);
+  }
   const peerAddress = peerAddressOf(wire);
   const localAddress = localAddressOf(wire, peerAddress);
   const localSubnets = subnetsOf("local_cidrs", wire.local_cidrs);
@@ -139,6 +148,7 @@ function mtuOf(mtu: number, family: IpFamily): number {
   if (mtu === 0) return DEFAULT_MTU_BYTES;
   if (mtu < MIN_MTU_BYTES[family])
     throw invalid(`mtu ${mtu} is below IPv${family}'s minimum of ${MIN_MTU_BYTES[family]}`);
+  if (mtu > MAX_MTU_BYTES) throw invalid(`mtu ${mtu} is above ${MAX_MTU_BYTES}, and no IP packet is longer`);
   return mtu;
 }
 

@@ -1,13 +1,15 @@
 // The answer of get_vpn_transit_network_details, with the subnets it names, -> the plumbing of a router.
 import { readAddress, readFamily, readPrefixLength } from "../../core/read-address.ts";
 import { isUuid, portId, type PortId } from "../../core/ids.ts";
-import type { DesiredRouter, InterfaceAddress } from "../../core/model.ts";
+import type { DesiredRouter, InterfaceAddress, IpFamily } from "../../core/model.ts";
 import { subnetSchema, transitDetailsSchema, type WirePort, type WireSubnet } from "./schema.ts";
 import { describeIssue, shown } from "./words.ts";
 
 // neutron-vpnaas, service_drivers/ovn_ipsec.py: the transit network is 169.254.0.0/28.
 const DEFAULT_TRANSIT_PREFIX_LENGTH = 28;
 const DEFAULT_MTU_BYTES = 1500;
+// Of a veth (ETH_MAX_MTU).
+const MAX_MTU_BYTES = 65_535;
 
 /** Answers of get_subnet_info by subnet id; null is "no such subnet". */
 export type SubnetAnswers = ReadonlyMap<string, unknown>;
@@ -41,6 +43,9 @@ export function decodePlumbing(details: unknown, subnets: SubnetAnswers): Desire
   const gatewayAddress = readAddress(parsed.data.transit_gateway_ip);
   if (gatewayAddress === undefined) {
     return problem(`transit_gateway_ip ${shown(parsed.data.transit_gateway_ip)} is no IP address`);
+  }
+  if (network.mtu > MAX_MTU_BYTES) {
+    return problem(`mtu ${network.mtu} of external network ${shown(network.name)} is above ${MAX_MTU_BYTES}`);
   }
   return {
     kind: "known",
@@ -84,6 +89,9 @@ function decodePort(
     const address = readAddress(fixed.ip_address);
     if (address === undefined) return problem(`${key} address ${shown(fixed.ip_address)} is no IP address`);
     const subnet = decodeSubnet(subnets.get(fixed.subnet_id));
+    if (subnet !== undefined && subnet.family !== readFamily(address)) {
+      return problem(`subnet ${fixed.subnet_id} of address ${address} is IPv${subnet.family}`);
+    }
     const prefixLength = subnet?.prefixLength ?? defaultPrefixLength;
     if (prefixLength === undefined) {
       return problem(
@@ -99,11 +107,15 @@ function decodePort(
   return { kind: "port", port: portId(wire.id), macAddress, addresses, gateways: [...gateways.values()] };
 }
 
-function decodeSubnet(answer: unknown): { prefixLength: number; gateway: string | undefined } | undefined {
+type DecodedSubnet = { readonly family: IpFamily; readonly prefixLength: number; readonly gateway: string | undefined };
+
+function decodeSubnet(answer: unknown): DecodedSubnet | undefined {
   const parsed = subnetSchema.safeParse(answer);
   if (!parsed.success) return undefined;
   const wire: WireSubnet = parsed.data;
+  const family = readFamily(wire.cidr);
   const prefixLength = readPrefixLength(wire.cidr);
   // A subnet without gateway_ip gives no default route: traffic then stays on the link.
-  return prefixLength === undefined ? undefined : { prefixLength, gateway: readAddress(wire.gateway_ip ?? "") };
+  if (family === undefined || prefixLength === undefined) return undefined;
+  return { family, prefixLength, gateway: readAddress(wire.gateway_ip ?? "") };
 }

@@ -8,13 +8,16 @@ const optionalText = z
   .nullish()
   .transform((value) => value ?? "");
 
+// Neutron's columns hold 255 characters. Only people read these, and no table should be as wide as a longer one.
+const shownText = optionalText.transform((value) => value.slice(0, 255));
+
 /** A vpnservice. Connections stay unread here, so that a bad one does not spoil its neighbours. */
 export const serviceSchema = z.object({
   id: text,
   router_id: text,
-  name: optionalText,
-  project_id: optionalText,
-  status: optionalText,
+  name: shownText,
+  project_id: shownText,
+  status: shownText,
   admin_state_up: z.boolean().default(true),
   ipsec_site_connections: z.array(z.unknown()),
 });
@@ -47,8 +50,8 @@ export type WireIpsecPolicy = z.infer<typeof ipsecPolicySchema>;
 
 /** What is read of a connection even when the rest of it cannot be used: this never fails for an object. */
 export const connectionHeadSchema = z.object({
-  name: optionalText.catch(""),
-  status: optionalText.catch(""),
+  name: shownText.catch(""),
+  status: shownText.catch(""),
   local_cidrs: z.array(z.unknown()).catch([]),
   peer_cidrs: z.array(z.unknown()).catch([]),
 });

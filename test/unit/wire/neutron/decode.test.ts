@@ -113,6 +113,10 @@ describe("a connection that can be configured", () => {
   });
 });
 
+test("a name is kept as long as Neutron's own may be", () => {
+  expect(decodeOne(aWireConnection({ name: "n".repeat(1_000_000) })).name).toBe("n".repeat(255));
+});
+
 describe("a connection that cannot be configured says why", () => {
   const policy = (key: "ikepolicy" | "ipsecpolicy", changed: Keys): Keys => ({
     [key]: aWirePolicy({ ...(key === "ikepolicy" ? { ike_version: "v2" } : {}), ...changed }),
@@ -120,6 +124,7 @@ describe("a connection that cannot be configured says why", () => {
   test.each<[Keys, string]>([
     [{ psk: "" }, "invalid-value: psk is empty"],
     [{ psk: 17 }, "invalid-value: psk is not a text"],
+    [{ psk: "x".repeat(65_536) }, "invalid-value: psk is 65536 bytes long, charon takes 65535 at most"],
     [{ external_ip: null }, "no-external-address: the router has no external IPv4 address"],
     [{ external_ip: "2001:db8::1" }, "invalid-value: external_ip 2001:db8::1 and peer_address 203.0.113.20"],
     [{ peer_address: "vpn.example" }, 'invalid-value: peer_address "vpn.example" is no IP address'],
@@ -134,6 +139,7 @@ describe("a connection that cannot be configured says why", () => {
     [{ dpd_action: "reboot" }, 'unsupported: dpd_action "reboot"'],
     [{ dpd_interval: -1 }, "invalid-value: dpd_interval is -1"],
     [{ mtu: 40 }, "invalid-value: mtu 40 is below IPv4's minimum of 68"],
+    [{ mtu: 65_536 }, "invalid-value: mtu 65536 is above 65535"],
     [{ local_cidrs: [] }, "invalid-value: local_cidrs is empty"],
     [{ peer_cidrs: ["10.2.0.0"] }, 'invalid-value: peer_cidrs has "10.2.0.0"'],
     [{ peer_cidrs: ["2001:db8::/64"] }, "invalid-value: local_cidrs and peer_cidrs mix IPv4 and IPv6"],

@@ -167,6 +167,21 @@ describe("the plumbing", () => {
     expect(why).toMatchObject({ kind: "unknown", why: expect.stringContaining("150fe890") as unknown });
   });
 
+  test("is unknown when an address and its subnet are of different IP versions", () => {
+    const exchanged = [...subnets.values()].toReversed();
+    const why = decodePlumbing(details, new Map([...subnets.keys()].map((id, index) => [id, exchanged[index]])));
+    expect(why).toMatchObject({
+      kind: "unknown",
+      why: expect.stringMatching(/^subnet .* of address .* is IPv[46]$/) as unknown,
+    });
+  });
+
+  test("is unknown when the network's MTU is longer than any packet", () => {
+    const wide = { ...(details as object), external_network: { id: "net", name: "public", mtu: 2 ** 33 } };
+    const why = 'mtu 8589934592 of external network "public" is above 65535';
+    expect(decodePlumbing(wide, subnets)).toEqual({ kind: "unknown", why });
+  });
+
   test.each([null, {}, { gw_port: {} }, "x"])("is unknown when the answer is %j", (answer) => {
     expect(decodePlumbing(answer, subnets).kind).toBe("unknown");
     expect(subnetIdsOf(answer)).toEqual({ external: [], transit: [] });
