@@ -7,7 +7,7 @@ import { backoffMs } from "../../core/backoff.ts";
 import { AgentError, PayloadError } from "../../core/errors.ts";
 import { noneSeen, remember } from "../../wire/oslo/duplicates.ts";
 import { failureOf } from "../../wire/oslo/failure.ts";
-import { decodeRequest, type Request } from "../../wire/oslo/request.ts";
+import { decodeRequest, UnusableRequestError, type ReplyTo, type Request } from "../../wire/oslo/request.ts";
 import type { Answerer } from "./answer.ts";
 import { readBody } from "./body.ts";
 import { createDispatcher, type Handlers, type MessageResult, type Outcome } from "./handler.ts";
@@ -93,6 +93,17 @@ export function createServer(options: ServerOptions): Server {
     running.add(work);
   }
 
+  function refuse(replyTo: ReplyTo, error: PayloadError): void {
+    const work: Promise<void> = answerer
+      .answer(replyTo, null, failureOf(error), stopping.signal)
+      .then((arrived) => {
+        if (!arrived) log.warn({ topic, queue: replyTo.queue }, "caller is gone, answer dropped");
+      })
+      .catch((err: unknown) => log.error({ topic, err }, "refusing a request broke"))
+      .finally(() => running.delete(work));
+    running.add(work);
+  }
+
   function receive(channel: Channel, message: ConsumeMessage): void {
     let request: Request;
     try {
@@ -102,6 +113,8 @@ export function createServer(options: ServerOptions): Server {
       else log.warn({ topic, err }, "undecodable message rejected");
       onMessage({ method: "unknown", result: "undecodable" });
       channel.reject(message, false);
+      // The others would wait for the whole timeout, and learn nothing.
+      if (err instanceof UnusableRequestError && err.replyTo !== null) refuse(err.replyTo, err);
       return;
     }
     channel.ack(message);

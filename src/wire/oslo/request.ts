@@ -26,6 +26,16 @@ export type Request = {
 /** The receiver's assumption when a request names no version. */
 export const DEFAULT_VERSION = "1.0";
 
+/** A body that is no request. It may tell all the same who waits for an answer. */
+export class UnusableRequestError extends PayloadError {
+  readonly replyTo: ReplyTo | null;
+
+  constructor(message: string, replyTo: ReplyTo | null) {
+    super(message);
+    this.replyTo = replyTo;
+  }
+}
+
 const wireRequest = z.object({
   method: z.string(),
   args: z.custom<JsonObject>(isJsonObject).nullish(),
@@ -58,23 +68,24 @@ export function decodeRequest(body: Uint8Array): Request {
   const parsed = wireRequest.safeParse(message);
   if (!parsed.success) {
     const keys = [...new Set(parsed.error.issues.map((issue) => String(issue.path[0] ?? "message")))];
-    throw new PayloadError(`request is unusable in: ${keys.join(", ")}`);
+    throw new UnusableRequestError(`request is unusable in: ${keys.join(", ")}`, replyToOf(message));
   }
   const wire = parsed.data;
-  const messageId = wire._msg_id ?? null;
-  const queue = wire._reply_q ?? null;
-  // A call without a queue to answer into could never be answered: it is executed like a cast.
-  const replyTo =
-    messageId === null || queue === null ? null : { messageId, queue, monitorTimeoutSeconds: wire._timeout ?? null };
   return {
     method: wire.method,
     args: wire.args ?? {},
     namespace: wire.namespace ?? null,
     version: wire.version ?? DEFAULT_VERSION,
     uniqueId: wire._unique_id ?? null,
-    replyTo,
+    replyTo: replyToOf(message),
     context: decodeContext(message),
   };
+}
+
+/** A call without a queue to answer into could never be answered: it is taken for a cast. */
+function replyToOf({ _msg_id: messageId, _reply_q: queue, _timeout: monitorTimeout }: JsonObject): ReplyTo | null {
+  if (typeof messageId !== "string" || typeof queue !== "string") return null;
+  return { messageId, queue, monitorTimeoutSeconds: typeof monitorTimeout === "number" ? monitorTimeout : null };
 }
 
 /** oslo.messaging's dispatcher beats at half the monitor timeout, and not at all when that is under a second. */

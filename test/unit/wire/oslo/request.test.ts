@@ -3,7 +3,12 @@ import { expect, test } from "vitest";
 import { PayloadError } from "../../../../src/core/errors.ts";
 import { adminContext } from "../../../../src/wire/oslo/context.ts";
 import { decodeEnvelope } from "../../../../src/wire/oslo/envelope.ts";
-import { decodeRequest, encodeRequest, heartbeatIntervalMs } from "../../../../src/wire/oslo/request.ts";
+import {
+  decodeRequest,
+  encodeRequest,
+  heartbeatIntervalMs,
+  UnusableRequestError,
+} from "../../../../src/wire/oslo/request.ts";
 
 const body = (value: unknown) => Buffer.from(JSON.stringify(value));
 
@@ -26,6 +31,20 @@ test.each([
   ["a reply queue that is a number", { method: "m", _msg_id: "a", _reply_q: 1 }],
 ])("a request with %s is a payload error", (_what, message) => {
   expect(() => decodeRequest(body(message))).toThrow(PayloadError);
+});
+
+test.each([
+  ["that waits for an answer", { args: [], _msg_id: "a", _reply_q: "q", _timeout: null }, "q"],
+  ["that waits nowhere", { _msg_id: "a" }, undefined],
+])("an unusable request %s tells where to", (_what, message, queue) => {
+  const refused = (() => {
+    try {
+      return decodeRequest(body(message));
+    } catch (error) {
+      return error;
+    }
+  })();
+  expect(refused instanceof UnusableRequestError && refused.replyTo?.queue).toBe(queue);
 });
 
 test("context keys named after object internals stay plain data", () => {
