@@ -9,7 +9,7 @@ import type { Reason } from "./reason.ts";
 import type { ChildState, ConnectionState, ReportedStatus, ServiceState } from "./status.ts";
 
 /** How long something that keeps a router from working is DOWN before it is ERROR. */
-const FAULT_GRACE_MS = 30_000;
+export const FAULT_GRACE_MS = 30_000;
 /** An accepted update that is not written and loaded after this is ERROR, even while the old tunnel carries traffic. */
 const UPDATE_GRACE_MS = 30_000;
 

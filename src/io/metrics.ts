@@ -93,14 +93,13 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
   type Shown = { readonly status: ReportedStatus; readonly reason: ReasonCode | undefined };
   const shown = new Map<RouterId, ReadonlyMap<ConnectionId, Shown>>();
 
-  const countStatuses = (): void => {
-    const counts = new Map(STATUSES.map((status) => [status, 0]));
-    for (const router of shown.values()) {
-      for (const { status } of router.values()) counts.set(status, (counts.get(status) ?? 0) + 1);
-    }
+  // Counted as they change: with thousands of routers that change at once, each would count all the others again.
+  const counts = new Map(STATUSES.map((status) => [status, 0]));
+  const countStatuses = (routers: ReadonlyMap<ConnectionId, Shown> | undefined, by: 1 | -1): void => {
+    for (const { status } of routers?.values() ?? []) counts.set(status, (counts.get(status) ?? 0) + by);
     for (const [status, count] of counts) connections.set({ status }, count);
   };
-  countStatuses();
+  countStatuses(undefined, 1);
 
   return {
     contentType: registry.contentType,
@@ -128,8 +127,9 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
       }
       if (charon === "not-wanted") charonUp.remove({ router });
       else charonUp.set({ router }, charon === "up" ? 1 : 0);
+      countStatuses(shown.get(router), -1);
       shown.set(router, next);
-      countStatuses();
+      countStatuses(next, 1);
     },
     forgetRouter(router) {
       for (const [connection, { reason }] of shown.get(router) ?? []) {
@@ -139,8 +139,8 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
       }
       charonUp.remove({ router });
       charonRestarts.remove({ router });
+      countStatuses(shown.get(router), -1);
       shown.delete(router);
-      countStatuses();
     },
     brokerConnected: (isConnected) => broker.set(isConnected ? 1 : 0),
     viciCommand: (command, result) => viciCommands.inc({ command, result }),

@@ -39,6 +39,8 @@ export type FetcherHooks = {
 // The server casts before its transaction is readable everywhere.
 const UNCHANGED_REPEAT_MS = 5_000;
 const PLUMBING_FETCHES_AT_ONCE = 8;
+/** Of what is wrong with many things alike. */
+const MAX_TOLD = 10;
 
 export class Fetcher {
   readonly #ports: FetcherPorts;
@@ -202,7 +204,7 @@ export class Fetcher {
       controlPlane.fetchRouters(signal),
       network.listOwned(this.#options.alias, signal),
     ]);
-    for (const { where, text } of list.problems) this.#log.warn({ where, problem: text }, "listed, but not readable");
+    this.#tellUnreadable(list.problems);
     const before = this.#hooks.desired();
     const asked = [...list.routers.keys()].filter((id) => isThorough || named.has(id) || !isPlumbed(before.get(id)));
     const plumbing = await this.#fetchPlumbing(asked, before, signal);
@@ -242,6 +244,15 @@ export class Fetcher {
     this.#scheduleAfter(decision.confirmAtMs, routers);
   }
 
+  /** A list may hold thousands of them, and comes again and again. */
+  #tellUnreadable(problems: FetchedList["problems"]): void {
+    for (const { where, text } of problems.slice(0, MAX_TOLD)) {
+      this.#log.warn({ where, problem: text }, "listed, but not readable");
+    }
+    const more = problems.length - MAX_TOLD;
+    if (more > 0) this.#log.warn({ more }, "listed, but not readable: more of them");
+  }
+
   /** What could not be had stays as it was. */
   async #fetchPlumbing(
     ids: readonly RouterId[],
@@ -249,19 +260,29 @@ export class Fetcher {
     signal: AbortSignal,
   ): Promise<ReadonlyMap<RouterId, DesiredRouter["plumbing"]>> {
     const found = new Map<RouterId, DesiredRouter["plumbing"]>();
+    const failures = new Map<RouterId, { readonly why: string } | { readonly err: AgentError }>();
     const ask = async (id: RouterId): Promise<void> => {
       const isHeld = isPlumbed(before.get(id));
       try {
         const plumbing = await this.#ports.controlPlane.fetchPlumbing(id, signal);
+        if (plumbing.kind === "unknown") failures.set(id, { why: plumbing.why });
         if (plumbing.kind === "known" || !isHeld) found.set(id, plumbing);
       } catch (error) {
         if (!(error instanceof AgentError)) throw error;
-        this.#log.warn({ router: id, err: error }, "transit network details not had, will ask again");
+        failures.set(id, { err: error });
         const why = `the control plane did not tell the transit network details: ${error.message}`;
         if (!isHeld) found.set(id, { kind: "unknown", why });
       }
     };
     await Promise.all(ids.map((id) => this.#plumbingTurns.take(() => ask(id))));
+    const [first] = failures.values();
+    if (first !== undefined) {
+      const routers = [...failures.keys()].slice(0, MAX_TOLD);
+      this.#log.warn(
+        { routers, routerCount: failures.size, ...first },
+        "transit network details not had, will ask again",
+      );
+    }
     return found;
   }
 

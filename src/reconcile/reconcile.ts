@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import { backoffMs, earlier } from "../core/backoff.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
-import type { Fault } from "../core/connection-status.ts";
+import { FAULT_GRACE_MS, type Fault } from "../core/connection-status.ts";
 import { AgentError, UnavailableError } from "../core/errors.ts";
 import type { EspBackEnd } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
@@ -92,7 +92,8 @@ export type Outcome =
       readonly wakeAtMs: number | undefined;
       readonly failure: Error;
     }
-  | { readonly kind: "waiting"; readonly on: "control plane" };
+  /** Nothing that another attempt could do better. */
+  | { readonly kind: "waiting"; readonly on: "control plane"; readonly wakeAtMs: number | undefined };
 
 /** What is looked at: everything, or charon only, when only an SA changed. */
 export type PassScope = "everything" | "charon";
@@ -134,7 +135,7 @@ export class Reconciler {
     memory: RouterMemory,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined };
+    const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined, isWaiting: false };
     try {
       const lingering = lingeringGuard(desired, memory.applied);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
@@ -145,12 +146,12 @@ export class Reconciler {
         memory.applied = guarded;
         if (!(await this.#network(guarded, from, memory, run, signal))) {
           memory.applied = undefined;
-          return { kind: "waiting", on: "control plane" };
+          return { kind: "waiting", on: "control plane", wakeAtMs: undefined };
         }
       }
       await this.#charon(desired, memory, run, signal);
       if (lingering.length > 0 && run.failure === undefined) await this.#network(desired, from, memory, run, signal);
-      if (run.failure === undefined) memory.applied = desired;
+      if (run.failure === undefined && !run.isWaiting) memory.applied = desired;
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof AgentError) this.#fail(run, error, "charon-down");
@@ -158,9 +159,15 @@ export class Reconciler {
     }
     this.#setFault(memory, run);
     const { steps, wakeAtMs, failure } = run;
-    return failure === undefined
-      ? { kind: "converged", steps, wakeAtMs }
-      : { kind: "incomplete", steps, wakeAtMs, failure };
+    if (failure !== undefined) return { kind: "incomplete", steps, wakeAtMs, failure };
+    if (!run.isWaiting) return { kind: "converged", steps, wakeAtMs };
+    return { kind: "waiting", on: "control plane", wakeAtMs: earlier(wakeAtMs, this.#becomesErrorAtMs(memory.fault)) };
+  }
+
+  /** Until then a fault is DOWN; somebody has to look when it is no longer. */
+  #becomesErrorAtMs(fault: Fault | undefined): number | undefined {
+    const atMs = (fault?.sinceMs ?? 0) + FAULT_GRACE_MS;
+    return atMs > this.#ports.clock.nowMs() ? atMs : undefined;
   }
 
   /**
@@ -168,7 +175,7 @@ export class Reconciler {
    * goes on being guarded by what is left in the router's own namespace.
    */
   async remove(router: RouterId, memory: RouterMemory, signal: AbortSignal, isStillListed = false): Promise<Outcome> {
-    const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined };
+    const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined, isWaiting: false };
     try {
       await this.#ports.ike.remove(router, signal);
       const attachment = this.#options.attachment(router, undefined);
@@ -197,7 +204,8 @@ export class Reconciler {
   ): Promise<boolean> {
     memory.hasNetworkFailed = true;
     if (desired.plumbing.kind === "unknown") {
-      this.#fail(run, new UnavailableError("NAMESPACE_MISSING", desired.plumbing.why), "plumbing-failed");
+      run.isWaiting = true;
+      run.faultCode ??= { code: "plumbing-failed", text: desired.plumbing.why };
       return true;
     }
     const plumbing = desired.plumbing.value;
@@ -390,6 +398,8 @@ type Run = {
   wakeAtMs: number | undefined;
   failure: Error | undefined;
   faultCode: { readonly code: ReasonCode; readonly text: string } | undefined;
+  /** For what only the control plane can tell. */
+  isWaiting: boolean;
 };
 
 function noteStart(memory: RouterMemory, nowMs: number): void {

@@ -21,7 +21,10 @@ export class Reporter {
   readonly #log: Logger;
   readonly #stop = new AbortController();
   /** What is so, by service. */
-  readonly #current = new Map<ServiceId, { readonly router: RouterId; readonly entry: Entry }>();
+  readonly #current = new Map<ServiceId, Entry>();
+  readonly #servicesOf = new Map<RouterId, ReadonlySet<ServiceId>>();
+  /** Services of which something may have to be told; the others need no look. */
+  readonly #changed = new Set<ServiceId>();
   /** What the control plane took from us, by service or connection. */
   readonly #told = new Map<ServiceId | ConnectionId, ReportedStatus>();
   /** Changes before this are merged. */
@@ -46,7 +49,8 @@ export class Reporter {
       [...desired.services, ...desired.connections].map((item) => [item.id, item.reportedStatus]),
     );
     const services = new Set(state.services.map(({ id }) => id));
-    for (const [id, { router }] of this.#current) if (router === state.id && !services.has(id)) this.#drop(id);
+    for (const id of this.#servicesOf.get(state.id) ?? []) if (!services.has(id)) this.#drop(id);
+    this.#servicesOf.set(state.id, services);
     for (const service of state.services) {
       const entry: Entry = {
         id: service.id,
@@ -56,15 +60,20 @@ export class Reporter {
           .filter((connection) => connection.service === service.id)
           .map(({ id, status }) => ({ id, status, fetchedStatus: fetched.get(id) ?? "" })),
       };
-      this.#current.set(service.id, { router: state.id, entry });
+      this.#current.set(service.id, entry);
+      this.#changed.add(service.id);
     }
     this.#flush();
   }
 
   /** The control plane's own view, as fetched: where it differs from what we told it, it is told again. */
   compare(desired: DesiredRouter): void {
-    for (const { id, reportedStatus } of [...desired.services, ...desired.connections]) {
-      if (this.#told.has(id) && this.#told.get(id) !== reportedStatus) this.#told.delete(id);
+    const connections = desired.connections.map(({ id, service, reportedStatus }) => ({ id, service, reportedStatus }));
+    const services = desired.services.map(({ id, reportedStatus }) => ({ id, service: id, reportedStatus }));
+    for (const { id, service, reportedStatus } of [...services, ...connections]) {
+      if (!this.#told.has(id) || this.#told.get(id) === reportedStatus) continue;
+      this.#told.delete(id);
+      if (this.#current.has(service)) this.#changed.add(service);
     }
     if (this.#heldUntilMs === 0) return;
     // It answers again.
@@ -73,12 +82,14 @@ export class Reporter {
   }
 
   forget(router: RouterId): void {
-    for (const [service, { router: of }] of this.#current) if (of === router) this.#drop(service);
+    for (const service of this.#servicesOf.get(router) ?? []) this.#drop(service);
+    this.#servicesOf.delete(router);
   }
 
   #drop(service: ServiceId): void {
-    for (const { id } of this.#current.get(service)?.entry.connections ?? []) this.#told.delete(id);
+    for (const { id } of this.#current.get(service)?.connections ?? []) this.#told.delete(id);
     this.#current.delete(service);
+    this.#changed.delete(service);
     this.#told.delete(service);
     this.#mergeUntilMs.delete(service);
   }
@@ -89,6 +100,7 @@ export class Reporter {
     this.#failures = 0;
     this.#heldUntilMs = 0;
     this.#told.clear();
+    for (const service of this.#current.keys()) this.#changed.add(service);
     this.#flush();
   }
 
@@ -117,8 +129,12 @@ export class Reporter {
     }
     let nextAtMs: number | undefined;
     const report: Entry[] = [];
-    for (const [service, { entry }] of this.#current) {
-      if (!this.#differs(entry)) continue;
+    for (const service of this.#changed) {
+      const entry = this.#current.get(service);
+      if (entry === undefined || !this.#differs(entry)) {
+        this.#changed.delete(service);
+        continue;
+      }
       const untilMs = this.#mergeUntilMs.get(service) ?? 0;
       if (untilMs > nowMs) nextAtMs = Math.min(nextAtMs ?? untilMs, untilMs);
       else report.push(entry);

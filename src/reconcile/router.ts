@@ -230,23 +230,24 @@ export class RouterWorker {
       connections,
       lastPassAtMs: nowMs,
       ...(outcome.kind === "incomplete" ? { lastFailure: outcome.failure.message } : {}),
+      ...(outcome.kind === "waiting" && fault !== undefined ? { lastFailure: fault.cause.text } : {}),
     };
     this.#hooks.onState(this.#state);
   }
 
   #schedule(outcome: Outcome): void {
     const { clock } = this.#ports;
+    const before = this.#failure?.message;
     this.#failure = outcome.kind === "incomplete" ? outcome.failure : undefined;
-    let atMs = outcome.kind === "waiting" ? undefined : outcome.wakeAtMs;
+    let atMs = outcome.wakeAtMs;
     if (outcome.kind === "incomplete") {
       const { baseMs, capMs } = this.#options.retry;
       const delayMs = backoffMs(this.#failures, baseMs, capMs, clock.random());
       this.#failures += 1;
       atMs = earlier(atMs, clock.nowMs() + delayMs);
-      this.#log.warn(
-        { router: this.id, attempt: this.#failures, retryDelayMs: delayMs, err: outcome.failure },
-        "router not converged, will retry",
-      );
+      const fields = { router: this.id, attempt: this.#failures, retryDelayMs: delayMs, err: outcome.failure };
+      // The same again is no news: status goes on telling it.
+      this.#log[outcome.failure.message === before ? "debug" : "warn"](fields, "router not converged, will retry");
     } else if (this.#failures > 0 && outcome.kind === "converged") {
       this.#log.info({ router: this.id, attempts: this.#failures }, "router converged again");
       this.#failures = 0;

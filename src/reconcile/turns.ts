@@ -35,7 +35,8 @@ export class Turns {
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running -= 1;
-      else next();
+      // Turns that wait for nothing (thousands of routers that cannot be plumbed) would leave no time for sockets and timers.
+      else setImmediate(next);
       this.#watch();
     }
   }

@@ -57,7 +57,7 @@ describe("a pass", () => {
     const world = new ReconcileWorld();
     const plumbing: DesiredRouter["plumbing"] = { kind: "unknown", why: "the server does not know yet" };
     const outcome = await world.pass(aRouterWith([aTunnel()], { plumbing }));
-    expect(outcome.kind).toBe("incomplete");
+    expect(outcome).toEqual({ kind: "waiting", on: "control plane", wakeAtMs: 30_000 });
     expect(world.network.applied).toEqual([]);
     expect(fault(world)).toEqual(["plumbing-failed", false]);
   });
