@@ -36,7 +36,7 @@ import { createWorld, routerNamespaceOf, type World, type WorldNat, type WorldSi
 
 const PROGRAM = fileURLToPath(new URL("../dist/main.js", import.meta.url));
 const DIRECTORY = /^swanherd-lab-(\d+)-(\d+)-[0-9a-f]{6}$/;
-const CHARON = "/usr/sbin/charon-systemd";
+export const CHARON = "/usr/sbin/charon-systemd";
 export const NETWORK = "internet";
 /** The network behind NAT, in a lab that has one. */
 export const PRIVATE_NETWORK = "private";
@@ -297,22 +297,26 @@ export class LabBuilder {
   }
 
   async #startAgents(): Promise<ReadonlyMap<string, Agent>> {
+    for (const host of new Set(this.#options.sides.map((side) => side.host))) await this.configureAgent(host);
+    await Promise.all([...this.agents.values()].map((agent) => agent.start()));
+    return this.agents;
+  }
+
+  async configureAgent(host: string): Promise<Agent> {
     if (this.world === undefined) throw new Error("the world comes before the agents");
     const { bridge, natBridge } = this.world;
     const bridges = { [NETWORK]: bridge, ...(natBridge === undefined ? {} : { [PRIVATE_NETWORK]: natBridge }) };
-    for (const { host } of this.#options.sides) {
-      const directory = path.join(this.directory, host);
-      const config = {
-        ...superviseBy(labSupervisor, host, path.join(directory, "run")),
-        transportUrl: this.#broker().url,
-        attachment: { bridges },
-        ...(ESP === undefined ? {} : { espBackEnd: ESP }),
-        ...this.#options.agentConfig,
-      };
-      this.agents.set(host, new Agent(host, directory, config, await freePort()));
-    }
-    await Promise.all([...this.agents.values()].map((agent) => agent.start()));
-    return this.agents;
+    const directory = path.join(this.directory, host);
+    const config = {
+      ...superviseBy(labSupervisor, host, path.join(directory, "run")),
+      transportUrl: this.#broker().url,
+      attachment: { bridges },
+      ...(ESP === undefined ? {} : { espBackEnd: ESP }),
+      ...this.#options.agentConfig,
+    };
+    const agent = new Agent(host, directory, config, await freePort());
+    this.agents.set(host, agent);
+    return agent;
   }
 
   write(documents: readonly LabDocument[]): void {
@@ -372,7 +376,7 @@ export class LabBuilder {
 }
 
 /** What an agent that is gone has left: its charons, known by their configuration below our directory. */
-function removeRouters(directory: string, routers: readonly string[]): void {
+export function removeRouters(directory: string, routers: readonly string[]): void {
   // systemd would start again what got a signal.
   for (const template of templatesOf(directory)) removeTemplate(template);
   for (const [conf, charon] of findCharons(CHARON)) {

@@ -5,7 +5,7 @@ import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { apiClient } from "../../../src/io/api/client.ts";
 import { createCleanup } from "../../support/broker.ts";
 import { areActive, connectionIs, labForThisFile } from "../../support/lab.ts";
-import { traceProcesses } from "../../support/process-trace.ts";
+import { traceProcesses } from "../../../scripts/process-trace.ts";
 import { scrape } from "../../support/scrape.ts";
 
 const documents =

@@ -3,7 +3,7 @@ import { execa } from "execa";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { until } from "../../scripts/lab.ts";
+import { until } from "./lab.ts";
 
 export type ProcessTrace = {
   /** Base names of what was executed since the last look. */
