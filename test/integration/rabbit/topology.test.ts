@@ -267,6 +267,22 @@ describe("what stands otherwise is used as it is, with one warning", () => {
     ]);
   });
 
+  test.each([
+    ["x-max-in-memory-length", 100, "rabbit_quorum_max_memory_length"],
+    ["x-max-in-memory-bytes", 1_000_000, "rabbit_quorum_max_memory_bytes"],
+  ])("a quorum queue with %s, where the broker compares that at all", async (argument, value, option) => {
+    const { topic, exchange } = names();
+    const { channel } = await openChannel(cleanup, rabbit.url);
+    await channel.assertQueue(topic, { durable: true, arguments: { "x-queue-type": "quorum", [argument]: value } });
+    const topology = optionsOf({ quorumQueue: true });
+    const serve = (bus: Broker): void => bus.serve(topic, pong);
+    const { broker, lines } = await startBroker(cleanup, rabbit.url, serve, { exchange, topology });
+    expect(await broker.call(topic, "m", {}, soon)).toBe("pong");
+    const warnings = lines.filter(({ level }) => level >= 40);
+    expect(warnings.length).toBeLessThanOrEqual(1);
+    for (const warning of warnings) expect(warning).toMatchObject({ argument, option });
+  });
+
   test("a queue for replies", async () => {
     const { topic: queue } = names();
     const { model, channel } = await openChannel(cleanup, rabbit.url);
