@@ -15,8 +15,7 @@ export type CharonStep =
   | { readonly kind: "removeFile"; readonly connection: ConnectionId }
   | { readonly kind: "loadSecret"; readonly id: string; readonly peer: Peer }
   | { readonly kind: "unloadSecret"; readonly id: string }
-  /** `afresh` unloads the old config first: charon would take an equal-looking one for unchanged. */
-  | { readonly kind: "loadPeer"; readonly peer: Peer; readonly fingerprint: Fingerprint; readonly afresh: boolean }
+  | { readonly kind: "loadPeer"; readonly peer: Peer; readonly fingerprint: Fingerprint }
   | { readonly kind: "unloadPeer"; readonly name: string }
   /** Notes which live SAs an update outdates; at the deadline they are ended by force. */
   | {

@@ -21,17 +21,19 @@ function fingerprint(key: NodeKey, part: string, value: unknown): Fingerprint {
 
 /**
  * What is in force for one connection, by how a change of it is applied: `secret` re-authenticates, `ike` replaces the
- * IKE SA, `child` replaces the CHILD SAs, `selectors` adds the new before it removes the old, `soft` is only loaded.
+ * IKE SA, `terms` makes another IKE SA before it ends the old one, `child` replaces the CHILD SAs, `selectors` adds the
+ * new before it removes the old, `soft` is only loaded.
  */
 export type Fingerprints = {
   readonly secret: Fingerprint;
   readonly ike: Fingerprint;
+  readonly terms: Fingerprint;
   readonly child: Fingerprint;
   readonly selectors: Fingerprint;
   readonly soft: Fingerprint;
 };
 
-export const FINGERPRINT_PARTS = ["secret", "ike", "child", "selectors", "soft"] as const;
+export const FINGERPRINT_PARTS = ["secret", "ike", "terms", "child", "selectors", "soft"] as const;
 
 /** The fingerprints of a member under its peer: the IKE parts are the leader's. */
 export function fingerprintsOf(key: NodeKey, peer: Peer, member: Member): Fingerprints {
@@ -47,6 +49,7 @@ export function fingerprintsOf(key: NodeKey, peer: Peer, member: Member): Finger
       leader.ike.authentication,
       leader.ike.dhGroup,
     ]),
+    terms: termsFingerprint(key, peer),
     child: fingerprint(key, "child", [
       ipsec.protocol,
       ipsec.mode,
@@ -55,12 +58,19 @@ export function fingerprintsOf(key: NodeKey, peer: Peer, member: Member): Finger
       ipsec.dhGroup,
     ]),
     selectors: fingerprint(key, "selectors", children),
-    soft: fingerprint(key, "soft", [
-      [leader.ike.lifetime, leader.dpd, leader.initiator, peer.hasOwnIdentities],
-      [ipsec.lifetime, tunnel.dpd.action, tunnel.initiator],
-    ]),
+    soft: fingerprint(key, "soft", [ipsec.lifetime, tunnel.dpd.action, tunnel.initiator]),
   };
 }
+
+/** All that the IKE part of a config says beside secret and algorithms. */
+export const termsFingerprint = (key: NodeKey, { leader, hasOwnIdentities }: Peer): Fingerprint =>
+  fingerprint(key, "terms", [
+    leader.ike.lifetime,
+    leader.dpd.action === "disabled" ? 0 : leader.dpd.intervalSeconds,
+    leader.ike.version === 1 ? leader.dpd.timeoutSeconds : 0,
+    leader.initiator,
+    hasOwnIdentities,
+  ]);
 
 export const secretFingerprint = (key: NodeKey, tunnel: Tunnel): Fingerprint =>
   fingerprint(key, "secret", [tunnel.localId, tunnel.peerId, tunnel.psk.reveal()]);
@@ -80,7 +90,7 @@ export type Marker = {
 };
 
 const MARKER_PREFIX = "ntlm-swanherd-";
-const MARKER = /^ntlm-swanherd-([0-9a-f-]{36})-([lm])([0-9a-f]{80})$/;
+const MARKER = /^ntlm-swanherd-([0-9a-f-]{36})-([lm])([0-9a-f]{96})$/;
 
 /** The id of the marker secret: a legal section name, so that swanctl's files can hold it. */
 export const encodeMarker = (marker: Marker): string =>
@@ -98,7 +108,14 @@ export function decodeMarker(secretId: string): Marker | undefined {
   return {
     connection: connectionId(id),
     leads: role === "l",
-    fingerprints: { secret: part(0), ike: part(1), child: part(2), selectors: part(3), soft: part(4) },
+    fingerprints: {
+      secret: part(0),
+      ike: part(1),
+      terms: part(2),
+      child: part(3),
+      selectors: part(4),
+      soft: part(5),
+    },
   };
 }
 

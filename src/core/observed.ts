@@ -84,6 +84,13 @@ export type Notes = {
   /** SAs that an update has outdated, by unique id, and when they are ended by force. */
   readonly staleIkeSas: Map<string, { readonly deadlineMs: number }>;
   readonly staleChildSas: Map<string, { readonly deadlineMs: number }>;
+  /** Terms of the config that we loaded last under each name. */
+  readonly loadedTerms: Map<string, Fingerprint>;
+  /**
+   * Terms of the config that was loaded when each IKE SA was seen first, by unique id; undefined when it is older than
+   * our notes. An IKE SA stays bound to that config (ike_sa.c).
+   */
+  readonly ikeTerms: Map<string, Fingerprint | undefined>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -110,6 +117,8 @@ export const emptyNotes = (instance: string): Notes => ({
   loadedSecrets: new Set(),
   staleIkeSas: new Map(),
   staleChildSas: new Map(),
+  loadedTerms: new Map(),
+  ikeTerms: new Map(),
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

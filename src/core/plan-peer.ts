@@ -11,8 +11,9 @@ import {
   peerOfSecretId,
   secretFingerprint,
   secretId,
+  termsFingerprint,
 } from "./fingerprint.ts";
-import type { Fingerprints, Marker } from "./fingerprint.ts";
+import type { Fingerprint, Fingerprints, Marker } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { Tunnel } from "./model.ts";
 import {
@@ -69,6 +70,8 @@ const isComparable = (held: Marker, wanted: Marker): boolean =>
 const isSameSet = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && a.every((one) => b.includes(one));
 
+const namesOfCarrying = (sa: IkeSa): readonly string[] => sa.children.filter(carriesTraffic).map((child) => child.name);
+
 /** The names of IKEv1's children say their pair, so most of them outlive a change of the others. */
 const hasSelectorsOf = (sa: ChildSa, config: Child): boolean =>
   isSameSet(sa.localSubnets, config.localSubnets) && isSameSet(sa.peerSubnets, config.peerSubnets);
@@ -86,6 +89,7 @@ class PeerPlanner implements PeerPlan {
   readonly #live: readonly IkeSa[];
   readonly #secretId: string;
   readonly #hasOtherSecret: boolean;
+  readonly #terms: Fingerprint;
   readonly #members: readonly MemberState[];
   // charon numbers IKE SAs and CHILD SAs apart from each other.
   readonly #endedIke = new Set<string>();
@@ -93,6 +97,7 @@ class PeerPlanner implements PeerPlan {
   /** Deadlines of outdated SAs: those noted before and those of this plan. */
   readonly #staleIke: Map<string, number>;
   readonly #staleChild: Map<string, number>;
+  readonly #superseded: ReadonlySet<string>;
   readonly #initiateAtMs = new Map<ConnectionId, number>();
 
   constructor(peer: Peer, observed: RunningCharon, notes: Notes, nowMs: number, options: CharonPlanOptions) {
@@ -104,7 +109,9 @@ class PeerPlanner implements PeerPlan {
     this.#live = observed.ikeSas.filter((sa) => sa.peer === peer.name && sa.state !== "ending");
     this.#secretId = secretId(peer.name, secretFingerprint(options.key, peer.leader));
     this.#hasOtherSecret = [...observed.secretIds].some((id) => this.#isOtherSecret(id));
+    this.#terms = termsFingerprint(options.key, peer);
     this.#members = peer.members.map((member) => this.#memberState(member));
+    this.#superseded = new Set(this.#live.filter((sa) => this.#isSuperseded(sa)).map((sa) => sa.uniqueId));
     this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
     this.#staleChild = new Map([...notes.staleChildSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
   }
@@ -122,7 +129,7 @@ class PeerPlanner implements PeerPlan {
     for (const ikeSa of this.#beginUpdates()) {
       this.steps.push({ kind: "reauthenticate", ikeSa, peer: this.#peer.name });
     }
-    const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endStaleChildSas()]);
+    const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
     this.#endDuplicateChildSas();
     this.#restartUnanswered();
@@ -155,6 +162,22 @@ class PeerPlanner implements PeerPlan {
     return { member, wanted, held, abandoned, isCommitted };
   }
 
+  /**
+   * An IKE SA on other terms stays on them: it is bound to the config that it came from, takes no child that was added
+   * since, and hands that config on when it is re-authenticated (ike_sa.c). So another one is made beside it; a side that
+   * must not initiate keeps what it has.
+   */
+  #isSuperseded(sa: IkeSa): boolean {
+    const terms = this.#notes.ikeTerms.get(sa.uniqueId) ?? this.#committedTerms(sa);
+    return terms !== undefined && terms !== this.#terms && mayInitiate(this.#peer.leader);
+  }
+
+  /** Of an IKE SA that is older than our notes: an update is committed only when none is left on other terms. */
+  #committedTerms(sa: IkeSa): Fingerprint | undefined {
+    const isOn = ({ member }: MemberState): boolean => sa.children.some((c) => belongsTo(c.name, member.tunnel.id));
+    return this.#members.find((state) => state.held !== undefined && isOn(state))?.held?.fingerprints.terms;
+  }
+
   #write(): void {
     for (const { member, wanted } of this.#members) {
       const connection = member.tunnel.id;
@@ -165,13 +188,9 @@ class PeerPlanner implements PeerPlan {
 
   #load(): void {
     const fingerprint = this.#options.sectionFingerprint(this.#peer);
-    const { name, leader } = this.#peer;
+    const { name } = this.#peer;
     if (this.#observed.peers.has(name) && this.#notes.loadedPeers.get(name) === fingerprint) return;
-    // charon's comparison of configs leaves dpd_timeout out (peer_cfg.c, equals; 5.9.8), and only IKEv1 has one.
-    const afresh =
-      leader.ike.version === 1 &&
-      this.#members.some((m) => m.held !== undefined && m.held.fingerprints.soft !== m.wanted.fingerprints.soft);
-    this.steps.push({ kind: "loadPeer", peer: this.#peer, fingerprint, afresh });
+    this.steps.push({ kind: "loadPeer", peer: this.#peer, fingerprint });
   }
 
   /** Begins the update of every member whose marker differs; returns the IKE SAs to re-authenticate. */
@@ -207,15 +226,14 @@ class PeerPlanner implements PeerPlan {
    * proves leaves that SA alone.
    */
   #outdateIkeSas(state: MemberState, reauthenticate: Set<string>): string[] {
-    const { held } = state;
-    if (this.#isIkeProven(state) || (held === undefined && this.#isIkeProvenByOther(state))) return [];
+    if (this.#isIkeProven(state) || this.#isIkeProvenByOther(state)) return [];
     const isGentle = this.#peer.leader.ike.version === 2 && !this.#hasChanged(state, "ike");
     const stale: string[] = [];
     for (const sa of this.#live) {
       if (this.#endedIke.has(sa.uniqueId)) continue;
       if (isGentle && sa.state === "established") {
         // A side that must not initiate waits for the peer to come with the new key, until the window closes.
-        if (mayInitiate(this.#peer.leader)) reauthenticate.add(sa.uniqueId);
+        if (mayInitiate(this.#peer.leader) && !this.#superseded.has(sa.uniqueId)) reauthenticate.add(sa.uniqueId);
         stale.push(sa.uniqueId);
       } else this.#terminateIke(sa, "changed");
     }
@@ -263,10 +281,30 @@ class PeerPlanner implements PeerPlan {
     return stale;
   }
 
+  /** IKE SAs that may stay: made, or being made, with what is wanted. */
+  #standing(): IkeSa[] {
+    return this.#live.filter(
+      ({ uniqueId }) =>
+        !this.#staleIke.has(uniqueId) && !this.#superseded.has(uniqueId) && !this.#endedIke.has(uniqueId),
+    );
+  }
+
+  #endSupersededIkeSas(): ConnectionId[] {
+    const fresh = this.#standing().filter((sa) => sa.state === "established");
+    const carried = new Set(fresh.flatMap(namesOfCarrying));
+    let waits = false;
+    for (const sa of this.#live) {
+      if (!this.#superseded.has(sa.uniqueId) || this.#endedIke.has(sa.uniqueId)) continue;
+      if (sa.state !== "established") this.#terminateIke(sa, "changed");
+      else if (fresh.length > 0 && namesOfCarrying(sa).every((name) => carried.has(name))) {
+        this.#terminateIke(sa, "replaced");
+      } else waits = true;
+    }
+    return waits ? this.#peer.members.map((m) => m.tunnel.id) : [];
+  }
+
   #endStaleIkeSas(): ConnectionId[] {
-    const isFresh = (sa: IkeSa): boolean =>
-      sa.state === "established" && !this.#staleIke.has(sa.uniqueId) && sa.children.some(carriesTraffic);
-    const successor = this.#live.some(isFresh);
+    const successor = this.#standing().some((sa) => sa.state === "established" && sa.children.some(carriesTraffic));
     let waits = false;
     for (const sa of this.#live) {
       const deadlineMs = this.#staleIke.get(sa.uniqueId);
@@ -307,17 +345,16 @@ class PeerPlanner implements PeerPlan {
    * most children the one with the lowest SPIs stays: the other side, seeing the same SPIs, chooses the same.
    */
   #endDuplicateIkeSas(): void {
-    const standing = this.#live.filter(
-      (sa) => sa.state === "established" && !this.#staleIke.has(sa.uniqueId) && !this.#endedIke.has(sa.uniqueId),
-    );
+    const standing = this.#standing().filter((sa) => sa.state === "established");
     if (standing.length < 2 || !this.#areSettled(standing, this.#notes.establishedSinceMs)) return;
-    const names = (sa: IkeSa): string[] => sa.children.filter(carriesTraffic).map((child) => child.name);
     const [best, ...others] = [...standing].sort(
-      (a, b) => names(b).length - names(a).length || (a.spis < b.spis ? -1 : 1),
+      (a, b) => namesOfCarrying(b).length - namesOfCarrying(a).length || (a.spis < b.spis ? -1 : 1),
     );
     if (best === undefined) return;
-    const kept = new Set(names(best));
-    for (const sa of others) if (names(sa).every((name) => kept.has(name))) this.#terminateIke(sa, "duplicate");
+    const kept = new Set(namesOfCarrying(best));
+    for (const sa of others) {
+      if (namesOfCarrying(sa).every((name) => kept.has(name))) this.#terminateIke(sa, "duplicate");
+    }
   }
 
   #endDuplicateChildSas(): void {
@@ -359,7 +396,10 @@ class PeerPlanner implements PeerPlan {
 
   #initiateMissing({ tunnel, children }: Member): void {
     if (!mayInitiate(tunnel) || this.#isNegotiating()) return;
-    const standing = this.#childSas(tunnel.id).filter((c) => !this.#staleChild.has(c.uniqueId));
+    const onSuperseded = this.#live.filter((sa) => this.#superseded.has(sa.uniqueId)).flatMap((sa) => sa.children);
+    const standing = this.#childSas(tunnel.id).filter(
+      (child) => !this.#staleChild.has(child.uniqueId) && !onSuperseded.includes(child),
+    );
     const mayBeNarrowed = (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= MAX_NARROWED_ATTEMPTS;
     const stands = (sa: ChildSa, wanted: Child): boolean =>
       sa.name === wanted.name &&

@@ -37,9 +37,11 @@ export function planCharon(
   const refused = usable.filter(isRefused).map((tunnel) => tunnel.id);
   // What a connection was at another peer gives it no rank at this one.
   const committed = tunnels.flatMap((tunnel) => {
-    const loaded = [...(observed.peers.get(peerNameOf(tunnel)) ?? [])];
+    const peer = peerNameOf(tunnel);
+    const standing = observed.ikeSas.filter((sa) => sa.peer === peer).flatMap((sa) => sa.children.map((c) => c.name));
+    const isThere = [...(observed.peers.get(peer) ?? []), ...standing].some((child) => belongsTo(child, tunnel.id));
     const marker = heldMarker(observed, notes, tunnel.id);
-    return marker !== undefined && loaded.some((child) => belongsTo(child, tunnel.id)) ? [marker] : [];
+    return marker !== undefined && isThere ? [marker] : [];
   });
   const grouping = groupPeers(
     tunnels,

@@ -2,7 +2,7 @@
 import { backoffMs } from "../core/backoff.ts";
 import type { CharonStep } from "../core/charon-step.ts";
 import { CharonRefusedError } from "../core/errors.ts";
-import { decodeMarker, encodeMarker, tunnelFingerprint, type NodeKey } from "../core/fingerprint.ts";
+import { decodeMarker, encodeMarker, termsFingerprint, tunnelFingerprint, type NodeKey } from "../core/fingerprint.ts";
 import type { RouterId } from "../core/ids.ts";
 import type { Notes } from "../core/observed.ts";
 import type { StepGroup } from "../core/plan.ts";
@@ -63,7 +63,7 @@ async function applyGroup(
 }
 
 /** Writes what a step has done into the notes. */
-function note(step: CharonStep, notes: Notes, { clock, initiateRetry }: Applier): void {
+function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: Applier): void {
   switch (step.kind) {
     case "loadSecret":
       notes.loadedSecrets.add(step.id);
@@ -78,10 +78,12 @@ function note(step: CharonStep, notes: Notes, { clock, initiateRetry }: Applier)
     }
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
+      notes.loadedTerms.set(step.peer.name, termsFingerprint(key, step.peer));
       for (const { tunnel } of step.peer.members) notes.refusals.delete(tunnel.id);
       return;
     case "unloadPeer":
       notes.loadedPeers.delete(step.name);
+      notes.loadedTerms.delete(step.name);
       notes.failures.delete(step.name);
       return;
     case "beginUpdate":

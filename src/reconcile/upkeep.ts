@@ -39,6 +39,10 @@ export function refreshNotes(
   const childSas = observed.ikeSas.flatMap((sa) => sa.children);
   const childIds = new Set(childSas.map((child) => child.uniqueId));
   keepOnly(notes.staleIkeSas, (id) => ikeSas.has(id));
+  keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));
+  for (const sa of observed.ikeSas) {
+    if (!notes.ikeTerms.has(sa.uniqueId)) notes.ikeTerms.set(sa.uniqueId, notes.loadedTerms.get(sa.peer));
+  }
   keepOnly(notes.staleChildSas, (id) => childIds.has(id));
   const idsIn = (state: IkeSa["state"]): string[] =>
     observed.ikeSas.filter((sa) => sa.state === state).map((sa) => sa.uniqueId);

@@ -16,7 +16,7 @@ import {
   aRouterWith,
   aTunnel,
 } from "../support/builders.ts";
-import { ikeOf, ipsecOf, type Mishap } from "../support/fake-ike.ts";
+import { ikeOf, ipsecOf, termsOf, type Mishap } from "../support/fake-ike.ts";
 import { ROUTER } from "../support/network-builders.ts";
 import { ReconcileWorld } from "../support/reconcile-world.ts";
 
@@ -127,6 +127,7 @@ function expectWhatIsWanted(world: ReconcileWorld, desired: DesiredRouter): void
       peer?.leader.psk.reveal(),
       peer === undefined ? "" : ikeOf(peer.leader),
     ]);
+    if (peer !== undefined && mayInitiate(peer.leader)) expect(sa.terms).toBe(termsOf(peer));
   }
   for (const { tunnel, children } of members) {
     const sas = charon.ikeSas.filter((sa) => sa.peer === peerNameOf(tunnel)).flatMap((sa) => sa.children);
@@ -177,7 +178,16 @@ test("a connection that comes, goes or changes its own children leaves the SAs o
   const change = fc.constantFrom("remove", "selectors", "esp", "add");
   await fc.assert(
     fc.asyncProperty(specs, spec(9), change, async (found, joining, what) => {
-      const plain = (one: Spec): Spec => ({ ...one, version: 2, psk: "a", ikeGroup: "group14", isDisabled: false });
+      // The terms of an IKE SA are those of the connection that leads: with others it would be made anew when that one goes.
+      const terms = { dpdSeconds: 30, isResponder: false };
+      const plain = (one: Spec): Spec => ({
+        ...one,
+        ...terms,
+        version: 2,
+        psk: "a",
+        ikeGroup: "group14",
+        isDisabled: false,
+      });
       const before = found.map(plain);
       const world = new ReconcileWorld();
       await world.converge(desiredOf(before));

@@ -43,6 +43,8 @@ export type FakeIkeSa = {
   state: IkeSa["state"];
   readonly psk: string | undefined;
   readonly ike: string;
+  /** Of the config that it is bound to. */
+  readonly terms: string;
   children: FakeChild[];
 };
 
@@ -67,6 +69,16 @@ export const ikeOf = ({ ike }: Tunnel): string =>
   [ike.version, ike.version === 1 ? ike.mode : "", ike.encryption, ike.authentication, ike.dhGroup].join(" ");
 export const ipsecOf = ({ ipsec }: Tunnel): string =>
   [ipsec.protocol, ipsec.mode, ipsec.encryption, ipsec.authentication, ipsec.dhGroup].join(" ");
+
+/** What charon compares of a config beside its suite: an IKE SA stays bound to what it came from. */
+export const termsOf = ({ leader, hasOwnIdentities }: Peer): string =>
+  JSON.stringify([
+    leader.ike.lifetime,
+    leader.dpd.action === "disabled" ? 0 : leader.dpd.intervalSeconds,
+    leader.ike.version === 1 ? leader.dpd.timeoutSeconds : 0,
+    leader.initiator,
+    hasOwnIdentities,
+  ]);
 
 /** A caller's mistake: not an error that reconciling may swallow as charon's own. */
 export class ImpossibleCallError extends Error {
@@ -341,6 +353,7 @@ export class FakeIke implements Ike {
       state: remote.answers === "at once" ? "established" : "connecting",
       psk,
       ike: ikeOf(peer.leader),
+      terms: termsOf(peer),
       children: [],
     };
     if (remote.answers === "at once" && (psk === undefined || (remote.psk !== undefined && remote.psk !== psk))) {
@@ -382,7 +395,9 @@ export class FakeIke implements Ike {
       throw new CharonRefusedError("initiate", `CHILD_SA config '${child}' not found`);
     }
     if (conn === "foreign") throw new ImpossibleCallError("an attempt with a config that is not ours");
-    const standing = charon.ikeSas.find((sa) => sa.peer === name && sa.state === "established");
+    // checkout_by_config: an IKE SA is used again if its config looks the same (ike_sa_manager.c).
+    const isAlike = (sa: FakeIkeSa): boolean => sa.terms === termsOf(conn.peer) && sa.ike === ikeOf(conn.peer.leader);
+    const standing = charon.ikeSas.find((sa) => sa.peer === name && sa.state === "established" && isAlike(sa));
     const sa = standing ?? this.#negotiateIke(router, conn.peer);
     if (sa?.state === "established") this.#negotiateChild(router, sa, conn.peer, child);
     this.tell(router, { kind: "sasChanged" });
@@ -394,8 +409,10 @@ export class FakeIke implements Ike {
     const old = charon.ikeSas.find((sa) => sa.uniqueId === uniqueId);
     const conn = old === undefined ? undefined : charon.conns.get(old.peer);
     if (old === undefined || conn === undefined || conn === "foreign") return;
-    const fresh = this.#negotiateIke(router, conn.peer);
-    if (fresh?.state !== "established") return;
+    const made = this.#negotiateIke(router, conn.peer);
+    if (made?.state !== "established") return;
+    const fresh = { ...made, terms: old.terms };
+    charon.ikeSas = charon.ikeSas.map((sa) => (sa === made ? fresh : sa));
     for (const name of new Set(old.children.map((child) => child.name))) {
       this.#negotiateChild(router, fresh, conn.peer, name);
     }

@@ -200,7 +200,6 @@ export class Daemon {
         await this.#unloadSecret(vici, step.id, options);
         return;
       case "loadPeer":
-        if (step.afresh) await this.#unloadPeer(vici, step.peer.name, options);
         await this.#loadPeer(vici, step.peer.name, step.peer, options);
         return;
       case "unloadPeer":

@@ -71,6 +71,13 @@ function childSection(tunnel: Tunnel, child: Child, backEnd: EspBackEnd): Sectio
   };
 }
 
+/**
+ * charon's comparison of configs leaves dpd_timeout out (peer_cfg.c, equals; 5.9.8 and 6.0.1): another one alone would be
+ * taken for no change. An EAP identity is compared, and means nothing beside a pre-shared key. Only IKEv1 has the timeout.
+ */
+const distinction = ({ ike, dpd }: Tunnel): Section =>
+  ike.version === 1 ? { eap_id: `dpd-timeout-${dpd.timeoutSeconds}.swanherd.invalid` } : {};
+
 function ikeSection(peer: Peer): Section {
   const { leader } = peer;
   const dpdOn = leader.dpd.action !== "disabled" && leader.dpd.intervalSeconds > 0;
@@ -88,7 +95,7 @@ function ikeSection(peer: Peer): Section {
     send_certreq: "no",
     unique: peer.hasOwnIdentities ? "replace" : "never",
     keyingtries: mayInitiate(leader) ? "0" : "1",
-    local: { auth: "psk", id: leader.localId },
+    local: { auth: "psk", id: leader.localId, ...distinction(leader) },
     remote: { auth: "psk", id: leader.peerId },
   };
 }

@@ -43,15 +43,15 @@ describe("a marker", () => {
     for (const one of [marker(true), marker(false)]) expect(decodeMarker(encodeMarker(one))).toEqual(one);
   });
 
-  test("is a legal section name of 80 hex characters behind the uuid", () => {
-    expect(encodeMarker(marker())).toMatch(/^ntlm-swanherd-[0-9a-f-]{36}-l[0-9a-f]{80}$/);
-    expect(encodeMarker(marker(false))).toMatch(/-m[0-9a-f]{80}$/);
+  test("is a legal section name of 96 hex characters behind the uuid", () => {
+    expect(encodeMarker(marker())).toMatch(/^ntlm-swanherd-[0-9a-f-]{36}-l[0-9a-f]{96}$/);
+    expect(encodeMarker(marker(false))).toMatch(/-m[0-9a-f]{96}$/);
   });
 
   test.each([
     ["another secret", "ike-peer-0123456789ab-0123456789abcdef"],
     ["an operator's NTLM secret", "ntlm-somebody"],
-    ["no uuid", `ntlm-swanherd-${"-".repeat(36)}-l${"0".repeat(80)}`],
+    ["no uuid", `ntlm-swanherd-${"-".repeat(36)}-l${"0".repeat(96)}`],
     ["too short", encodeMarker(marker()).slice(0, -1)],
     ["upper case", encodeMarker(marker()).toUpperCase()],
     ["another role", encodeMarker(marker()).replace("-l", "-x")],
@@ -76,10 +76,17 @@ describe("what changes which part", () => {
     ["the ESP cipher", { ipsec: anIpsecPolicy({ encryption: "aes-128" }) }, ["child"]],
     ["the mode", { ipsec: anIpsecPolicy({ mode: "transport" }) }, ["child"]],
     ["a subnet", { peerSubnets: ["10.9.0.0/24"] }, ["selectors"]],
-    ["the IKE lifetime", { ike: anIkePolicy({ lifetime: { kind: "seconds", seconds: 60 } }) }, ["soft"]],
+    ["the IKE lifetime", { ike: anIkePolicy({ lifetime: { kind: "seconds", seconds: 60 } }) }, ["terms"]],
     ["the IPsec lifetime", { ipsec: anIpsecPolicy({ lifetime: { kind: "kilobytes", kilobytes: 60 } }) }, ["soft"]],
-    ["the initiator", { initiator: "response-only" }, ["soft"]],
-    ["DPD", { dpd: { action: "hold", intervalSeconds: 30, timeoutSeconds: 120 } }, ["soft"]],
+    ["the initiator", { initiator: "response-only" }, ["terms", "soft"]],
+    ["the action of DPD", { dpd: { action: "hold", intervalSeconds: 30, timeoutSeconds: 120 } }, ["soft"]],
+    ["the interval of DPD", { dpd: { action: "restart", intervalSeconds: 10, timeoutSeconds: 120 } }, ["terms"]],
+    [
+      "the timeout of DPD, which IKEv2 has not",
+      { dpd: { action: "restart", intervalSeconds: 30, timeoutSeconds: 90 } },
+      [],
+    ],
+    ["DPD off", { dpd: { action: "disabled", intervalSeconds: 30, timeoutSeconds: 120 } }, ["terms", "soft"]],
     ["the MTU, which charon does not know", { mtuBytes: 1400 }, []],
   ])("%s", (_, change, expected) => {
     const changed = fingerprints(aTunnel(1, change));
@@ -88,7 +95,7 @@ describe("what changes which part", () => {
 
   test("IKEv1 changes its IKE part, and its children's names", () => {
     const changed = fingerprints(aTunnel(1, { ike: anIkePolicy({ version: 1 }) }));
-    expect(FINGERPRINT_PARTS.filter((part) => changed[part] !== base[part])).toEqual(["ike", "selectors"]);
+    expect(FINGERPRINT_PARTS.filter((part) => changed[part] !== base[part])).toEqual(["ike", "terms", "selectors"]);
   });
 
   test("another node key changes every part", () => {

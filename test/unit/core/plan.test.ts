@@ -95,11 +95,42 @@ describe("plans as text", () => {
     scene.expectPlan("another-esp-proposal", HERE);
   });
 
-  test("what takes effect with the next rekeying is only loaded", async () => {
+  test("what the next child takes with it is only loaded", async () => {
     const scene = await up(aTunnel(1));
-    scene.want(aTunnel(1, { dpd: { action: "clear", intervalSeconds: 10, timeoutSeconds: 60 } }));
-    await scene.pass("another DPD");
+    scene.want(aTunnel(1, { ipsec: anIpsecPolicy({ lifetime: { kind: "seconds", seconds: 7200 } }) }));
+    await scene.pass("another lifetime of children");
     scene.expectPlan("soft-change", HERE);
+  });
+
+  test("other terms make another IKE SA, and the old one ends when that carries all of it", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    const dpd = { action: "restart", intervalSeconds: 10, timeoutSeconds: 60 } as const;
+    scene.want(aTunnel(1, { dpd }), aTunnel(2, { dpd }));
+    await scene.pass("another DPD interval");
+    expect(scene.charon.ikeSas.map((sa) => sa.children.length)).toEqual([2]);
+    scene.expectPlan("other-terms", HERE);
+  });
+
+  test("other terms, to which the peer does not answer, leave the old IKE SA up", async () => {
+    const scene = await up(aTunnel(1));
+    scene.ike.remote(peerNameOf(aTunnel())).answers = "never";
+    scene.want(aTunnel(1, { dpd: { action: "restart", intervalSeconds: 10, timeoutSeconds: 60 } }));
+    await scene.pass("another DPD interval");
+    await scene.clock.advance(60_000);
+    await scene.pass("a minute later");
+    expect(scene.charon.ikeSas.filter((sa) => sa.state === "established")).toHaveLength(1);
+    expect(scene.plan?.inSync.size).toBe(0);
+  });
+
+  test("other terms leave what a side that must not initiate has", async () => {
+    const passive = (intervalSeconds: number) =>
+      aTunnel(1, { initiator: "response-only", dpd: { action: "clear", intervalSeconds, timeoutSeconds: 60 } });
+    const scene = await up(passive(30));
+    scene.ike.peerInitiates(ROUTER, peerNameOf(aTunnel()));
+    scene.want(passive(10));
+    await scene.pass("another DPD interval");
+    expect(scene.charon.ikeSas.map((sa) => sa.uniqueId)).toEqual(["1"]);
+    expect(scene.plan?.inSync.size).toBe(1);
   });
 
   test("a connection joins a live peer, leaves it again, and the last one goes", async () => {
@@ -242,6 +273,7 @@ test("what is not ours is left alone, also when nothing of ours is left", async 
     state: "established",
     psk: "x",
     ike: "",
+    terms: "",
     children: [],
   });
   await scene.pass("beside foreign things");
