@@ -1,10 +1,10 @@
 // Every attribute that an update can change, changed over the bus and read back: from both charons, from the kernel or
 // nft, from the SA that was negotiated, and from the file that swanctl would load. An attribute of the schema without a
 // row here is a type error.
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { execa } from "execa";
 import { afterAll, test } from "vitest";
 import { baseDocuments, connectionPair, LEFT_ADDRESS_V6, RIGHT_ADDRESS_V6 } from "../../../scripts/lab-documents.ts";
 import { until, type Agent } from "../../../scripts/lab.ts";
@@ -38,8 +38,8 @@ type Seen = {
   readonly secrets: readonly string[];
   /** The swanctl file; empty when there is none. */
   readonly file: string;
-  readonly nft: string;
-  readonly addresses: string;
+  /** What a command prints in the namespace. */
+  readonly inside: (...command: readonly string[]) => string;
   /** charon's lines in the agent's log since the change. */
   readonly log: string;
 };
@@ -81,6 +81,7 @@ const both = <T>(value: T): Readonly<Record<Side, T>> => ({ left: value, right: 
 const connection = (values: WireObject): Row["wish"] => both({ connection: values });
 const ike = (values: WireObject): Row["wish"] => both({ ikepolicy: values });
 const ipsec = (values: WireObject): Row["wish"] => both({ ipsecpolicy: values });
+const rulesOf = ({ inside }: Seen): string => inside("nft", "list", "ruleset");
 /** Each pair once: both gateways may have asked for it. */
 const selectors = ({ childSas }: Seen): readonly string[] =>
   [...new Set(childSas.map(({ localTs, remoteTs }) => `${localTs.join(" ")} === ${remoteTs.join(" ")}`))].sort();
@@ -121,11 +122,11 @@ const ROWS: Readonly<Record<Attribute, Row | "reported by the agent itself">> = 
       right: { connection: { external_ip: MOVED } },
     },
     rightAddress: MOVED,
-    shows: ({ conn, sa, addresses }) => [
+    shows: ({ conn, sa, inside }) => [
       conn?.localAddrs,
       sa?.localHost,
       sa?.remoteHost,
-      addresses.includes(`${MOVED}/`),
+      inside("ip", "-o", "address").includes(`${MOVED}/`),
     ],
     is: { left: [[LEFT], LEFT, MOVED, false], right: [[MOVED], MOVED, LEFT, true] },
     file: { left: /local_addrs = "203.0.113.10"/, right: /local_addrs = "203.0.113.21"/ },
@@ -166,7 +167,7 @@ const ROWS: Readonly<Record<Attribute, Row | "reported by the agent itself">> = 
   },
   mtu: {
     wish: connection({ mtu: 1380 }),
-    shows: ({ nft }) => /maxseg size set 1340/.test(nft),
+    shows: (seen) => rulesOf(seen).includes("maxseg size set 1340"),
     is: both(true),
   },
   initiator: {
@@ -198,7 +199,7 @@ const ROWS: Readonly<Record<Attribute, Row | "reported by the agent itself">> = 
       left: { connection: { local_cidrs: ["10.1.0.0/25"] } },
       right: { connection: { peer_cidrs: ["10.1.0.0/25"] } },
     },
-    shows: (seen) => [selectors(seen), seen.nft.includes("10.1.0.0/25"), seen.nft.includes("10.1.0.0/24")],
+    shows: (seen) => [selectors(seen), rulesOf(seen).includes("10.1.0.0/25"), rulesOf(seen).includes("10.1.0.0/24")],
     is: {
       left: [["10.1.0.0/25 === 10.2.0.0/24"], true, false],
       right: [["10.2.0.0/24 === 10.1.0.0/25"], true, false],
@@ -210,7 +211,7 @@ const ROWS: Readonly<Record<Attribute, Row | "reported by the agent itself">> = 
       left: { connection: { peer_cidrs: ["10.2.0.0/24", "10.3.0.0/24"] } },
       right: { connection: { local_cidrs: ["10.2.0.0/24", "10.3.0.0/24"] } },
     },
-    shows: (seen) => [selectors(seen), seen.nft.includes("10.3.0.0/24")],
+    shows: (seen) => [selectors(seen), rulesOf(seen).includes("10.3.0.0/24")],
     is: {
       left: [["10.1.0.0/24 === 10.2.0.0/24", "10.1.0.0/24 === 10.3.0.0/24"], true],
       right: [["10.2.0.0/24 === 10.1.0.0/24", "10.3.0.0/24 === 10.1.0.0/24"], true],
@@ -358,8 +359,6 @@ async function look(agent: Agent, router: string, logFrom: number): Promise<Seen
   const socket = `/run/charon.qvpn-${router}.vici`;
   const vici = existsSync(socket) ? await openViciSession({ path: socket }) : undefined;
   const directory = path.join(agent.runDirectory, `qvpn-${router}`, "swanctl", "conf.d");
-  const inside = (...command: readonly string[]): Promise<string> =>
-    execa("ip", ["netns", "exec", `qvpn-${router}`, ...command]).then(({ stdout }) => stdout);
   try {
     const [conn] = vici === undefined ? [] : await listConns(vici);
     const sas = vici === undefined ? [] : await agent.ikeSas(router);
@@ -377,8 +376,7 @@ async function look(agent: Agent, router: string, logFrom: number): Promise<Seen
             .map((name) => readFileSync(path.join(directory, name), "utf8"))
             .join("\n")
         : "",
-      nft: await inside("nft", "list", "ruleset"),
-      addresses: await inside("ip", "-o", "address"),
+      inside: (...command) => execFileSync("ip", ["netns", "exec", `qvpn-${router}`, ...command], { encoding: "utf8" }),
       log: agent.log().slice(logFrom),
     };
   } finally {
