@@ -25,7 +25,7 @@ import {
 import { ViciClosedError, ViciCommandError, ViciTimeoutError } from "../../vici-client/errors.ts";
 import { decodeLogLine, type LogLine } from "../../vici-client/events.ts";
 import type { Section as ViciSection } from "../../vici-client/message.ts";
-import type { CommandOptions, ViciRequester } from "../../vici-client/session.ts";
+import { openViciSession, type CommandOptions, type ViciRequester } from "../../vici-client/session.ts";
 import { computedBy } from "../../wire/swanctl/algorithms.ts";
 import { failureFromLog, tellsOfForeignChange } from "../../wire/swanctl/log.ts";
 import { markerSecret, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
@@ -64,6 +64,7 @@ const COMMAND_TIMEOUT_MS = 5_000;
 /** From the start of the process to the first answer: a few hundred milliseconds on a busy machine. */
 const ANSWER_TIMEOUT_MS = 10_000;
 const ANSWER_POLL_MS = 5;
+const HEARING_POLL_MS = 1;
 const END_GRACE_MS = 100;
 /** How long after a command of ours its log lines may still come in on the other socket. */
 const OWN_LOG_LINES_MS = 3_000;
@@ -156,8 +157,8 @@ export class Daemon {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
     for (;;) {
       try {
-        await this.#client().request("version", {}, this.#command(limit));
-        return;
+        await askOnce(socket, this.#command(limit));
+        break;
       } catch (error) {
         if (error instanceof ViciCommandError) throw error;
         signal.throwIfAborted();
@@ -170,6 +171,10 @@ export class Daemon {
         await sleep(ANSWER_POLL_MS);
       }
     }
+    // Only now, since a client that was refused waits longer each time. Without events, lines about our first commands
+    // would come in later and be taken for somebody else's.
+    this.#client();
+    while (!this.#isHearing && !limit.aborted) await sleep(HEARING_POLL_MS);
   }
 
   async apply(step: CharonStep, signal: AbortSignal): Promise<void> {
@@ -358,6 +363,15 @@ export class Daemon {
 
   #tell(event: CharonEvent): void {
     for (const listener of this.#listeners) listener(event);
+  }
+}
+
+async function askOnce(socket: string, options: CommandOptions): Promise<void> {
+  const session = await openViciSession({ path: socket });
+  try {
+    await session.request("version", {}, options);
+  } finally {
+    await session.close();
   }
 }
 
