@@ -1,7 +1,7 @@
 // A running agent and controller whose configuration files are changed: what SIGHUP puts in force, and what it does not.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { parse, stringify } from "yaml";
@@ -141,6 +141,22 @@ test("a file that cannot be used is told with every problem, and changes nothing
   expect((await connectionIs(left, "to-right", "ACTIVE")).inSync).toBe(true);
   // Compared with what is in force, not with the bad one.
   expect((await reload(left, good)).map(({ msg }) => msg)).toEqual(["configuration read again, nothing differs"]);
+});
+
+test("a file with the broker's URL that everybody may read is warned of, and used", async () => {
+  const directories = [lab.directory, left.directory];
+  onTestFinished(() => {
+    chmodSync(left.configFile, 0o600);
+    for (const directory of directories) chmodSync(directory, 0o700);
+  });
+  for (const directory of directories) chmodSync(directory, 0o755);
+  chmodSync(left.configFile, 0o644);
+  const told = await reload(left, reads(left), ({ warning }) => warning !== undefined);
+  expect(told.map(({ level, msg }) => `${level}: ${msg}`)).toEqual([
+    "info: configuration read again, nothing differs",
+    "warn: configuration is used, but look at this",
+  ]);
+  expect(told[1]?.["warning"]).toMatch(/transportUrl is a text in a file that everybody may read \(mode 0644\)/);
 });
 
 test("what needs a restart is named, the broker's URL without its text, and stays as it was", async () => {
