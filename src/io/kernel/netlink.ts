@@ -1,4 +1,6 @@
 // Netlink requests on one socket, one after the other, and the coding of attributes. It knows no families of messages.
+import { closeSync, openSync } from "node:fs";
+import koffi from "koffi";
 import { createNetlink, type NetlinkSocket } from "netlink";
 import { DeadlineError, KernelError } from "../../core/errors.ts";
 import { errnoName, inNamespace } from "./netns.ts";
@@ -60,6 +62,38 @@ export function parseAttributes(bytes: Buffer): Attributes {
   return found;
 }
 
+// linux/socket.h, linux/netlink.h
+const SOL_NETLINK = 270;
+const NETLINK_NO_ENOBUFS = 5;
+const ON = Buffer.from([1, 0, 0, 0]);
+
+type SetSocketOption = (fd: number, level: number, name: number, value: Buffer, length: number) => number;
+let setSocketOption: SetSocketOption | undefined;
+
+/**
+ * A socket in the namespace. It keeps silent about messages it had no room for, which come in bursts while the event loop
+ * is busy: the addon (netlink 0.3.0) ends the process on any error of receiving. What is lost so is seen by the next pass.
+ */
+export function openNetlink(protocol: number, namespace: string): NetlinkSocket {
+  setSocketOption ??= koffi
+    .load("libc.so.6")
+    .func(
+      "int setsockopt(int fd, int level, int name, const void *value, unsigned int length)",
+    ) as unknown as SetSocketOption;
+  const setOption = setSocketOption;
+  return inNamespace(namespace, () => {
+    // The addon does not tell its descriptor. It is the lowest free one (POSIX), as this one is.
+    const fd = openSync("/dev/null", "r");
+    closeSync(fd);
+    const socket = createNetlink(protocol);
+    // Where another thread was quicker it is the one after; any other file refuses the option.
+    const isSet = [fd, fd + 1].some((one) => setOption(one, SOL_NETLINK, NETLINK_NO_ENOBUFS, ON, ON.length) === 0);
+    if (isSet) return socket;
+    socket.close();
+    throw new KernelError("prepare a netlink socket", errnoName(koffi.errno()));
+  });
+}
+
 export type Message = { readonly type: number; readonly flags: number; readonly data: Buffer };
 
 /** One socket. A second dump beside a running one would be EBUSY, so requests wait for each other. */
@@ -69,7 +103,7 @@ export class Netlink {
   #closed = false;
 
   constructor(protocol: number, namespace: string) {
-    this.#socket = inNamespace(namespace, () => createNetlink(protocol));
+    this.#socket = openNetlink(protocol, namespace);
     // Receive errors show as the timeout of the request that waits.
     this.#socket.on("error", () => undefined);
   }

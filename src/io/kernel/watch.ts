@@ -1,10 +1,10 @@
 // Tells that something may have changed in the network of a router. It does not tell what: that is read anew.
 import { watch as watchDirectory, type FSWatcher } from "node:fs";
-import { createNetlink, type NetlinkSocket } from "netlink";
+import type { NetlinkSocket } from "netlink";
 import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import { AGENT_NAMESPACE, MAIN_TABLE, ROUTE_PROTOCOL, type NetworkScope } from "../../core/network.ts";
-import { NETLINK_NETFILTER, NETLINK_ROUTE, type Message } from "./netlink.ts";
-import { inNamespace, listNamespaces, NAMESPACE_DIRECTORY, namespaceInode } from "./netns.ts";
+import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink, type Message } from "./netlink.ts";
+import { listNamespaces, NAMESPACE_DIRECTORY, namespaceInode } from "./netns.ts";
 import {
   decodeLink,
   familyOfLinkMessage,
@@ -133,7 +133,7 @@ export class Watches {
       for (const { onChange } of this.#watchersOf(namespace)) onChange();
     };
     const open = (protocol: number, groups: readonly number[], onMessages: (messages: Message[]) => void) => {
-      const socket = inNamespace(namespace, () => createNetlink(protocol));
+      const socket = openNetlink(protocol, namespace);
       for (const group of groups) socket.addMembership(group);
       socket.on("message", onMessages);
       // ENOBUFS: events were lost, so anything may have changed.
