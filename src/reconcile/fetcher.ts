@@ -33,6 +33,8 @@ export type FetcherHooks = {
     listed: ReadonlySet<RouterId>,
     gone: readonly RouterId[],
   ) => void;
+  /** What was found out of routers of the last list, after it. */
+  readonly onPlumbing: (found: ReadonlyMap<RouterId, DesiredRouter["plumbing"]>) => void;
   readonly onFetch: (result: "ok" | "failed") => void;
 };
 
@@ -60,6 +62,8 @@ export class Fetcher {
   #isDue = false;
   /** Whether the plumbing of every router is asked for, not only of those that were named. */
   #isThoroughDue = false;
+  /** Routers whose plumbing was to be asked for, when something more urgent came. */
+  #putOff: ReadonlySet<RouterId> = new Set();
   #isConnected = false;
   #failures = 0;
   #hasFetched = false;
@@ -206,8 +210,10 @@ export class Fetcher {
     ]);
     this.#tellUnreadable(list.problems);
     const before = this.#hooks.desired();
-    const asked = [...list.routers.keys()].filter((id) => isThorough || named.has(id) || !isPlumbed(before.get(id)));
-    const plumbing = await this.#fetchPlumbing(asked, before, signal);
+    // What is known already does not hold up the list: with thousands of routers the questions take many seconds.
+    const ids = [...list.routers.keys()];
+    const isAskedFirst = (id: RouterId): boolean => named.has(id) || !before.has(id);
+    const plumbing = await this.#fetchPlumbing(ids.filter(isAskedFirst), before, () => true);
     const listed = new Map([...list.routers].filter(([router]) => !this.#removedMeanwhile.has(router)));
 
     const nowMs = clock.nowMs();
@@ -241,7 +247,23 @@ export class Fetcher {
     const unreadable = list.problems.flatMap(({ router }) => router ?? []);
     this.#hooks.onList(routers, new Set([...listed.keys(), ...unreadable]), gone);
     this.#noteRepeats(fresh, named, before, routers);
-    this.#scheduleAfter(decision.confirmAtMs, routers);
+    const isStale = (id: RouterId): boolean => isThorough || this.#putOff.has(id) || !isPlumbed(before.get(id));
+    await this.#refreshPlumbing(ids.filter((id) => isStale(id) && !isAskedFirst(id)));
+    this.#scheduleAfter(decision.confirmAtMs, this.#hooks.desired());
+  }
+
+  /** Asks for what may have changed, until something more urgent is to be fetched: the rest is asked for after that. */
+  async #refreshPlumbing(ids: readonly RouterId[]): Promise<void> {
+    const putOff = new Set(ids);
+    // First those that were put off before: else casts without end would have the same ones asked for again and again.
+    const inOrder = [...ids.filter((id) => this.#putOff.has(id)), ...ids.filter((id) => !this.#putOff.has(id))];
+    const found = await this.#fetchPlumbing(inOrder, this.#hooks.desired(), (id) => {
+      if (this.#isDue) return false;
+      putOff.delete(id);
+      return true;
+    });
+    this.#putOff = putOff;
+    if (found.size > 0) this.#hooks.onPlumbing(found);
   }
 
   /** A list may hold thousands of them, and comes again and again. */
@@ -257,11 +279,13 @@ export class Fetcher {
   async #fetchPlumbing(
     ids: readonly RouterId[],
     before: ReadonlyMap<RouterId, DesiredRouter>,
-    signal: AbortSignal,
+    isToBeAsked: (id: RouterId) => boolean,
   ): Promise<ReadonlyMap<RouterId, DesiredRouter["plumbing"]>> {
+    const { signal } = this.#stop;
     const found = new Map<RouterId, DesiredRouter["plumbing"]>();
     const failures = new Map<RouterId, { readonly why: string } | { readonly err: AgentError }>();
     const ask = async (id: RouterId): Promise<void> => {
+      if (!isToBeAsked(id)) return;
       const isHeld = isPlumbed(before.get(id));
       try {
         const plumbing = await this.#ports.controlPlane.fetchPlumbing(id, signal);

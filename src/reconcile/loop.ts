@@ -88,6 +88,7 @@ export class Loop {
       {
         desired: () => this.#routers(),
         onList: (routers, listed, gone) => this.#take(routers, listed, gone),
+        onPlumbing: (found) => this.#takePlumbing(found),
         onFetch: hooks.onFetch,
       },
       log,
@@ -252,6 +253,24 @@ export class Loop {
     for (const id of gone) {
       this.#confirmed.delete(id);
       this.#worker(id).wantGone();
+    }
+  }
+
+  #takePlumbing(found: ReadonlyMap<RouterId, DesiredRouter["plumbing"]>): void {
+    const routers = new Map(this.#routers());
+    const changed: DesiredRouter[] = [];
+    for (const [id, plumbing] of found) {
+      const held = routers.get(id);
+      // One that was taken from us meanwhile stays so.
+      if (held === undefined || JSON.stringify(held.plumbing) === JSON.stringify(plumbing)) continue;
+      const router = { ...held, plumbing };
+      routers.set(id, router);
+      changed.push(router);
+    }
+    if (changed.length === 0) return;
+    this.#setDesired("fetched", routers);
+    for (const router of changed) {
+      this.#worker(router.id).want(router, this.#confirmed.has(router.id) ? "fetched" : "remembered");
     }
   }
 

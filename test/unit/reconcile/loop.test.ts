@@ -1,6 +1,8 @@
 // The fleet with fakes of the control plane, kernel and charon: when it fetches, wakes and reports, and what undoes a
 // removal. When an absence is believed stands in removal-table.test.ts.
 import { describe, expect, test } from "vitest";
+import { routerId } from "../../../src/core/ids.ts";
+import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
 import {
@@ -13,7 +15,7 @@ import {
   TWO,
 } from "../../support/agent-world.ts";
 import { aConnection, aDisabledConnection, aRouterWith, aTunnel } from "../../support/builders.ts";
-import { ROUTER } from "../../support/network-builders.ts";
+import { ROUTER, somePlumbing } from "../../support/network-builders.ts";
 
 describe("at start", () => {
   test("nothing is known and nothing is done before the first fetch", async () => {
@@ -133,6 +135,51 @@ describe("fetching", () => {
     world.loop.serviceUpdated(ROUTER);
     await world.clock.advance(5_000);
     expect(new Set(world.controlPlane.plumbingFetches)).toEqual(new Set([ROUTER]));
+  });
+
+  test("what is listed is in force before the plumbing of known routers is asked for anew", async () => {
+    const world = await AgentWorld.up(ONE, ELSEWHERE);
+    const release = world.controlPlane.hold("plumbing");
+    world.controlPlane.routers = [TWO, ELSEWHERE];
+    world.loop.agentUpdated();
+    await world.settle();
+    expect(world.status(2)).toBe("ACTIVE");
+    const moved = { kind: "known", value: somePlumbing("203.0.113.78", "2001:db8:ff::78") } as const;
+    world.controlPlane.routers = [TWO, { ...ELSEWHERE, plumbing: moved }];
+    release();
+    await world.settle();
+    const { desired } = world.loop;
+    expect(desired.kind === "fetched" && desired.routers.get(OTHER)?.plumbing).toEqual(moved);
+  });
+
+  test("a cast goes before plumbing that is asked for anew, and the rest of that after it, each once", async () => {
+    const many = Array.from({ length: 20 }, (_, number): DesiredRouter => {
+      const id = routerId(`40000000-0000-4000-8000-0000000001${String(10 + number)}`);
+      return aRouterWith([], { id, services: [], plumbing: { kind: "unknown", why: "no ports yet" } });
+    });
+    const world = await AgentWorld.up(ONE, ...many);
+    // A turn that was waited for begins with the next round of the event loop.
+    const settleAll = async (): Promise<void> => {
+      for (let rounds = 0; rounds < 2 * many.length; rounds += 1) await world.settle();
+    };
+    await settleAll();
+    const release = world.controlPlane.hold("plumbing");
+    world.controlPlane.plumbingFetches = [];
+    world.loop.agentUpdated();
+    await world.settle();
+    const begun = world.controlPlane.plumbingFetches.length;
+    expect(begun).toBeLessThan(many.length);
+    world.controlPlane.routers = [TWO, ...many];
+    world.loop.serviceUpdated(ROUTER);
+    release();
+    await settleAll();
+    expect(world.status(2)).toBe("ACTIVE");
+    const asked = world.controlPlane.plumbingFetches.slice(begun);
+    expect(asked[0]).toBe(ROUTER);
+    expect(new Set([...world.controlPlane.plumbingFetches])).toEqual(new Set([ROUTER, ...many.map(({ id }) => id)]));
+    // Those that were put off come first.
+    const before = new Set(world.controlPlane.plumbingFetches.slice(0, begun));
+    expect(asked.slice(1, 1 + many.length - begun).filter((id) => before.has(id))).toEqual([]);
   });
 
   test("an entry that could not be read is no absence", async () => {
