@@ -1,7 +1,7 @@
 // The benchmark: prints a table of figures and writes them as JSON. docs/benchmark.md says what they mean.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { cpus, release } from "node:os";
+import { cpus, loadavg, release } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { measureCodec } from "./bench/codec.ts";
@@ -142,12 +142,14 @@ async function main(): Promise<number> {
   }
   const effort = values.quick === true ? QUICK : FULL;
   const file = values.json ?? "bench-results/latest.json";
+  const [loadBefore] = loadavg();
   try {
     say("VICI codec");
     const rows = [...measureCodec(effort.codec), ...(await measureFleet(effort))];
     const commit = outputOf("git", "rev-parse", "--short", "HEAD");
     mkdirSync(path.dirname(file), { recursive: true });
-    const result = { commit, at: new Date().toISOString(), isQuick: values.quick === true, machine: machine(), rows };
+    const at = new Date().toISOString();
+    const result = { commit, at, isQuick: values.quick === true, loadBefore, machine: machine(), rows };
     writeFileSync(file, `${JSON.stringify(result, undefined, 2)}\n`);
     process.stdout.write(`${tableOf(rows)}\n`);
     say(`written to ${file}`);
