@@ -111,12 +111,10 @@ let spis: string;
 let round = 0;
 
 /** The healthy connection as it is this time, which charon has to be told of, and others beside it. */
-const wholeList = (...bad: readonly unknown[]): readonly Wire[] => [
-  {
-    ...service,
-    ipsec_site_connections: [{ ...healthy, name: `fx${String(round)}`, dpd_interval: 5 + (round % 2) }, ...bad],
-  },
-];
+const wholeList = (...bad: readonly unknown[]): readonly Wire[] => {
+  const ipsecpolicy = { ...(healthy["ipsecpolicy"] as Wire), lifetime_value: 3600 + 60 * (round % 2) };
+  return [{ ...service, ipsec_site_connections: [{ ...healthy, name: `fx${String(round)}`, ipsecpolicy }, ...bad] }];
+};
 
 async function spisOf(): Promise<string> {
   const sides = await Promise.all([lab.left.ikeSas(lab.routers.left), lab.right.ikeSas(lab.routers.right)]);
@@ -205,12 +203,11 @@ afterEach(async () => {
   const answered = await controlPlane.call(left.host, "vpnservice_added_to_agent", { router_ids: [] });
   expect(answered).toEqual({ result: null, failure: null });
   listed(wholeList());
-  const state = await connectionIs(lab.left, `fx${String(round)}`, "ACTIVE");
-  await until("what was bad is gone", 20_000, async () => {
+  await connectionIs(lab.left, `fx${String(round)}`, "ACTIVE");
+  await until("what was bad is gone, and what is good in force", 20_000, async () => {
     const { routers } = await lab.left.status();
-    return routers.length === 1 && routers[0]?.connections.length === 1;
+    return routers.length === 1 && routers[0]?.connections.length === 1 && routers[0].connections[0]?.inSync === true;
   });
-  expect(state.inSync).toBe(true);
   expect(await spisOf()).toBe(spis);
   expect([lab.left.isRunning, lab.left.pid]).toEqual([true, pid]);
 });
