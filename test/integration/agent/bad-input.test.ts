@@ -477,10 +477,12 @@ test("an exception in the middle of a pass is its router's ERROR, and goes when 
   await until("its namespace is gone", 10_000, () => !existsSync(`/run/netns/qvpn-${router}`));
 });
 
+// The kernel lab's guest, slow as it is, would need minutes for as many.
+const COUNT = process.env["KERNEL_LAB"] === undefined ? 10_000 : 500;
+
 test(
-  "a list of 10,000 services that cannot be plumbed is 10,000 ERRORs, and stalls nobody",
+  `a list of ${String(COUNT)} services that cannot be plumbed is as many ERRORs, and stalls nobody`,
   async () => {
-    const COUNT = 10_000;
     const ids: string[] = [];
     const many = Array.from({ length: COUNT }, (_, number): WireService => {
       const id = randomUUID();
@@ -531,7 +533,7 @@ test(
     listed(wholeList());
     await untilNow("they are gone", async () => (await lab.left.status()).routers.length === 1);
     process.stdout.write(
-      `10,000 services: all told of after ${told} s, an update beside them in force after ${updated} s, ` +
+      `${String(COUNT)} services: all told of after ${told} s, an update beside them in force after ${updated} s, ` +
         `all gone after ${secondsSince(unlistedAt)} s; a call waited ${Math.max(...waits).toFixed(0)} ms at most; ` +
         `${String(memory)} MiB\n`,
     );
