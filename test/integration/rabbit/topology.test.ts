@@ -36,11 +36,13 @@ const shapeOf = (all: readonly Listed[], name: string): Shape | undefined => {
   return found && { durable: found.durable, auto_delete: found.auto_delete, arguments: argumentsOf(found.arguments) };
 };
 
-/** 3.10 prints them as a list of name, type and value, later ones as an object. */
-const argumentsOf = (raw: unknown): unknown =>
-  Array.isArray(raw)
-    ? Object.fromEntries((raw as [string, string, unknown][]).map(([key, , value]) => [key, value]))
-    : raw;
+/** 3.10 prints them as a list of name, type and value; 4.0 as an object, with the type that it chose itself. */
+function argumentsOf(raw: unknown): unknown {
+  const entries = Array.isArray(raw)
+    ? (raw as [string, string, unknown][]).map(([key, , value]): [string, unknown] => [key, value])
+    : Object.entries(raw as Readonly<Record<string, unknown>>);
+  return Object.fromEntries(entries.filter(([key, value]) => key !== "x-queue-type" || value !== "classic"));
+}
 
 const EXPIRES = { "x-expires": 1_800_000 };
 const PLAIN: Shape = { durable: false, auto_delete: false, arguments: {} };
