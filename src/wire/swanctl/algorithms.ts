@@ -4,6 +4,7 @@ import {
   AUTH_ALGORITHMS,
   DH_GROUPS as GROUP_WORDS,
   ENCRYPTION_ALGORITHMS,
+  isAead,
   type CharonAlgorithms,
 } from "../../core/algorithms.ts";
 
@@ -54,18 +55,18 @@ function keyword(kind: string, name: string, found: string | undefined): string 
   return found;
 }
 
-type Cipher = { readonly text: string; readonly aead: boolean; readonly printed: string };
+type Cipher = { readonly text: string; readonly printed: string };
 
 function cipherOf(name: string): Cipher | undefined {
   const [, aeadBits, mode = "", icvBytes = ""] = AEAD.exec(name) ?? [];
   if (aeadBits !== undefined) {
-    return { text: `aes${aeadBits}${mode}${icvBytes}`, aead: true, printed: `AES_${mode.toUpperCase()}_${icvBytes}` };
+    return { text: `aes${aeadBits}${mode}${icvBytes}`, printed: `AES_${mode.toUpperCase()}_${icvBytes}` };
   }
   const [, counterBits] = COUNTER.exec(name) ?? [];
-  if (counterBits !== undefined) return { text: `aes${counterBits}ctr`, aead: false, printed: "AES_CTR" };
+  if (counterBits !== undefined) return { text: `aes${counterBits}ctr`, printed: "AES_CTR" };
   const [, bits] = CBC.exec(name) ?? [];
-  if (bits !== undefined) return { text: `aes${bits}`, aead: false, printed: "AES_CBC" };
-  return name === "3des" ? { text: "3des", aead: false, printed: "3DES_CBC" } : undefined;
+  if (bits !== undefined) return { text: `aes${bits}`, printed: "AES_CBC" };
+  return name === "3des" ? { text: "3des", printed: "3DES_CBC" } : undefined;
 }
 
 function encryption(name: string): Cipher {
@@ -92,8 +93,8 @@ export function computedBy(loaded: {
     new Set([...words].filter(isThere));
   return {
     encryption: those(ENCRYPTION_ALGORITHMS, (word) => {
-      const { aead, printed } = encryption(word);
-      return (aead ? loaded.aead : loaded.encryption).has(printed);
+      const { printed } = encryption(word);
+      return (isAead(word) ? loaded.aead : loaded.encryption).has(printed);
     }),
     authentication: those(AUTH_ALGORITHMS, (word) => loaded.integrity.has(INTEGRITY[word]?.[1] ?? "")),
     prf: those(AUTH_ALGORITHMS, (word) => loaded.prf.has(INTEGRITY[word]?.[2] ?? "")),
@@ -107,13 +108,17 @@ type Suite = { readonly encryption: string; readonly authentication: string; rea
 export function ikeProposal(suite: Suite): string {
   const cipher = encryption(suite.encryption);
   const auth = integrity(suite.authentication);
-  const middle = cipher.aead ? [`prf${auth}`] : [auth, `prf${auth}`];
+  const middle = isAead(suite.encryption) ? [`prf${auth}`] : [auth, `prf${auth}`];
   return [cipher.text, ...middle, dhGroup(suite.dhGroup)].join("-");
 }
 
 export function espProposal(suite: Suite): string {
   const cipher = encryption(suite.encryption);
-  return [cipher.text, ...(cipher.aead ? [] : [integrity(suite.authentication)]), dhGroup(suite.dhGroup)].join("-");
+  return [
+    cipher.text,
+    ...(isAead(suite.encryption) ? [] : [integrity(suite.authentication)]),
+    dhGroup(suite.dhGroup),
+  ].join("-");
 }
 
 export const ahProposal = (suite: Suite): string => [integrity(suite.authentication), dhGroup(suite.dhGroup)].join("-");
