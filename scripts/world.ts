@@ -14,7 +14,15 @@ export type WorldSide = {
   /** Addresses of the router on its LAN, with prefix length. */
   readonly lan: readonly string[];
   readonly hosts: readonly WorldHost[];
+  /** The router's own way to the internet beside any VPN; absent: it has none. */
+  readonly egress?: WorldEgress;
 };
+
+/** A leg of the router on the internet's bridge, which masquerades. Addresses with prefix length. */
+export type WorldEgress = { readonly addresses: readonly string[]; readonly gateways: readonly string[] };
+
+/** Name of that leg's link in the router's own namespace. */
+export const EGRESS_LINK = "egress";
 
 export type WorldOptions = {
   /** At most 8 characters: names of links are made of it. */
@@ -100,6 +108,13 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     await ip("link", "set", port, "master", on, "up");
   };
 
+  const masquerade = (namespace: string, link: string): Promise<unknown> =>
+    inside(
+      namespace,
+      "nft",
+      `table inet nat { chain out { type nat hook postrouting priority srcnat; oifname ${link} masquerade; }; }`,
+    );
+
   try {
     await addBridge(bridge);
     await addNamespace(internetNamespace);
@@ -115,19 +130,21 @@ export async function createWorld(options: WorldOptions): Promise<World> {
       await address(namespace, "outside", nat.outside);
       await address(namespace, "inside", nat.inside);
       await inside(namespace, "sysctl", "-qw", "net.ipv4.ip_forward=1");
-      await inside(
-        namespace,
-        "nft",
-        "table ip nat { chain out { type nat hook postrouting priority srcnat; oifname outside masquerade; }; }",
-      );
+      await masquerade(namespace, "outside");
     }
 
-    for (const side of sides) {
+    for (const [index, side] of sides.entries()) {
       const router = routerNamespaceOf(side.routerId);
       await addNamespace(router);
       await inside(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1");
       await ip("-n", router, "link", "add", "lan", "type", "bridge");
       await address(router, "lan", side.lan);
+      if (side.egress !== undefined) {
+        await plug(`${prefix}-e${index + 1}`, bridge, router, EGRESS_LINK);
+        await address(router, EGRESS_LINK, side.egress.addresses);
+        await route(router, side.egress.gateways);
+        await masquerade(router, EGRESS_LINK);
+      }
       for (const host of side.hosts) {
         const namespace = `${prefix}-${host.name}`;
         await addNamespace(namespace);
