@@ -8,7 +8,7 @@ import type { Attachment } from "./core/network.ts";
 import type { IkeOptions } from "./io/charon/ike.ts";
 import type { ChoiceOptions } from "./io/charon/supervisor-choice.ts";
 import type { Supervisor } from "./io/charon/supervisor.ts";
-import { fingerprintsOfTexts } from "./io/charon/texts.ts";
+import { comparisons } from "./io/charon/texts.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
 import type { LoopOptions } from "./reconcile/loop.ts";
 import type { ReconcileOptions } from "./reconcile/reconcile.ts";
@@ -83,7 +83,7 @@ export function reconcileOptions(
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       yieldMs: YIELD_MS,
       duplicateGraceMs: DUPLICATE_GRACE_MS,
-      ...fingerprintsOfTexts(key, espBackEnd),
+      ...comparisons(key, espBackEnd),
     },
   };
 }

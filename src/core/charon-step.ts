@@ -2,7 +2,8 @@
 import type { Fingerprint, Marker, NodeKey } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { PeerName } from "./names.ts";
-import type { Member, Peer } from "./peers.ts";
+import type { Child, Member, Peer } from "./peers.ts";
+import type { Difference, Values } from "./views.ts";
 
 export type CharonStep =
   | {
@@ -15,7 +16,8 @@ export type CharonStep =
   | { readonly kind: "removeFile"; readonly connection: ConnectionId }
   | { readonly kind: "loadSecret"; readonly id: string; readonly peer: Peer }
   | { readonly kind: "unloadSecret"; readonly id: string }
-  | { readonly kind: "loadPeer"; readonly peer: Peer; readonly fingerprint: Fingerprint }
+  /** `shown`: in what charon shows it otherwise now. */
+  | { readonly kind: "loadPeer"; readonly peer: Peer; readonly fingerprint: Fingerprint; readonly shown?: string }
   | { readonly kind: "unloadPeer"; readonly name: string }
   /** Notes which live SAs an update outdates; at the deadline they are ended by force. */
   | {
@@ -28,13 +30,32 @@ export type CharonStep =
       readonly initiateAtMs: number;
     }
   | { readonly kind: "reauthenticate"; readonly ikeSa: string; readonly peer: PeerName }
-  | { readonly kind: "terminateIke"; readonly ikeSa: string; readonly why: TerminationCause }
-  | { readonly kind: "terminateChild"; readonly childSa: string; readonly why: TerminationCause }
+  /** `deviation`: in what it was negotiated otherwise than it is wanted. */
+  | {
+      readonly kind: "terminateIke";
+      readonly ikeSa: string;
+      readonly why: TerminationCause;
+      readonly deviation?: string;
+    }
+  | {
+      readonly kind: "terminateChild";
+      readonly childSa: string;
+      readonly why: TerminationCause;
+      readonly deviation?: string;
+    }
   | { readonly kind: "initiate"; readonly connection: ConnectionId; readonly peer: PeerName; readonly child: string }
   | { readonly kind: "commit"; readonly marker: Marker; readonly replaces: readonly string[] }
   | { readonly kind: "unloadMarker"; readonly id: string };
 
-export type TerminationCause = "removed" | "changed" | "replaced" | "outdated" | "no-answer" | "differs" | "duplicate";
+export type TerminationCause =
+  "removed" | "changed" | "replaced" | "outdated" | "no-answer" | "differs" | "duplicate" | "deviates";
+
+/** Compares what charon tells with what is wanted; the words are charon's, so it is done in wire/swanctl. */
+export type ViewComparison = {
+  readonly loaded: (peer: Peer, loaded: Values) => readonly Difference[];
+  readonly ikeSa: (peer: Peer, negotiated: Values) => readonly Difference[];
+  readonly childSa: (peer: Peer, child: Child, negotiated: Values) => readonly Difference[];
+};
 
 export type CharonPlanOptions = {
   readonly key: NodeKey;
@@ -52,4 +73,5 @@ export type CharonPlanOptions = {
   /** Fingerprints of a member's conf file and of a peer's section; their text is made in wire/swanctl. */
   readonly fileFingerprint: (peer: Peer, member: Member, marker: Marker) => Fingerprint;
   readonly sectionFingerprint: (peer: Peer) => Fingerprint;
+  readonly compare: ViewComparison;
 };

@@ -4,6 +4,7 @@ import type { ConnectionId } from "./ids.ts";
 import type { Fingerprint, Marker } from "./fingerprint.ts";
 import type { Cidr } from "./model.ts";
 import type { ReasonCode } from "./reason.ts";
+import type { Values } from "./views.ts";
 
 export type ChildSa = {
   /** The config's name; charon's own key adds its unique id. */
@@ -19,6 +20,8 @@ export type ChildSa = {
   readonly bytesOut: number;
   readonly packetsIn: number;
   readonly packetsOut: number;
+  /** What it was negotiated to. */
+  readonly values: Values;
 };
 
 /** Child names begin with the uuid of their connection. */
@@ -41,6 +44,7 @@ export type IkeSa = {
   readonly uniqueId: string;
   readonly state: "connecting" | "established" | "ending" | "other";
   readonly spis: string;
+  readonly values: Values;
   readonly children: readonly ChildSa[];
 };
 
@@ -52,6 +56,8 @@ export type RunningCharon = {
   readonly algorithms: CharonAlgorithms;
   /** Loaded connections and the names of their children. */
   readonly peers: ReadonlyMap<string, ReadonlySet<string>>;
+  /** What charon tells of each of them. */
+  readonly loaded: ReadonlyMap<string, Values>;
   readonly secretIds: ReadonlySet<string>;
   readonly markers: ReadonlyMap<ConnectionId, Marker>;
   readonly ikeSas: readonly IkeSa[];
@@ -84,6 +90,10 @@ export type Notes = {
   /** SAs that an update has outdated, by unique id, and when they are ended by force. */
   readonly staleIkeSas: Map<string, { readonly deadlineMs: number }>;
   readonly staleChildSas: Map<string, { readonly deadlineMs: number }>;
+  /** In what charon showed otherwise than we had loaded it, by name: to load the same again would change nothing. */
+  readonly loadedInVain: Map<string, string>;
+  /** In what SAs were negotiated otherwise than wanted, and ended for it: the same again is not cured by the same. */
+  readonly renegotiated: Set<string>;
   /** Terms of the config that we loaded last under each name. */
   readonly loadedTerms: Map<string, Fingerprint>;
   /**
@@ -117,6 +127,8 @@ export const emptyNotes = (instance: string): Notes => ({
   loadedSecrets: new Set(),
   staleIkeSas: new Map(),
   staleChildSas: new Map(),
+  loadedInVain: new Map(),
+  renegotiated: new Set(),
   loadedTerms: new Map(),
   ikeTerms: new Map(),
   transitions: new Map(),

@@ -27,6 +27,7 @@ import {
   type RunningCharon,
 } from "./observed.ts";
 import type { Child, Member, Peer } from "./peers.ts";
+import { describeDifferences, type Difference } from "./views.ts";
 
 export type PeerPlan = {
   readonly steps: readonly CharonStep[];
@@ -98,6 +99,9 @@ class PeerPlanner implements PeerPlan {
   readonly #staleIke: Map<string, number>;
   readonly #staleChild: Map<string, number>;
   readonly #superseded: ReadonlySet<string>;
+  /** In what live IKE SAs were negotiated otherwise than wanted, by unique id. */
+  readonly #deviations = new Map<string, string>();
+  #isLoadedOtherwise = false;
   readonly #initiateAtMs = new Map<ConnectionId, number>();
 
   constructor(peer: Peer, observed: RunningCharon, notes: Notes, nowMs: number, options: CharonPlanOptions) {
@@ -111,8 +115,12 @@ class PeerPlanner implements PeerPlan {
     this.#hasOtherSecret = [...observed.secretIds].some((id) => this.#isOtherSecret(id));
     this.#terms = termsFingerprint(options.key, peer);
     this.#members = peer.members.map((member) => this.#memberState(member));
-    this.#superseded = new Set(this.#live.filter((sa) => this.#isSuperseded(sa)).map((sa) => sa.uniqueId));
     this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
+    for (const sa of this.#live) {
+      const deviation = this.#deviationOf(sa);
+      if (deviation !== undefined) this.#deviations.set(sa.uniqueId, deviation);
+    }
+    this.#superseded = new Set(this.#live.filter((sa) => this.#isSuperseded(sa)).map((sa) => sa.uniqueId));
     this.#staleChild = new Map([...notes.staleChildSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
   }
 
@@ -129,6 +137,7 @@ class PeerPlanner implements PeerPlan {
     for (const ikeSa of this.#beginUpdates()) {
       this.steps.push({ kind: "reauthenticate", ikeSa, peer: this.#peer.name });
     }
+    this.#endDeviatingChildSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
     this.#endDuplicateChildSas();
@@ -168,8 +177,24 @@ class PeerPlanner implements PeerPlan {
    * must not initiate keeps what it has.
    */
   #isSuperseded(sa: IkeSa): boolean {
+    if (!mayInitiate(this.#peer.leader)) return false;
     const terms = this.#notes.ikeTerms.get(sa.uniqueId) ?? this.#committedTerms(sa);
-    return terms !== undefined && terms !== this.#terms && mayInitiate(this.#peer.leader);
+    return (terms !== undefined && terms !== this.#terms) || this.#deviations.has(sa.uniqueId);
+  }
+
+  /**
+   * Nothing of an update: a committed one says what SAs should be. Somebody else's config may have been negotiated, or
+   * charon was told otherwise for a moment. The same once more is left to the eyes of an operator.
+   */
+  #deviationOf(sa: IkeSa): string | undefined {
+    if (sa.state !== "established" || this.#staleIke.has(sa.uniqueId)) return undefined;
+    if (!this.#members.every(({ isCommitted }) => isCommitted)) return undefined;
+    return this.#untried(this.#options.compare.ikeSa(this.#peer, sa.values));
+  }
+
+  #untried(differences: readonly Difference[]): string | undefined {
+    const deviation = differences.length === 0 ? undefined : `${this.#peer.name}: ${describeDifferences(differences)}`;
+    return deviation === undefined || this.#notes.renegotiated.has(deviation) ? undefined : deviation;
   }
 
   /** Of an IKE SA that is older than our notes: an update is committed only when none is left on other terms. */
@@ -189,8 +214,12 @@ class PeerPlanner implements PeerPlan {
   #load(): void {
     const fingerprint = this.#options.sectionFingerprint(this.#peer);
     const { name } = this.#peer;
-    if (this.#observed.peers.has(name) && this.#notes.loadedPeers.get(name) === fingerprint) return;
-    this.steps.push({ kind: "loadPeer", peer: this.#peer, fingerprint });
+    const loaded = this.#observed.loaded.get(name);
+    const shown = loaded === undefined ? "" : describeDifferences(this.#options.compare.loaded(this.#peer, loaded));
+    this.#isLoadedOtherwise = shown !== "";
+    const isLoaded = this.#observed.peers.has(name) && this.#notes.loadedPeers.get(name) === fingerprint;
+    if (isLoaded && (shown === "" || this.#notes.loadedInVain.get(name) === shown)) return;
+    this.steps.push({ kind: "loadPeer", peer: this.#peer, fingerprint, ...(isLoaded ? { shown } : {}) });
   }
 
   /** Begins the update of every member whose marker differs; returns the IKE SAs to re-authenticate. */
@@ -297,10 +326,23 @@ class PeerPlanner implements PeerPlan {
       if (!this.#superseded.has(sa.uniqueId) || this.#endedIke.has(sa.uniqueId)) continue;
       if (sa.state !== "established") this.#terminateIke(sa, "changed");
       else if (fresh.length > 0 && namesOfCarrying(sa).every((name) => carried.has(name))) {
-        this.#terminateIke(sa, "replaced");
+        this.#terminateIke(sa, "replaced", this.#deviations.get(sa.uniqueId));
       } else waits = true;
     }
     return waits ? this.#peer.members.map((m) => m.tunnel.id) : [];
+  }
+
+  /** Break before make, as for any change of a child. */
+  #endDeviatingChildSas(): void {
+    for (const { member, isCommitted } of this.#members) {
+      if (!isCommitted || !mayInitiate(member.tunnel)) continue;
+      for (const sa of this.#childSas(member.tunnel.id)) {
+        const child = member.children.find(({ name }) => name === sa.name);
+        if (child === undefined || sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) continue;
+        const deviation = this.#untried(this.#options.compare.childSa(this.#peer, child, sa.values));
+        if (deviation !== undefined) this.#terminateChild(sa, "deviates", deviation);
+      }
+    }
   }
 
   #endStaleIkeSas(): ConnectionId[] {
@@ -423,7 +465,11 @@ class PeerPlanner implements PeerPlan {
     const replaces = [...this.#observed.secretIds].filter((s) => isMarkerId(s) && s.includes(id) && s !== text);
     if (!isCommitted || replaces.length > 0) {
       if (!waits) this.steps.push({ kind: "commit", marker: wanted, replaces });
-    } else if (!waits && this.steps.every((step) => step.kind === "initiate" || step.kind === "commit")) {
+    } else if (
+      !waits &&
+      !this.#isLoadedOtherwise &&
+      this.steps.every((step) => step.kind === "initiate" || step.kind === "commit")
+    ) {
       this.inSync.add(id);
     }
   }
@@ -445,15 +491,17 @@ class PeerPlanner implements PeerPlan {
     return localAddress > peerAddress;
   }
 
-  #terminateIke(sa: IkeSa, why: TerminationCause): void {
+  #terminateIke(sa: IkeSa, why: TerminationCause, deviation?: string): void {
     this.#endedIke.add(sa.uniqueId);
     for (const child of sa.children) this.#endedChild.add(child.uniqueId);
-    this.steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, why });
+    const of = deviation === undefined ? {} : { deviation };
+    this.steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, why, ...of });
   }
 
-  #terminateChild(child: ChildSa, why: TerminationCause): void {
+  #terminateChild(child: ChildSa, why: TerminationCause, deviation?: string): void {
     this.#endedChild.add(child.uniqueId);
-    this.steps.push({ kind: "terminateChild", childSa: child.uniqueId, why });
+    const of = deviation === undefined ? {} : { deviation };
+    this.steps.push({ kind: "terminateChild", childSa: child.uniqueId, why, ...of });
   }
 
   #wakeAt(atMs: number): void {

@@ -79,6 +79,8 @@ function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: App
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
       notes.loadedTerms.set(step.peer.name, termsFingerprint(key, step.peer));
+      if (step.shown === undefined) notes.loadedInVain.delete(step.peer.name);
+      else notes.loadedInVain.set(step.peer.name, step.shown);
       for (const { tunnel } of step.peer.members) notes.refusals.delete(tunnel.id);
       return;
     case "unloadPeer":
@@ -105,11 +107,13 @@ function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: App
       notes.transitions.set(step.marker.connection, encodeMarker(step.marker));
       notes.committed.set(step.marker.connection, step.marker);
       return;
+    case "terminateIke":
+    case "terminateChild":
+      if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
+      return;
     case "writeFile":
     case "removeFile":
     case "reauthenticate":
-    case "terminateIke":
-    case "terminateChild":
       return;
     default:
       return step satisfies never;

@@ -131,6 +131,7 @@ export const aChildSa = (more: Partial<ChildSa> = {}): ChildSa => ({
   peerSubnets: ["10.2.1.0/24"],
   spiIn: "c1000001",
   spiOut: "c2000001",
+  values: new Map(),
   bytesIn: 0,
   bytesOut: 0,
   packetsIn: 0,
@@ -143,6 +144,7 @@ export const anIkeSa = (peer: string, more: Partial<IkeSa> = {}): IkeSa => ({
   uniqueId: "1",
   state: "established",
   spis: "0000000000000001:0000000000000002",
+  values: new Map(),
   children: [aChildSa()],
   ...more,
 });

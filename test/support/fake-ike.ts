@@ -146,6 +146,7 @@ export class FakeIke implements Ike {
       instance: charon.instance,
       algorithms: this.algorithms,
       peers: new Map([...charon.conns].map(([name, conn]) => [name, new Set(childNames(conn))])),
+      loaded: new Map(),
       secretIds: new Set(charon.secrets.keys()),
       markers: new Map(markers.map((marker) => [marker.connection, marker])),
       ikeSas: charon.ikeSas.map(observedSa),
@@ -432,6 +433,7 @@ const observedSa = (sa: FakeIkeSa): IkeSa => ({
   uniqueId: sa.uniqueId,
   state: sa.state,
   spis: `${sa.uniqueId}:${sa.uniqueId}`,
+  values: new Map(),
   children: sa.children.map(({ name, uniqueId, state, child }) => ({
     name,
     uniqueId,
@@ -440,6 +442,7 @@ const observedSa = (sa: FakeIkeSa): IkeSa => ({
     peerSubnets: child.peerSubnets,
     spiIn: uniqueId,
     spiOut: uniqueId,
+    values: new Map(),
     bytesIn: 0,
     bytesOut: 0,
     packetsIn: 0,

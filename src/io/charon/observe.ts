@@ -7,6 +7,7 @@ import type { ChildSa, IkeSa, RunningCharon } from "../../core/observed.ts";
 import { getShared, listConns, listSas } from "../../vici-client/commands.ts";
 import type { ChildSa as ViciChildSa, IkeSa as ViciIkeSa } from "../../vici-client/sas.ts";
 import type { CommandOptions, ViciRequester } from "../../vici-client/session.ts";
+import { valuesOfChildSa, valuesOfConn, valuesOfIkeSa } from "./values.ts";
 
 /** Sends one command; whoever counts commands does it there. */
 type Run = <T>(command: string, run: () => Promise<T>) => Promise<T>;
@@ -31,6 +32,7 @@ export async function observeCharon(
     instance,
     algorithms,
     peers: new Map(conns.map((conn) => [conn.name, new Set(conn.children.map((child) => child.name))])),
+    loaded: new Map(conns.map((conn) => [conn.name, valuesOfConn(conn)])),
     secretIds: new Set(shared),
     markers: new Map(markers.map((marker): [ConnectionId, Marker] => [marker.connection, marker])),
     ikeSas: sas.map(ikeSa),
@@ -44,6 +46,7 @@ function ikeSa(sa: ViciIkeSa): IkeSa {
     uniqueId: String(sa.uniqueId),
     state: ikeState(sa.state),
     spis: `${sa.initiatorSpi}:${sa.responderSpi}`,
+    values: valuesOfIkeSa(sa),
     children: sa.childSas.map(childSa),
   };
 }
@@ -105,4 +108,5 @@ const childSa = (sa: ViciChildSa): ChildSa => ({
   bytesOut: sa.bytesOut,
   packetsIn: sa.packetsIn,
   packetsOut: sa.packetsOut,
+  values: valuesOfChildSa(sa),
 });

@@ -122,3 +122,46 @@ export function espProposal(suite: Suite): string {
 }
 
 export const ahProposal = (suite: Suite): string => [integrity(suite.authentication), dhGroup(suite.dhGroup)].join("-");
+
+/** What an SA was negotiated with, by the names that list-sas has. */
+type Negotiated = {
+  readonly encryption: string | undefined;
+  readonly encryptionKeyBits: number | undefined;
+  readonly integrity: string | undefined;
+  readonly prf: string | undefined;
+  readonly dhGroup: string | undefined;
+};
+
+const PRINTED_INTEGRITY = new Map(Object.values(INTEGRITY).map(([word, printed]) => [printed, word]));
+const PRINTED_PRF = new Map(Object.values(INTEGRITY).map(([word, , printed]) => [printed, `prf${word}`]));
+const PRINTED_GROUPS = new Map(Object.values(DH_GROUPS).map(([word, printed]) => [printed, word]));
+
+/** In the words of a proposal; what has none stays as charon prints it. */
+function inWords(printed: string | undefined, words: ReadonlyMap<string, string>): readonly string[] {
+  return printed === undefined ? [] : [words.get(printed) ?? printed];
+}
+
+function cipherInWords({ encryption: printed, encryptionKeyBits: bits }: Negotiated): readonly string[] {
+  if (printed === undefined) return [];
+  const [, mode, icvBytes] = /^AES_(GCM|CCM)_(\d+)$/.exec(printed) ?? [];
+  if (mode !== undefined) return [`aes${String(bits)}${mode.toLowerCase()}${icvBytes ?? ""}`];
+  if (printed === "AES_CBC") return [`aes${String(bits)}`];
+  if (printed === "AES_CTR") return [`aes${String(bits)}ctr`];
+  return [printed === "3DES_CBC" ? "3des" : printed];
+}
+
+/** The proposal that an IKE SA came from, as `ikeProposal` writes it. */
+export const ikeProposalOf = (sa: Negotiated): string =>
+  [
+    ...cipherInWords(sa),
+    ...inWords(sa.integrity, PRINTED_INTEGRITY),
+    ...inWords(sa.prf, PRINTED_PRF),
+    ...inWords(sa.dhGroup, PRINTED_GROUPS),
+  ].join("-");
+
+/** That of a CHILD SA; without a group when it shares its IKE SA's key exchange. */
+export const espProposalOf = (sa: Negotiated): string =>
+  [...cipherInWords(sa), ahProposalOf(sa)].filter((part) => part !== "").join("-");
+
+export const ahProposalOf = (sa: Negotiated): string =>
+  [...inWords(sa.integrity, PRINTED_INTEGRITY), ...inWords(sa.dhGroup, PRINTED_GROUPS)].join("-");

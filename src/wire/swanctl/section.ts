@@ -24,3 +24,29 @@ export function sectionText(section: Section, depth = 0): string {
   }
   return text;
 }
+
+/**
+ * The section that a conf file's text is, as far as `sectionText` writes such files; undefined when it is anything else,
+ * for instance cut off, or with an include. Every value is a text: which are lists only their key tells.
+ */
+export function parseSection(text: string): Section | undefined {
+  const root: Record<string, SectionValue> = {};
+  const open = [root];
+  for (const line of text.split("\n")) {
+    const current = open.at(-1);
+    const [, begun] = /^\s*(\S+) \{$/.exec(line) ?? [];
+    const [, key, quoted] = /^\s*(\S+) = "((?:[^"\\]|\\.)*)"$/.exec(line) ?? [];
+    if (current === undefined) return undefined;
+    if (begun !== undefined) {
+      const below: Record<string, SectionValue> = {};
+      current[begun] = below;
+      open.push(below);
+    } else if (key !== undefined && quoted !== undefined) current[key] = unquote(quoted);
+    else if (/^\s*\}$/.test(line)) open.pop();
+    else if (line.trim() !== "") return undefined;
+  }
+  return open.length === 1 ? root : undefined;
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t" };
+const unquote = (text: string): string => text.replace(/\\(.)/g, (_all, c: string) => ESCAPES[c] ?? c);

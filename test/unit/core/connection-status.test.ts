@@ -39,6 +39,7 @@ const charonWith = (...children: readonly ChildSa[]): RunningCharon => ({
   instance: "1",
   algorithms: ALL_ALGORITHMS,
   peers: new Map(),
+  loaded: new Map(),
   secretIds: new Set(),
   markers: new Map(),
   ikeSas: [anIkeSa(peerNameOf(aTunnel()), { children })],
