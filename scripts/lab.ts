@@ -34,7 +34,7 @@ import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.t
 import { argumentsOf, isRunning, ownId, readProcesses } from "./processes.ts";
 import { createWorld, routerNamespaceOf, type World, type WorldNat, type WorldSide } from "./world.ts";
 
-const PROGRAM = fileURLToPath(new URL("../dist/main.js", import.meta.url));
+export const PROGRAM = fileURLToPath(new URL("../dist/main.js", import.meta.url));
 const DIRECTORY = /^swanherd-lab-(\d+)-(\d+)-[0-9a-f]{6}$/;
 export const CHARON = "/usr/sbin/charon-systemd";
 export const NETWORK = "internet";
@@ -57,9 +57,17 @@ export type LabOptions = {
   readonly nat?: WorldNat;
   /** Merged over the configuration of every agent. */
   readonly agentConfig?: Readonly<Record<string, unknown>>;
+  /** Merged over that for the agent of one host. */
+  readonly agentConfigOf?: (host: string) => Readonly<Record<string, unknown>>;
+  /** As `agentConfig`, of the controller. */
+  readonly controllerConfig?: Readonly<Record<string, unknown>>;
   /** False: the controller is configured, and starting it is left to the caller. Default: true. */
   readonly startsController?: boolean;
+  /** Path of the `main.js` that agents and controller are; default: the built one. */
+  readonly program?: string;
 };
+
+type ProgramOptions = { readonly httpPort: number; readonly program?: string | undefined };
 
 /** The program as a process: started, asked, stopped in peace or killed. */
 export class Program {
@@ -68,6 +76,7 @@ export class Program {
   readonly configFile: string;
   readonly logFile: string;
   readonly httpPort: number;
+  readonly #program: string;
   readonly #args: readonly string[];
   #process: ChildProcess | undefined;
 
@@ -75,7 +84,7 @@ export class Program {
     role: "agent" | "controller",
     directory: string,
     config: Readonly<Record<string, unknown>>,
-    httpPort: number,
+    { httpPort, program = PROGRAM }: ProgramOptions,
   ) {
     this.directory = directory;
     this.socket = path.join(directory, "control.sock");
@@ -85,7 +94,8 @@ export class Program {
     this.configFile = path.join(directory, `${role}.yaml`);
     const common = { controlSocket: this.socket, http: { port: httpPort }, log: { level: "debug", pretty: "off" } };
     writeFileSync(this.configFile, stringify({ ...common, ...config }), { mode: 0o600 });
-    this.#args = [PROGRAM, role, "--config", this.configFile];
+    this.#program = program;
+    this.#args = [program, role, "--config", this.configFile];
   }
 
   get pid(): number | undefined {
@@ -116,7 +126,7 @@ export class Program {
   /** A command of the program about this daemon, with its configuration and socket. */
   run(command: string, ...args: readonly string[]): Promise<{ exitCode?: number; stdout: string; stderr: string }> {
     const about = ["--config", this.configFile, "--socket", this.socket];
-    return execa(process.execPath, [PROGRAM, command, ...about, ...args], { reject: false });
+    return execa(process.execPath, [this.#program, command, ...about, ...args], { reject: false });
   }
 
   async order(what: "sync" | "teardown", router?: string): Promise<void> {
@@ -152,10 +162,10 @@ export class Agent extends Program {
   readonly stateDirectory: string;
   readonly runDirectory: string;
 
-  constructor(host: string, directory: string, config: Readonly<Record<string, unknown>>, httpPort: number) {
+  constructor(host: string, directory: string, config: Readonly<Record<string, unknown>>, options: ProgramOptions) {
     const stateDirectory = path.join(directory, "state");
     const runDirectory = path.join(directory, "run");
-    super("agent", directory, { host, stateDirectory, runDirectory, ...config }, httpPort);
+    super("agent", directory, { host, stateDirectory, runDirectory, ...config }, options);
     this.host = host;
     this.stateDirectory = stateDirectory;
     this.runDirectory = runDirectory;
@@ -287,8 +297,9 @@ export class LabBuilder {
       transportUrl: this.#broker().url,
       documents: this.documentsDirectory,
       stateDirectory: path.join(directory, "state"),
+      ...this.#options.controllerConfig,
     };
-    this.controller = new Program("controller", directory, config, await freePort());
+    this.controller = new Program("controller", directory, config, await this.#programOptions());
     return this.controller;
   }
 
@@ -313,8 +324,9 @@ export class LabBuilder {
       attachment: { bridges },
       ...(ESP === undefined ? {} : { espBackEnd: ESP }),
       ...this.#options.agentConfig,
+      ...this.#options.agentConfigOf?.(host),
     };
-    const agent = new Agent(host, directory, config, await freePort());
+    const agent = new Agent(host, directory, config, await this.#programOptions());
     this.agents.set(host, agent);
     return agent;
   }
@@ -366,7 +378,12 @@ export class LabBuilder {
     removeRouters(this.directory, routers);
     await this.world?.destroy();
     await this.rabbitmq?.stop();
+    unmountBelow(this.directory);
     rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async #programOptions(): Promise<ProgramOptions> {
+    return { httpPort: await freePort(), program: this.#options.program };
   }
 
   #broker(): PrivateRabbitmq {
@@ -438,10 +455,20 @@ export function reapLabs(): readonly string[] {
         if (link.startsWith(`${made.prefix}-`)) execFileSync("ip", ["link", "delete", link]);
       }
     }
+    unmountBelow(directory);
     rmSync(directory, { recursive: true, force: true });
     reaped.push(`lab ${directory}`);
   }
   return reaped;
+}
+
+/** Owners of labs may have mounted small file systems in them, to fill them. */
+function unmountBelow(directory: string): void {
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+  for (const point of mounts.flatMap((line) => line.split(" ")[4] ?? [])) {
+    // Lazily: what a process still holds goes when it ends.
+    if (point.startsWith(`${directory}/`)) execFileSync("umount", ["--lazy", point]);
+  }
 }
 
 function readMade(file: string): { readonly prefix: string; readonly routers: readonly string[] } {

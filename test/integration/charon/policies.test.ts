@@ -11,9 +11,12 @@ import { connectionId, type ConnectionId } from "../../../src/core/ids.ts";
 import type { Tunnel } from "../../../src/core/model.ts";
 import { groupPeers, type Peer } from "../../../src/core/peers.ts";
 import { unsupported, type Abilities } from "../../../src/core/support.ts";
+import { describeDifferences } from "../../../src/core/views.ts";
+import { comparisons } from "../../../src/io/charon/texts.ts";
+import { valuesOfChildSa, valuesOfConn, valuesOfIkeSa } from "../../../src/io/charon/values.ts";
 import { probeKernelEsp } from "../../../src/io/kernel/probe.ts";
 import { getAlgorithms } from "../../../src/vici-client/algorithms.ts";
-import { initiate, listSas, loadConn, loadShared, rekey } from "../../../src/vici-client/commands.ts";
+import { initiate, listConns, listSas, loadConn, loadShared, rekey } from "../../../src/vici-client/commands.ts";
 import { version } from "../../../src/vici-client/daemon.ts";
 import type { Algorithms, ChildSa, IkeSa } from "../../../src/vici-client/sas.ts";
 import { openViciSession, type ViciSession } from "../../../src/vici-client/session.ts";
@@ -57,6 +60,10 @@ describe.skipIf(reason !== undefined).each(backEnds)("with charon, ESP by %s", (
     } else {
       expect(settled(outcome, expected)).toEqual({ kind: "up", left: expected, right: expected, missingPings: 0 });
     }
+  });
+
+  test("what charon tells of every row, loaded and negotiated, is what was wanted", () => {
+    expect(scene.differences).toEqual([]);
   });
 
   test("no row was left out", () => {
@@ -136,6 +143,8 @@ type Wanted = { readonly number: number; readonly peers: Record<Side, Peer>; rea
 /** Two gateways with a charon each, and what became of every row. */
 class Scene {
   readonly outcomes = new Map<Row, Outcome>();
+  /** In what charon tells otherwise of a row than was loaded. */
+  readonly differences: string[] = [];
   strongswan = "";
   readonly #espBackEnd: EspBackEnd;
   readonly #lab = new CharonLab();
@@ -273,8 +282,35 @@ class Scene {
     return lost;
   }
 
+  /** Views: of what was loaded, and of what was negotiated. */
+  async #compare(vici: Record<Side, ViciSession>, sas: Record<Side, readonly IkeSa[]>): Promise<void> {
+    const { compare } = comparisons(KEY, this.#espBackEnd);
+    for (const side of SIDES) {
+      const conns = new Map((await listConns(vici[side])).map((conn) => [conn.name, conn]));
+      for (const [row, { peers }] of this.#wanted) {
+        const peer = peers[side];
+        const conn = conns.get(peer.name);
+        const differences = [
+          ...(conn === undefined ? [] : compare.loaded(peer, valuesOfConn(conn))),
+          ...sas[side].filter((sa) => sa.name === peer.name).flatMap((sa) => compare.ikeSa(peer, valuesOfIkeSa(sa))),
+          ...peer.members.flatMap((member) =>
+            member.children.flatMap((child) =>
+              installedOf(sas[side], peer)
+                .filter((sa) => sa.name === child.name)
+                .flatMap((sa) => compare.childSa(peer, child, valuesOfChildSa(sa))),
+            ),
+          ),
+        ];
+        if (conn === undefined || differences.length > 0) {
+          this.differences.push(`${row.name}, ${side}: ${describeDifferences(differences)}`);
+        }
+      }
+    }
+  }
+
   async #judge(vici: Record<Side, ViciSession>, old: ReadonlySet<number>, lostOf: (row: Row) => number): Promise<void> {
     const sas = { left: await listSas(vici.left), right: await listSas(vici.right) };
+    await this.#compare(vici, sas);
     for (const [row, { number, peers, names }] of this.#wanted) {
       const of = (side: Side): Agreed | string => {
         const sa = sas[side].find((one) => one.name === peers[side].name && one.state === "ESTABLISHED");
