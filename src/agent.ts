@@ -163,6 +163,7 @@ const NO_OBSERVER: Observer = {
   onStep: () => undefined,
   onCharonRestart: () => undefined,
   onInternalError: () => undefined,
+  onDrift: () => undefined,
 };
 
 /** Builds the parts and joins them; nothing of it works before `start` of the loop and of the broker. */
@@ -210,6 +211,9 @@ async function buildAgent(
     onStep: (step, result) => metrics.stepDone(step, result),
     onCharonRestart: (router) => metrics.charonRestarted(router),
     onInternalError: () => metrics.internalError(),
+    onDrift: (findings) => {
+      for (const { kind } of findings) metrics.drifted(kind);
+    },
   };
   const loop = new Loop(
     ports,

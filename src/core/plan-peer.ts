@@ -33,6 +33,8 @@ export type PeerPlan = {
   readonly steps: readonly CharonStep[];
   readonly wakeAtMs: number | undefined;
   readonly inSync: ReadonlySet<ConnectionId>;
+  /** In what SAs were negotiated otherwise than wanted, which this plan begins or goes on to mend. */
+  readonly deviations: readonly string[];
 };
 
 // A peer whose side of an update comes later narrows until then; one that narrows for good is not asked for ever.
@@ -80,6 +82,7 @@ const hasSelectorsOf = (sa: ChildSa, config: Child): boolean =>
 class PeerPlanner implements PeerPlan {
   readonly steps: CharonStep[] = [];
   readonly inSync = new Set<ConnectionId>();
+  readonly deviations: string[] = [];
   wakeAtMs: number | undefined;
 
   readonly #peer: Peer;
@@ -100,7 +103,7 @@ class PeerPlanner implements PeerPlan {
   readonly #staleChild: Map<string, number>;
   readonly #superseded: ReadonlySet<string>;
   /** In what live IKE SAs were negotiated otherwise than wanted, by unique id. */
-  readonly #deviations = new Map<string, string>();
+  readonly #deviating = new Map<string, string>();
   #isLoadedOtherwise = false;
   readonly #initiateAtMs = new Map<ConnectionId, number>();
 
@@ -118,13 +121,14 @@ class PeerPlanner implements PeerPlan {
     this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
     for (const sa of this.#live) {
       const deviation = this.#deviationOf(sa);
-      if (deviation !== undefined) this.#deviations.set(sa.uniqueId, deviation);
+      if (deviation !== undefined) this.#deviating.set(sa.uniqueId, deviation);
     }
     this.#superseded = new Set(this.#live.filter((sa) => this.#isSuperseded(sa)).map((sa) => sa.uniqueId));
     this.#staleChild = new Map([...notes.staleChildSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
   }
 
   plan(): void {
+    this.deviations.push(...new Set(this.#deviating.values()));
     this.#write();
     if (!this.#observed.secretIds.has(this.#secretId) || !this.#notes.loadedSecrets.has(this.#secretId)) {
       this.steps.push({ kind: "loadSecret", id: this.#secretId, peer: this.#peer });
@@ -179,7 +183,7 @@ class PeerPlanner implements PeerPlan {
   #isSuperseded(sa: IkeSa): boolean {
     if (!mayInitiate(this.#peer.leader)) return false;
     const terms = this.#notes.ikeTerms.get(sa.uniqueId) ?? this.#committedTerms(sa);
-    return (terms !== undefined && terms !== this.#terms) || this.#deviations.has(sa.uniqueId);
+    return (terms !== undefined && terms !== this.#terms) || this.#deviating.has(sa.uniqueId);
   }
 
   /**
@@ -326,7 +330,7 @@ class PeerPlanner implements PeerPlan {
       if (!this.#superseded.has(sa.uniqueId) || this.#endedIke.has(sa.uniqueId)) continue;
       if (sa.state !== "established") this.#terminateIke(sa, "changed");
       else if (fresh.length > 0 && namesOfCarrying(sa).every((name) => carried.has(name))) {
-        this.#terminateIke(sa, "replaced", this.#deviations.get(sa.uniqueId));
+        this.#terminateIke(sa, "replaced", this.#deviating.get(sa.uniqueId));
       } else waits = true;
     }
     return waits ? this.#peer.members.map((m) => m.tunnel.id) : [];
@@ -340,7 +344,9 @@ class PeerPlanner implements PeerPlan {
         const child = member.children.find(({ name }) => name === sa.name);
         if (child === undefined || sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) continue;
         const deviation = this.#untried(this.#options.compare.childSa(this.#peer, child, sa.values));
-        if (deviation !== undefined) this.#terminateChild(sa, "deviates", deviation);
+        if (deviation === undefined) continue;
+        this.deviations.push(deviation);
+        this.#terminateChild(sa, "deviates", deviation);
       }
     }
   }

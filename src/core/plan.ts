@@ -20,6 +20,8 @@ export type CharonPlan = {
   readonly wakeAtMs: number | undefined;
   /** Connections of which every part is written, loaded and committed. */
   readonly inSync: ReadonlySet<ConnectionId>;
+  /** In what SAs were negotiated otherwise than wanted. */
+  readonly deviations: readonly string[];
 };
 
 /** Plans one router's charon. `connections` are all that are listed; only usable ones are loaded. */
@@ -63,6 +65,7 @@ export function planCharon(
     groups: groups.filter((group) => group.steps.length > 0),
     wakeAtMs: [...plans.map(({ plan }) => plan.wakeAtMs), differing.wakeAtMs].reduce(earlier, undefined),
     inSync: new Set(plans.flatMap(({ plan }) => [...plan.inSync])),
+    deviations: plans.flatMap(({ plan }) => plan.deviations),
   };
 }
 

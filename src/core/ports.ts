@@ -1,6 +1,7 @@
 // What the reconciler needs from outside, in the core's own words. Every call is idempotent unless it says otherwise.
 import type { KernelEsp } from "./algorithms.ts";
 import type { CharonStep } from "./charon-step.ts";
+import type { Finding } from "./drift.ts";
 import type { ConnectionId, RouterId, ServiceId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, DesiredService } from "./model.ts";
 import type { NetworkScope, ObservedNetwork } from "./network.ts";
@@ -29,7 +30,7 @@ export type CharonEvent =
   /** Something went wrong; `peer` is undefined when charon could not tell whose attempt it was. */
   | { readonly kind: "failed"; readonly peer: string | undefined; readonly failure: Failure }
   /** A config or secret was changed by no command of ours. */
-  | { readonly kind: "changedByOthers" }
+  | { readonly kind: "changedByOthers"; readonly finding: Finding }
   | { readonly kind: "connected" }
   /** VICI is gone: charon ended, or is not up yet. */
   | { readonly kind: "lost" };

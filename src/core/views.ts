@@ -1,6 +1,8 @@
 // The four views of a connection: what is desired, written, loaded and negotiated, as values under swanctl.conf's own
 // keys, and where they differ. A view tells what it can; what it cannot is left out of it and proves nothing.
 
+import type { Finding } from "./drift.ts";
+
 /** Values by swanctl.conf's keys, those of sections below with dots: `children.<name>.local_ts`. */
 export type Values = ReadonlyMap<string, string>;
 
@@ -28,9 +30,6 @@ export type ConnectionViews = {
   readonly notLoaded?: string;
   readonly rows: readonly ViewRow[];
 };
-
-/** What a pass would repair, in words: an object of the kernel or of charon, by its kind. */
-export type Finding = { readonly kind: string; readonly what: string };
 
 export type RouterViews = {
   readonly id: string;

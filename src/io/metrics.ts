@@ -1,6 +1,7 @@
 // Every metric, declared here and nowhere else; callers speak in our words and never see a label.
 // It refuses to know when something is counted.
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { DRIFT_KINDS, type DriftKind } from "../core/drift.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { ReasonCode } from "../core/reason.ts";
 import type { ReportedStatus, RouterState } from "../core/status.ts";
@@ -29,6 +30,7 @@ export type Metrics = {
   fetchDone(result: Result): void;
   reportDone(result: Result): void;
   internalError(): void;
+  drifted(kind: DriftKind): void;
 };
 
 const STATUSES: readonly ReportedStatus[] = ["ACTIVE", "DOWN", "ERROR"];
@@ -80,9 +82,11 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
   const fetches = counter("fetches_total", "Fetches of the list of services.", ["result"]);
   const lastFetch = gauge("last_fetch_timestamp_seconds", "Unix time of the last fetch that succeeded; 0: none yet.");
   const reports = counter("status_reports_total", "Status reports to the control plane.", ["result"]);
+  const drift = counter("drift_total", "Things changed by somebody else, found and repaired.", ["kind"]);
   const internalErrors = counter("internal_errors_total", "Bugs met inside one router's pass.");
 
   // A counter that shows up only with its first failure hides that failure from rate().
+  for (const kind of DRIFT_KINDS) drift.inc({ kind }, 0);
   for (const result of ["ok", "failed"] as const) {
     fetches.inc({ result }, 0);
     reports.inc({ result }, 0);
@@ -152,5 +156,6 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
     },
     reportDone: (result) => reports.inc({ result }),
     internalError: () => internalErrors.inc(),
+    drifted: (kind) => drift.inc({ kind }),
   };
 }

@@ -4,6 +4,7 @@ import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import { backoffMs, earlier } from "../core/backoff.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
 import { FAULT_GRACE_MS, type Fault } from "../core/connection-status.ts";
+import { charonFindings, networkFindings, type Finding } from "../core/drift.ts";
 import { AgentError, UnavailableError } from "../core/errors.ts";
 import type { EspBackEnd } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
@@ -39,6 +40,8 @@ export type Observer = {
   /** Another charon runs where one had ended, whoever started it. */
   readonly onCharonRestart: (router: RouterId) => void;
   readonly onInternalError: () => void;
+  /** Somebody else changed this. */
+  readonly onDrift: (findings: readonly Finding[]) => void;
 };
 
 /** What one router's passes leave to the next. */
@@ -56,6 +59,8 @@ export type RouterMemory = {
   algorithms: CharonAlgorithms | undefined;
   grouping: Grouping | undefined;
   inSync: ReadonlySet<ConnectionId>;
+  /** What the router was made whole to, by which configuration: what is found to repair since is drift. */
+  whole: { readonly desired: DesiredRouter; readonly options: ReconcileOptions } | undefined;
   fault: Fault | undefined;
   /** When charon was started, for the pauses between restarts. */
   charonStartsMs: number[];
@@ -77,6 +82,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   algorithms: undefined,
   grouping: undefined,
   inSync: new Set(),
+  whole: undefined,
   fault: undefined,
   charonStartsMs: [],
   succeeded: undefined,
@@ -100,6 +106,7 @@ export type PassScope = "everything" | "charon";
 
 // A pass reads back what it did; a world that still differs then is looked at again later, not for ever.
 const MAX_ROUNDS = 4;
+const MAX_FINDINGS_TOLD = 10;
 const CRASH_WINDOW_MS = 60_000;
 const CRASHES_OF_A_LOOP = 4;
 
@@ -135,7 +142,9 @@ export class Reconciler {
     memory: RouterMemory,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined, isWaiting: false };
+    const run = newRun();
+    const { whole } = memory;
+    if (whole?.desired === desired && whole.options === this.#options) run.drift = [];
     try {
       const lingering = lingeringGuard(desired, memory.applied);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
@@ -158,10 +167,34 @@ export class Reconciler {
       else this.#internal(desired.id, error, run);
     }
     this.#setFault(memory, run);
+    this.#tellDrift(desired.id, run.drift ?? []);
+    memory.whole = this.#isWhole(desired, memory, run) ? { desired, options: this.#options } : undefined;
     const { steps, wakeAtMs, failure } = run;
     if (failure !== undefined) return { kind: "incomplete", steps, wakeAtMs, failure };
     if (!run.isWaiting) return { kind: "converged", steps, wakeAtMs };
     return { kind: "waiting", on: "control plane", wakeAtMs: earlier(wakeAtMs, this.#becomesErrorAtMs(memory.fault)) };
+  }
+
+  /** Whether all that can be had is as wanted. */
+  #isWhole(desired: DesiredRouter, memory: RouterMemory, run: Run): boolean {
+    const { grouping, notes, inSync } = memory;
+    const { connections } = this.judge(desired, memory);
+    const isDone = ({ id, kind }: DesiredConnection): boolean =>
+      kind !== "usable" || inSync.has(id) || grouping?.conflicts.has(id) === true || notes?.refusals.has(id) === true;
+    return run.failure === undefined && !run.isWaiting && connections.every(isDone);
+  }
+
+  #tellDrift(router: RouterId, findings: readonly Finding[]): void {
+    if (findings.length === 0) return;
+    this.#observer.onDrift(findings);
+    const what = findings.slice(0, MAX_FINDINGS_TOLD).map((finding) => finding.what);
+    this.#log.warn({ router, count: findings.length, what }, "changed by somebody else, repairing");
+  }
+
+  /** What charon itself told: the pass that loads everything again finds nothing more in it. */
+  changedByOthers(finding: Finding, memory: RouterMemory): void {
+    this.#tellDrift(memory.router, [finding]);
+    memory.whole = undefined;
   }
 
   /** Until then a fault is DOWN; somebody has to look when it is no longer. */
@@ -175,7 +208,7 @@ export class Reconciler {
    * goes on being guarded by what is left in the router's own namespace.
    */
   async remove(router: RouterId, memory: RouterMemory, signal: AbortSignal, isStillListed = false): Promise<Outcome> {
-    const run: Run = { steps: 0, wakeAtMs: undefined, failure: undefined, faultCode: undefined, isWaiting: false };
+    const run = newRun();
     try {
       await this.#ports.ike.remove(router, signal);
       const attachment = this.#options.attachment(router, undefined);
@@ -220,7 +253,9 @@ export class Reconciler {
     try {
       const observed = await this.#ports.network.observe(config, signal);
       if (from === "remembered" && !observed.namespaceExists) return false;
-      await this.#applyNetwork(planNetwork(config, observed), run, signal);
+      const steps = planNetwork(config, observed);
+      run.drift?.push(...networkFindings(steps));
+      await this.#applyNetwork(steps, run, signal);
       memory.hasNetworkFailed = false;
     } catch (error) {
       signal.throwIfAborted();
@@ -249,6 +284,10 @@ export class Reconciler {
     let { connections } = this.judge(desired, memory);
     const isWanted = (): boolean => connections.some((connection) => connection.kind === "usable");
     memory.charon = await ike.observe(desired.id, signal);
+    const hasEnded =
+      memory.charon.kind === "absent" ||
+      (memory.charon.kind === "up" && memory.charon.instance !== memory.notes?.instance);
+    if (hasEnded && isWanted()) run.drift?.push({ kind: "charon", what: "charon has ended" });
     let wasStartedHere = false;
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();
@@ -285,6 +324,8 @@ export class Reconciler {
         break;
       }
       run.steps += count;
+      // What a new charon lacks follows from its being new, and later rounds mend what the first one did.
+      if (round === 1 && !hasEnded) run.drift?.push(...charonFindings(planned));
       const failures = await applyGroups(planned.groups, memory.notes, this.#applier(desired.id), signal);
       for (const failure of failures) this.#stepFailed(desired.id, failure, run);
       memory.charon = await ike.observe(desired.id, signal);
@@ -400,7 +441,18 @@ type Run = {
   faultCode: { readonly code: ReasonCode; readonly text: string } | undefined;
   /** For what only the control plane can tell. */
   isWaiting: boolean;
+  /** Undefined when a difference need not be somebody else's doing. */
+  drift: Finding[] | undefined;
 };
+
+const newRun = (): Run => ({
+  steps: 0,
+  wakeAtMs: undefined,
+  failure: undefined,
+  faultCode: undefined,
+  isWaiting: false,
+  drift: undefined,
+});
 
 function noteStart(memory: RouterMemory, nowMs: number): void {
   memory.charonStartsMs = [...memory.charonStartsMs.filter((atMs) => nowMs - atMs < CRASH_WINDOW_MS), nowMs];

@@ -314,7 +314,7 @@ export class RouterWorker {
         return;
       case "changedByOthers":
         if (notes === undefined) return;
-        this.#log.warn({ router: this.id }, "charon was changed by somebody else, loading everything again");
+        this.#reconciler.changedByOthers(event.finding, this.#memory);
         this.#loadAgain();
         this.wake("charon");
         return;

@@ -12,6 +12,7 @@ import {
 } from "../../src/core/fingerprint.ts";
 import type { ConnectionId, RouterId } from "../../src/core/ids.ts";
 import type { Tunnel } from "../../src/core/model.ts";
+import type { Values } from "../../src/core/views.ts";
 import { belongsTo, type IkeSa, type ObservedCharon } from "../../src/core/observed.ts";
 import { peerOfSecretId } from "../../src/core/fingerprint.ts";
 import type { Child, Peer } from "../../src/core/peers.ts";
@@ -35,6 +36,8 @@ export type FakeChild = {
   /** What it was negotiated with. */
   readonly child: Child;
   readonly ipsec: string;
+  /** What list-sas tells of it beside. */
+  values?: Values;
 };
 
 export type FakeIkeSa = {
@@ -45,6 +48,7 @@ export type FakeIkeSa = {
   readonly ike: string;
   /** Of the config that it is bound to. */
   readonly terms: string;
+  values?: Values;
   children: FakeChild[];
 };
 
@@ -55,6 +59,8 @@ export class FakeCharon {
   readonly conns = new Map<string, Conn | "foreign">();
   /** PSKs by id; markers and foreign secrets have none. */
   readonly secrets = new Map<string, string | undefined>();
+  /** What list-conns tells of a config that somebody changed, until it is loaded again. */
+  readonly shown = new Map<string, Values>();
   ikeSas: FakeIkeSa[] = [];
   /** VICI does not answer. */
   hangs = false;
@@ -96,6 +102,8 @@ export class FakeIke implements Ike {
   /** Steps that still succeed before the mishap; undefined: none. */
   mishap: { afterSteps: number; readonly kind: Mishap } | undefined;
   startFails = false;
+  /** Whatever is loaded, charon goes on telling what it told. */
+  showsOtherwise = false;
   /** Of every charon. */
   algorithms: CharonAlgorithms = ALL_ALGORITHMS;
   /** What is thrown by the next call, whatever it is: a bug of the adapter. */
@@ -146,7 +154,7 @@ export class FakeIke implements Ike {
       instance: charon.instance,
       algorithms: this.algorithms,
       peers: new Map([...charon.conns].map(([name, conn]) => [name, new Set(childNames(conn))])),
-      loaded: new Map(),
+      loaded: new Map(charon.shown),
       secretIds: new Set(charon.secrets.keys()),
       markers: new Map(markers.map((marker) => [marker.connection, marker])),
       ikeSas: charon.ikeSas.map(observedSa),
@@ -288,6 +296,7 @@ export class FakeIke implements Ike {
       case "loadPeer":
         this.#refuseUnloadable(step.peer);
         charon.conns.set(step.peer.name, { peer: step.peer, fingerprint: step.fingerprint });
+        if (!this.showsOtherwise) charon.shown.delete(step.peer.name);
         return;
       case "unloadPeer":
         charon.conns.delete(step.name);
@@ -433,8 +442,8 @@ const observedSa = (sa: FakeIkeSa): IkeSa => ({
   uniqueId: sa.uniqueId,
   state: sa.state,
   spis: `${sa.uniqueId}:${sa.uniqueId}`,
-  values: new Map(),
-  children: sa.children.map(({ name, uniqueId, state, child }) => ({
+  values: sa.values ?? new Map<string, string>(),
+  children: sa.children.map(({ name, uniqueId, state, child, values }) => ({
     name,
     uniqueId,
     state,
@@ -442,7 +451,7 @@ const observedSa = (sa: FakeIkeSa): IkeSa => ({
     peerSubnets: child.peerSubnets,
     spiIn: uniqueId,
     spiOut: uniqueId,
-    values: new Map(),
+    values: values ?? new Map<string, string>(),
     bytesIn: 0,
     bytesOut: 0,
     packetsIn: 0,

@@ -1,5 +1,6 @@
 // A router with fakes of the kernel and of charon around it, to be reconciled pass by pass or by a whole loop.
 import { pino } from "pino";
+import type { Finding } from "../../src/core/drift.ts";
 import type { RouterId } from "../../src/core/ids.ts";
 import type { DesiredRouter } from "../../src/core/model.ts";
 import { AGENT_NAMESPACE } from "../../src/core/network.ts";
@@ -32,6 +33,8 @@ export class ReconcileWorld {
   memory: RouterMemory = emptyMemory(ROUTER);
   /** How often charon was told to have been started again. */
   restarts = 0;
+  /** What was told to be somebody else's doing. */
+  readonly drift: Finding[] = [];
   readonly #logged: string[] = [];
   readonly log = pino({ level: "info" }, { write: (line: string) => void this.#logged.push(line) });
 
@@ -54,6 +57,7 @@ export class ReconcileWorld {
         this.restarts += 1;
       },
       onInternalError: () => undefined,
+      onDrift: (findings: readonly Finding[]) => void this.drift.push(...findings),
     };
     this.reconciler = new Reconciler(this.ports, this.options, observer, this.log);
     this.network.addLink(AGENT_NAMESPACE, "br-ex", {});

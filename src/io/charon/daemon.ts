@@ -27,7 +27,7 @@ import { decodeLogLine, type LogLine } from "../../vici-client/events.ts";
 import type { Section as ViciSection } from "../../vici-client/message.ts";
 import { openViciSession, type CommandOptions, type ViciRequester } from "../../vici-client/session.ts";
 import { computedBy } from "../../wire/swanctl/algorithms.ts";
-import { failureFromLog, tellsOfForeignChange } from "../../wire/swanctl/log.ts";
+import { changeFromLog, failureFromLog } from "../../wire/swanctl/log.ts";
 import { markerSecret, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
 import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongswan-conf.ts";
 import {
@@ -351,7 +351,9 @@ export class Daemon {
     if (failure !== undefined) {
       this.#tell({ kind: "failed", peer: event.ikeSaName, failure: { ...failure, atMs: this.#options.nowMs() } });
     }
-    if (tellsOfForeignChange(event.text) && !this.#isOwn(event.text)) this.#tell({ kind: "changedByOthers" });
+    const changed = changeFromLog(event.text);
+    if (changed === undefined || this.#isOwn(event.text)) return;
+    this.#tell({ kind: "changedByOthers", finding: { kind: changed, what: `charon: ${event.text}` } });
   }
 
   /** A command of ours makes one such line at most: the next one that names the same thing is somebody else's. */

@@ -74,7 +74,9 @@ export function failureFromLog(message: string): { readonly code: ReasonCode; re
  * charon says so when configs or secrets change. When no command of ours caused it, somebody else did, and what was
  * loaded must be loaded again (vici_config.c, vici_cred.c).
  */
-export const tellsOfForeignChange = (message: string): boolean =>
-  /^(?:added|updated|replaced|removed|unloaded|loaded) (?:vici connection|(?:IKE|EAP|XAUTH|NTLM|PPK) (?:shared )?(?:secret|key))|^(?:unloaded shared key)|^loaded \w+ shared key/.test(
-    message,
-  );
+export function changeFromLog(message: string): "config" | "secret" | undefined {
+  if (/^(?:added|updated|replaced|removed|unloaded|loaded) vici connection/.test(message)) return "config";
+  const isSecret =
+    /^(?:added|updated|replaced|removed|unloaded|loaded) (?:IKE|EAP|XAUTH|NTLM|PPK) (?:shared )?(?:secret|key)|^unloaded shared key|^loaded \w+ shared key/;
+  return isSecret.test(message) ? "secret" : undefined;
+}

@@ -214,7 +214,12 @@ describe.each(kinds)("under $kind", ({ kind, other, why }) => {
           restart: { baseMs: 200, capMs: 30_000 },
           attachment: (id) => ({ bridge: "br-ex", routerNamespace: `qrouter-${id}` }),
         },
-        { onStep: () => undefined, onCharonRestart: () => undefined, onInternalError: () => undefined },
+        {
+          onStep: () => undefined,
+          onCharonRestart: () => undefined,
+          onInternalError: () => undefined,
+          onDrift: () => undefined,
+        },
         pino({ level: "silent" }),
       );
       const memory = emptyMemory(router);

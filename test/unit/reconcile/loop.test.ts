@@ -298,7 +298,7 @@ describe("what wakes a router", () => {
     const world = await AgentWorld.up(ONE);
     const sas = structuredClone(world.ike.charon(ROUTER).ikeSas);
     world.ike.applied.length = 0;
-    world.ike.tell(ROUTER, { kind: "changedByOthers" });
+    world.ike.tell(ROUTER, { kind: "changedByOthers", finding: { kind: "config", what: "by hand" } });
     await world.settle();
     expect(world.ike.applied.map((step) => step.kind)).toEqual(["loadSecret", "loadPeer"]);
     expect(world.ike.charon(ROUTER).ikeSas).toEqual(sas);

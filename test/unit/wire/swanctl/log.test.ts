@@ -1,7 +1,7 @@
 // The texts are formats of strongSwan 5.9.8's sources (src/libcharon), filled in.
 import { expect, test } from "vitest";
 import type { ReasonCode } from "../../../../src/core/reason.ts";
-import { failureFromLog, tellsOfForeignChange } from "../../../../src/wire/swanctl/log.ts";
+import { changeFromLog, failureFromLog } from "../../../../src/wire/swanctl/log.ts";
 
 test.each<[string, ReasonCode]>([
   // sa/ikev2/tasks/ike_auth.c, sa/ikev1/tasks/main_mode.c
@@ -67,18 +67,18 @@ test.each([
 
 test.each([
   // plugins/vici/vici_config.c
-  ["added vici connection: peer-0123456789ab", true],
-  ["updated vici connection: peer-0123456789ab", true],
-  ["replaced vici connection: peer-0123456789ab", true],
+  ["added vici connection: peer-0123456789ab", "config"],
+  ["updated vici connection: peer-0123456789ab", "config"],
+  ["replaced vici connection: peer-0123456789ab", "config"],
   // 6.0
-  ["removed vici connection: peer-0123456789ab", true],
+  ["removed vici connection: peer-0123456789ab", "config"],
   // plugins/vici/vici_cred.c
-  ["loaded IKE shared key with id 'ike-x' for: '203.0.113.10', '203.0.113.20'", true],
-  ["loaded NTLM shared key with id 'ntlm-x' for: 'x'", true],
-  ["unloaded shared key with id 'ike-x'", true],
-  ["loaded certificate 'CN=x'", false],
-  ["received end entity cert", false],
-  ["vici initiating CHILD_SA 'c'", false],
+  ["loaded IKE shared key with id 'ike-x' for: '203.0.113.10', '203.0.113.20'", "secret"],
+  ["loaded NTLM shared key with id 'ntlm-x' for: 'x'", "secret"],
+  ["unloaded shared key with id 'ike-x'", "secret"],
+  ["loaded certificate 'CN=x'", undefined],
+  ["received end entity cert", undefined],
+  ["vici initiating CHILD_SA 'c'", undefined],
 ])("whether %s tells that something was loaded: %s", (message, expected) => {
-  expect(tellsOfForeignChange(message)).toBe(expected);
+  expect(changeFromLog(message)).toBe(expected);
 });

@@ -1,0 +1,182 @@
+// What somebody else changed, in words: what a pass finds to repair in a router that was whole before, while nothing else
+// was asked of it.
+import type { CharonStep } from "./charon-step.ts";
+import { peerOfSecretId } from "./fingerprint.ts";
+import { AGENT_NAMESPACE, type Route, type Rule } from "./network.ts";
+import type { LinkChange, NetworkStep } from "./network-plan.ts";
+import type { CharonPlan } from "./plan.ts";
+
+export const DRIFT_KINDS = [
+  "namespace",
+  "link",
+  "address",
+  "route",
+  "rule",
+  "sysctl",
+  "policy",
+  "guard",
+  "charon",
+  "file",
+  "config",
+  "secret",
+  "marker",
+  "sa",
+] as const;
+export type DriftKind = (typeof DRIFT_KINDS)[number];
+
+/** One thing that is not as it should be. */
+export type Finding = { readonly kind: DriftKind; readonly what: string };
+
+const inNamespace = (namespace: string): string => (namespace === AGENT_NAMESPACE ? "" : ` in ${namespace}`);
+
+const LINK_WORDS = {
+  macAddress: "has another MAC address",
+  mtuBytes: "has another MTU",
+  alias: "has another alias",
+  up: "is down",
+} as const;
+
+const linkWords = (change: LinkChange): string =>
+  "macAddress" in change
+    ? LINK_WORDS.macAddress
+    : "mtuBytes" in change
+      ? LINK_WORDS.mtuBytes
+      : "alias" in change
+        ? LINK_WORDS.alias
+        : LINK_WORDS.up;
+
+const routeWords = ({ kind, destination, via, link, namespace }: Route): string =>
+  [
+    `route ${kind === "unreachable" ? "unreachable " : ""}${destination}`,
+    via === undefined ? "" : ` via ${via}`,
+    link === undefined ? "" : ` dev ${link}`,
+    inNamespace(namespace),
+  ].join("");
+
+const ruleWords = ({ preference, family, table, namespace }: Rule): string =>
+  `IPv${family} rule ${preference} (lookup ${table})${inNamespace(namespace)}`;
+
+/** What a step of the network would repair. */
+function ofNetworkStep(step: NetworkStep): Finding {
+  switch (step.kind) {
+    case "createNamespace":
+      return { kind: "namespace", what: `namespace ${step.namespace} is missing` };
+    case "deleteNamespace":
+      return { kind: "namespace", what: `namespace ${step.namespace} is not wanted` };
+    case "applyGuard":
+      return { kind: "guard", what: `packet filter${inNamespace(step.namespace)} is missing or changed` };
+    case "setSysctl": {
+      const { name, value, namespace } = step.sysctl;
+      return { kind: "sysctl", what: `${name}${inNamespace(namespace)} is not ${value}` };
+    }
+    case "createVeth": {
+      const ends = [step.veth.inner, step.veth.outer].map(({ name, namespace }) => `${name}${inNamespace(namespace)}`);
+      return { kind: "link", what: `veth pair ${ends.join(" - ")} is missing, or an end of it` };
+    }
+    case "setLink":
+      return { kind: "link", what: `link ${step.link}${inNamespace(step.namespace)} ${linkWords(step.change)}` };
+    case "attachToBridge":
+      return { kind: "link", what: `link ${step.link} is not a port of bridge ${step.bridge}` };
+    case "deleteLink":
+      return { kind: "link", what: `link ${step.link}${inNamespace(step.namespace)} is in the way` };
+    case "addAddress":
+    case "removeAddress": {
+      const { address, prefixLength, link, namespace } = step.address;
+      const state = step.kind === "addAddress" ? "missing" : "not wanted";
+      return {
+        kind: "address",
+        what: `address ${address}/${String(prefixLength)} on ${link}${inNamespace(namespace)} is ${state}`,
+      };
+    }
+    case "addRoute":
+      return { kind: "route", what: `${routeWords(step.route)} is missing` };
+    case "removeRoute":
+      return { kind: "route", what: `${routeWords(step.route)} is not wanted` };
+    case "addRule":
+      return { kind: "rule", what: `${ruleWords(step.rule)} is missing` };
+    case "removeRule":
+      return { kind: "rule", what: `${ruleWords(step.rule)} is not wanted` };
+    case "addExemption": {
+      const { icmpv6Type, direction, namespace } = step.exemption;
+      const what = `IPsec policy ${direction} for ICMPv6 type ${String(icmpv6Type)}${inNamespace(namespace)} is missing`;
+      return { kind: "policy", what };
+    }
+    default:
+      return step satisfies never;
+  }
+}
+
+/** What a plan of the network would repair; what only follows from a missing namespace or link is left out. */
+export function networkFindings(steps: readonly NetworkStep[]): readonly Finding[] {
+  const made = steps.filter((step) => step.kind === "createNamespace");
+  if (made.length > 0) return made.map(ofNetworkStep);
+  const pairs = steps.flatMap((step) => (step.kind === "createVeth" ? [step.veth.inner, step.veth.outer] : []));
+  const follows = (step: NetworkStep): boolean =>
+    step.kind !== "createVeth" &&
+    pairs.some(({ namespace, name }) => {
+      const on = placeOf(step);
+      return on?.namespace === namespace && on.link === name;
+    });
+  return steps.filter((step) => !follows(step)).map(ofNetworkStep);
+}
+
+/** The link that a step is about. */
+function placeOf(step: NetworkStep): { readonly namespace: string; readonly link: string | undefined } | undefined {
+  switch (step.kind) {
+    case "setLink":
+    case "attachToBridge":
+    case "deleteLink":
+      return step;
+    case "addAddress":
+    case "removeAddress":
+      return step.address;
+    case "addRoute":
+    case "removeRoute":
+      return step.route;
+    case "setSysctl":
+      return {
+        namespace: step.sysctl.namespace,
+        link: /^net\/ipv[46]\/conf\/([^/]+)\//.exec(step.sysctl.name)?.[1],
+      };
+    default:
+      return undefined;
+  }
+}
+
+/** What a plan of a charon would repair in it. */
+export const charonFindings = ({ groups, deviations }: CharonPlan): readonly Finding[] => [
+  ...groups.flatMap(({ steps }) => steps.flatMap((step) => ofCharonStep(step) ?? [])),
+  ...deviations.map((what): Finding => ({ kind: "sa", what: `negotiated otherwise: ${what}` })),
+];
+
+/** What a step would repair in charon or in its files; undefined for what is no repair, as an attempt to negotiate. */
+function ofCharonStep(step: CharonStep): Finding | undefined {
+  switch (step.kind) {
+    case "writeFile":
+      return { kind: "file", what: `file of connection ${step.connection} is missing or changed` };
+    case "removeFile":
+      return { kind: "file", what: `file of connection ${step.connection} is not wanted` };
+    case "loadSecret":
+      return { kind: "secret", what: `pre-shared key of ${step.peer.name} is not loaded` };
+    case "unloadSecret":
+      return { kind: "secret", what: `a pre-shared key of ${peerOfSecretId(step.id) ?? "a peer"} is not wanted` };
+    case "loadPeer": {
+      const how = step.shown === undefined ? "is not loaded" : `is loaded otherwise: ${step.shown}`;
+      return { kind: "config", what: `${step.peer.name} ${how}` };
+    }
+    case "unloadPeer":
+      return { kind: "config", what: `${step.name} is not wanted` };
+    case "commit":
+      return { kind: "marker", what: `commit record of connection ${step.marker.connection} is missing` };
+    case "unloadMarker":
+      return { kind: "marker", what: "a commit record is not wanted" };
+    case "terminateIke":
+    case "terminateChild":
+    case "beginUpdate":
+    case "reauthenticate":
+    case "initiate":
+      return undefined;
+    default:
+      return step satisfies never;
+  }
+}
