@@ -1,6 +1,6 @@
 // From the network that is to the network that should be, as steps. Pure: nothing here can fail or wait.
 import { addressBits, familyOf } from "./address.ts";
-import { guardCovers, guardsEqual, guardUnion, type Guard } from "./guard.ts";
+import { guardCovers, guardsEqual, guardUnion, type Guard, type GuardPair } from "./guard.ts";
 import {
   DECRYPTED_TABLE,
   MAIN_TABLE,
@@ -19,6 +19,7 @@ import {
   type Sysctl,
   type Veth,
 } from "./network.ts";
+import type { Cidr } from "./model.ts";
 
 export type LinkChange =
   { readonly macAddress: string } | { readonly mtuBytes: number } | { readonly alias: string } | { readonly up: true };
@@ -115,10 +116,35 @@ function planGuard(config: NetworkConfig, observed: ObservedNetwork): [NetworkSt
   const { namespace, guard: wanted } = config;
   const held = observed.guard.kind === "applied" && observed.namespaceExists ? observed.guard.guard : undefined;
   const apply = (guard: Guard): NetworkStep[] => [{ kind: "applyGuard", namespace, guard }];
-  if (held === undefined) return [apply(wanted), []];
+  if (held === undefined) {
+    const leftover = leftoverPair(config, observed);
+    return leftover === undefined
+      ? [apply(wanted), []]
+      : [apply({ ...wanted, pairs: [...wanted.pairs, leftover] }), apply(wanted)];
+  }
   if (guardsEqual(held, wanted)) return [[], []];
   if (guardCovers(held, wanted) && !guardCovers(wanted, held)) return [[], apply(wanted)];
   return guardCovers(wanted, held) ? [apply(wanted), []] : [apply(guardUnion(wanted, held)), apply(wanted)];
+}
+
+/**
+ * What the routes of an agent that was killed lead into the namespace, and nobody wants any more: nothing else tells what its
+ * guard held. Any local subnet may have been its.
+ */
+function leftoverPair(config: NetworkConfig, observed: ObservedNetwork): GuardPair | undefined {
+  const { namespace, routerNamespace, guard } = config;
+  const held = (isIt: (route: ObservedRoute) => boolean): readonly Cidr[] =>
+    observed.routes.filter((route) => route.kind === "unicast" && isIt(route)).map(({ destination }) => destination);
+  const localsHeld = held((route) => route.namespace === namespace && route.link === guard.transitLink);
+  const peersHeld = held((route) => route.namespace === routerNamespace && route.protocol === ROUTE_PROTOCOL);
+  const localSubnets = [...new Set([...guard.pairs.flatMap((pair) => pair.localSubnets), ...localsHeld])].sort();
+  const peerSubnets = [...new Set([...guard.pairs.flatMap((pair) => pair.peerSubnets), ...peersHeld])].sort();
+  const isWanted = (subnet: Cidr, key: "localSubnets" | "peerSubnets"): boolean =>
+    guard.pairs.some((pair) => pair[key].includes(subnet));
+  const isLeft =
+    localsHeld.some((subnet) => !isWanted(subnet, "localSubnets")) ||
+    peersHeld.some((subnet) => !isWanted(subnet, "peerSubnets"));
+  return isLeft ? { localSubnets, peerSubnets, mtuBytes: undefined } : undefined;
 }
 
 const isSame = (a: { namespace: string; name: string }, b: { namespace: string; name: string } | undefined): boolean =>

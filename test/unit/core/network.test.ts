@@ -117,6 +117,23 @@ test("of a router that is still listed the peers' subnets stay unreachable", asy
   expect((await network.observe(config, never)).routes).toEqual([]);
 });
 
+test("what a killed agent's routes still lead into the gateway stays guarded until they are gone", async () => {
+  const [kept, gone] = [
+    { local: ["10.1.0.0/24"], peer: ["10.2.0.0/24"] },
+    { local: ["10.1.9.0/24"], peer: ["10.2.9.0/24"] },
+  ];
+  const before = aNetworkConfig({ pairs: [kept, gone] });
+  const after = aNetworkConfig({ pairs: [kept] });
+  const { network } = await worldOf(before);
+  const own = network.namespaces.get(before.namespace);
+  if (own !== undefined) own.guardKnown = false;
+  for (const step of planNetwork(after, await network.observe(after, never))) {
+    await network.apply(step, never);
+    expect(network.unguarded(after)).toEqual([]);
+  }
+  expect(own?.guard).toEqual(after.guard);
+});
+
 test("removal takes along what a killed run left half made", async () => {
   const config = aNetworkConfig({ pairs: [DUAL_STACK] });
   const network = new FakeNetwork();
