@@ -40,6 +40,9 @@ export type PeerPlan = {
 // A peer whose side of an update comes later narrows until then; one that narrows for good is not asked for ever.
 const MAX_NARROWED_ATTEMPTS = 6;
 
+// Attempts to make an IKE SA beside one of unknown terms; a lost packet or two are charon's own affair.
+const MAX_ATTEMPTS_BESIDE = 2;
+
 export const mayInitiate = (tunnel: Tunnel): boolean =>
   tunnel.initiator === "bi-directional" && tunnel.peerAddress !== "%any";
 
@@ -328,12 +331,24 @@ class PeerPlanner implements PeerPlan {
     let waits = false;
     for (const sa of this.#live) {
       if (!this.#superseded.has(sa.uniqueId) || this.#endedIke.has(sa.uniqueId)) continue;
-      if (sa.state !== "established") this.#terminateIke(sa, "changed");
+      if (sa.state !== "established" || this.#isUsedAgain(sa)) this.#terminateIke(sa, "changed");
       else if (fresh.length > 0 && namesOfCarrying(sa).every((name) => carried.has(name))) {
         this.#terminateIke(sa, "replaced", this.#deviating.get(sa.uniqueId));
       } else waits = true;
     }
     return waits ? this.#peer.members.map((m) => m.tunnel.id) : [];
+  }
+
+  /**
+   * An SA that is older than our notes, and beside which none is made: charon takes it for one of the wanted config, as
+   * an agent leaves it that was killed before it could commit. Nobody can tell, so it is made anew.
+   */
+  #isUsedAgain(sa: IkeSa): boolean {
+    if (this.#notes.ikeTerms.get(sa.uniqueId) !== undefined || this.#isNegotiating()) return false;
+    if (this.#standing().length > 0) return false;
+    return this.#peer.members.some(
+      ({ tunnel }) => (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= MAX_ATTEMPTS_BESIDE,
+    );
   }
 
   /** Break before make, as for any change of a child. */

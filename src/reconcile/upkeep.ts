@@ -1,4 +1,5 @@
 // Keeps the notes about a charon in line with what was just read from it: what is gone is forgotten.
+import { encodeMarker } from "../core/fingerprint.ts";
 import type { ConnectionId } from "../core/ids.ts";
 import type { DesiredConnection } from "../core/model.ts";
 import {
@@ -25,6 +26,11 @@ function keepOnly<K>(map: Map<K, unknown> | Set<K>, isLive: (key: K) => boolean)
 function noteSince<K>(since: Map<K, number>, current: readonly K[], nowMs: number): void {
   keepOnly(since, (key) => current.includes(key));
   for (const key of current) if (!since.has(key)) since.set(key, nowMs);
+}
+
+function isCommitted(notes: Notes, id: ConnectionId): boolean {
+  const committed = notes.committed.get(id);
+  return committed !== undefined && notes.transitions.get(id) === encodeMarker(committed);
 }
 
 /** Before planning: drops notes about SAs and connections that are gone, and starts the clocks of what is new. */
@@ -68,7 +74,9 @@ export function refreshNotes(
       continue;
     }
     const isWhole = wanted.every((child) => standing.some((sa) => sa.name === child.name && carriesAll(sa, child)));
-    if (isWhole) notes.attempts.delete(tunnel.id);
+    // What an update still waits for is not asked for without a pause either.
+    const isBegun = notes.transitions.has(tunnel.id) && !isCommitted(notes, tunnel.id);
+    if (isWhole && !isBegun) notes.attempts.delete(tunnel.id);
   }
   // One that is up does not make good what another connection to the same peer met.
   keepOnly(notes.failures, (peer) => waiting.has(peer));

@@ -1,6 +1,7 @@
 // Passes over one router, with fakes of kernel and charon that refuse the impossible.
 import { describe, expect, test } from "vitest";
 import { DeadlineError } from "../../../src/core/errors.ts";
+import { isMarkerId } from "../../../src/core/fingerprint.ts";
 import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
@@ -9,11 +10,13 @@ import {
   ALL_ALGORITHMS,
   aConnectionId,
   aDisabledConnection,
+  anIkePolicy,
   anIpsecPolicy,
   aRouterWith,
   aTunnel,
 } from "../../support/builders.ts";
 import { ROUTER } from "../../support/network-builders.ts";
+import { emptyMemory } from "../../../src/reconcile/reconcile.ts";
 import { ReconcileWorld } from "../../support/reconcile-world.ts";
 
 const guardedPeers = (world: ReconcileWorld): readonly string[] =>
@@ -135,6 +138,27 @@ test("a charon that does not answer is ended when nothing is wanted of it", asyn
   world.ike.charon(ROUTER).hangs = true;
   expect((await world.pass(aRouterWith([aDisabledConnection()]))).kind).toBe("converged");
   expect(world.ike.isRunning(ROUTER)).toBe(false);
+});
+
+describe("an agent that was killed in an update", () => {
+  test("after the new IKE SA was made and before the commit leaves one that is made anew, with pauses between attempts", async () => {
+    const world = new ReconcileWorld();
+    const ike = anIkePolicy({ lifetime: { kind: "seconds", seconds: 7200 } });
+    await world.converge(aRouterWith([aTunnel()]));
+    const [old] = world.ike.charon(ROUTER).ikeSas;
+    const markers = [...world.ike.charon(ROUTER).secrets.keys()].filter(isMarkerId);
+    await world.converge(aRouterWith([aTunnel(1, { ike })]));
+    const { secrets } = world.ike.charon(ROUTER);
+    for (const id of [...secrets.keys()].filter(isMarkerId)) secrets.delete(id);
+    for (const id of markers) secrets.set(id, undefined);
+    world.memory = emptyMemory(ROUTER);
+    const initiated = (): number => world.ike.applied.filter(({ kind }) => kind === "initiate").length;
+    const before = initiated();
+    await world.converge(aRouterWith([aTunnel(1, { ike })]));
+    expect(initiated() - before).toBeLessThanOrEqual(3);
+    expect(world.childSas()).toHaveLength(1);
+    expect(world.ike.charon(ROUTER).ikeSas.map(({ terms }) => terms)).not.toContain(old?.terms);
+  });
 });
 
 describe("charon's ends", () => {
