@@ -12,7 +12,7 @@ import type { DesiredConnection, DesiredRouter, Plumbing } from "../core/model.t
 import { networkConfig, networkScope, type Attachment, type NetworkScope } from "../core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
 import { ownerAlias } from "../core/names.ts";
-import type { Notes, ObservedCharon } from "../core/observed.ts";
+import { belongsTo, type ChildSa, type Notes, type ObservedCharon } from "../core/observed.ts";
 import type { Grouping } from "../core/peers.ts";
 import { planCharon } from "../core/plan.ts";
 import type { Clock, Ike, Network } from "../core/ports.ts";
@@ -159,8 +159,11 @@ export class Reconciler {
         }
       }
       await this.#charon(desired, memory, run, signal);
-      if (lingering.length > 0 && run.failure === undefined) await this.#network(desired, from, memory, run, signal);
-      if (run.failure === undefined && !run.isWaiting) memory.applied = desired;
+      // An SA that waits for its successor goes on being guarded; its end wakes the next pass.
+      const isCarried = lingering.some((connection) => isStillCarried(connection, desired, memory.charon));
+      if (lingering.length > 0 && run.failure === undefined && !isCarried)
+        await this.#network(desired, from, memory, run, signal);
+      if (run.failure === undefined && !run.isWaiting && !isCarried) memory.applied = desired;
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof AgentError) this.#fail(run, error, "charon-down");
@@ -472,6 +475,16 @@ function lingeringGuard(desired: DesiredRouter, applied: DesiredRouter | undefin
       kind: "disabled" as const,
       why: "connection" as const,
     }));
+}
+
+/** Whether an SA stands for what has left the list. */
+function isStillCarried({ id }: DesiredConnection, desired: DesiredRouter, charon: ObservedCharon): boolean {
+  if (charon.kind !== "up") return false;
+  const wanted = desired.connections.find((connection) => connection.id === id)?.guarded;
+  const isWanted = ({ localSubnets, peerSubnets }: ChildSa): boolean =>
+    localSubnets.every((subnet) => wanted?.localSubnets.includes(subnet)) &&
+    peerSubnets.every((subnet) => wanted?.peerSubnets.includes(subnet));
+  return charon.ikeSas.some((sa) => sa.children.some((child) => belongsTo(child.name, id) && !isWanted(child)));
 }
 
 /** The alias that marks what this agent made. */

@@ -243,6 +243,20 @@ describe("charon's ends", () => {
 });
 
 describe("the guard", () => {
+  test("of what left the list stays while an SA for it waits for its successor", async () => {
+    const world = new ReconcileWorld();
+    const moved = aRouterWith([aTunnel(1, { localSubnets: ["10.1.77.0/24"] })]);
+    await world.converge(aRouterWith([aTunnel(1)]));
+    world.ike.remote(peerNameOf(aTunnel(1))).refusesChild = () => true;
+    await world.pass(moved);
+    const guardedLocals = (): readonly string[] =>
+      world.network.namespaces.get(namespaceName(ROUTER))?.guard?.pairs.flatMap((pair) => pair.localSubnets) ?? [];
+    expect([world.childSas().length, guardedLocals()]).toEqual([1, ["10.1.77.0/24", "10.1.1.0/24"]]);
+    world.ike.remote(peerNameOf(aTunnel(1))).refusesChild = () => false;
+    await world.converge(moved);
+    expect(guardedLocals()).toEqual(["10.1.77.0/24"]);
+  });
+
   test("of a connection that left the list goes after its SAs", async () => {
     const world = new ReconcileWorld();
     await world.converge(aRouterWith([aTunnel(1), aTunnel(2)]));
