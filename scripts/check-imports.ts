@@ -1,4 +1,4 @@
-// Who may import whom in src: the rings of the project as a table, and the check that nothing crosses them.
+// Who may import whom in src, and in the checker of chaos: the rings as a table, and the check that nothing crosses them.
 // It refuses to know what the code does; it reads imports and `process.env`, nothing else.
 import { readdirSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
@@ -347,22 +347,43 @@ export function checkImports(files: ReadonlyMap<string, string>): readonly Probl
   return problems.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line);
 }
 
+/**
+ * The checker of `npm run chaos` judges the program, so it may not think as the program does: it has Node's own modules, the
+ * YAML parser and itself, and by no detour anything of src.
+ */
+const CHECKER = "scripts/chaos/check";
+
+/** Judges the checker's files, by their paths and texts. */
+export function checkChecker(files: ReadonlyMap<string, string>): readonly Problem[] {
+  return [...files].flatMap(([file, text]) =>
+    readFacts(file, text).imports.flatMap(({ specifier, line }) => {
+      const isOwn = specifier.startsWith(".")
+        ? resolve(file, specifier).startsWith(`${CHECKER}/`)
+        : specifier.startsWith("node:") || specifier === "yaml";
+      return isOwn
+        ? []
+        : [{ file, line, text: `${CHECKER} -> ${specifier}: the checker shares no code with the program` }];
+    }),
+  );
+}
+
 export const formatProblem = ({ file, line, text }: Problem): string => `${file}:${line}: ${text}`;
 
-function readTree(root: string): Map<string, string> {
-  const names = readdirSync(path.join(root, "src"), { recursive: true, encoding: "utf8" });
+function readTree(root: string, directory: string): Map<string, string> {
+  const names = readdirSync(path.join(root, directory), { recursive: true, encoding: "utf8" });
   return new Map(
     names
       .filter((name) => /\.[cm]?tsx?$/.test(name))
-      .map((name) => path.posix.join("src", name.split(path.sep).join("/")))
+      .map((name) => path.posix.join(directory, name.split(path.sep).join("/")))
       .sort()
       .map((file) => [file, readFileSync(path.join(root, file), "utf8")]),
   );
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const files = readTree(fileURLToPath(new URL("..", import.meta.url)));
-  const problems = checkImports(files);
+  const root = fileURLToPath(new URL("..", import.meta.url));
+  const files = readTree(root, "src");
+  const problems = [...checkImports(files), ...checkChecker(readTree(root, CHECKER))];
   for (const problem of problems) process.stderr.write(`${formatProblem(problem)}\n`);
   process.stdout.write(`imports: ${files.size} files, ${problems.length} problems\n`);
   process.exitCode = problems.length === 0 ? 0 : 1;

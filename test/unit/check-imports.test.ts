@@ -1,6 +1,6 @@
 // The rules of scripts/check-imports.ts, tried on small trees that exist only here.
 import { expect, test } from "vitest";
-import { checkImports, formatProblem } from "../../scripts/check-imports.ts";
+import { checkChecker, checkImports, formatProblem } from "../../scripts/check-imports.ts";
 
 const check = (tree: Record<string, string>): string[] =>
   checkImports(new Map(Object.entries(tree).map(([file, text]) => [`src/${file}`, text]))).map(formatProblem);
@@ -125,4 +125,12 @@ test("a file outside the known folders is refused", () => {
     expect.stringContaining("src/helpers/a.ts:1: is in no ring"),
     expect.stringContaining("src/utils.ts:1: is in no ring"),
   ]);
+});
+
+test("the checker of chaos imports itself, Node's modules and yaml, and nothing else", () => {
+  const problemsOf = (specifier: string): number =>
+    checkChecker(new Map([["scripts/chaos/check/a.ts", imports(specifier)]])).length;
+  expect(["./tree.ts", "node:fs", "yaml"].map(problemsOf)).toEqual([0, 0, 0]);
+  const foreign = ["../model.ts", "../../lab.ts", "../../../src/core/names.ts", "ipaddr.js", "execa"];
+  expect(foreign.map(problemsOf)).toEqual(foreign.map(() => 1));
 });

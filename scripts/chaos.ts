@@ -1,0 +1,75 @@
+// The fault matrix: seeds one after the other, each a world of its own, and what was found. docs/chaos.md says more.
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { FAULT_KINDS, isFaultKind, type FaultKind } from "./chaos/faults/kinds.ts";
+import { copyProgram } from "./chaos/program-copy.ts";
+import { runChaos, type Keep, type RunResult } from "./chaos/run.ts";
+
+const RESULTS = "chaos-results";
+const stop = new AbortController();
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(name, () => stop.abort(new Error(`ended by ${name}`)));
+}
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+
+/** Logs, documents and the course of things; the world is gone afterwards. */
+const keep: Keep = (world, result) => {
+  const directory = path.join(RESULTS, `seed-${result.seed}`);
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory, { recursive: true });
+  cpSync(world.lab.documentsDirectory, path.join(directory, "documents"), { recursive: true });
+  for (const program of [...Object.values(world.agents), world.controller]) {
+    writeFileSync(path.join(directory, `${path.basename(program.directory)}.log`), program.log());
+  }
+  writeFileSync(path.join(directory, "result.json"), `${JSON.stringify(result, undefined, 2)}\n`);
+  say(`kept in ${directory}`);
+};
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: "string", default: "1" },
+      seeds: { type: "string", default: "1" },
+      faults: { type: "string", default: "30" },
+      minutes: { type: "string", default: "5" },
+      routers: { type: "string", default: "20" },
+      only: { type: "string", multiple: true },
+      without: { type: "string", multiple: true, default: [] },
+      json: { type: "string" },
+    },
+  });
+  if (process.getuid?.() !== 0) {
+    say("chaos makes network namespaces and runs strongSwan in them: run it as root");
+    return 77;
+  }
+  const chosen: readonly FaultKind[] = values.only === undefined ? FAULT_KINDS : values.only.filter(isFaultKind);
+  const kinds = chosen.filter((kind) => !values.without.includes(kind));
+  if (kinds.length === 0) {
+    say(`--only wants one of ${FAULT_KINDS.join(", ")}`);
+    return 64;
+  }
+  const results: RunResult[] = [];
+  const program = copyProgram();
+  try {
+    for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.seeds); seed += 1) {
+      say(`seed ${seed}`);
+      const perSide = Math.max(2, Math.floor(Number(values.routers) / 2));
+      const forMs = Number(values.minutes) * 60_000;
+      const options = { seed, program: program.main, perSide, faults: Number(values.faults), forMs, kinds };
+      results.push(await runChaos({ ...options, repairWithinMs: 60_000, say, signal: stop.signal }, keep));
+    }
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    say("interrupted");
+    return 130;
+  } finally {
+    program.remove();
+  }
+  const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ commit, results }, undefined, 2)}\n`);
+  return results.some(({ violations }) => violations.length > 0) ? 1 : 0;
+}
+
+process.exitCode = await main();

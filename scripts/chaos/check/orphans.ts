@@ -1,0 +1,137 @@
+// What is there and should not be: namespaces, processes, files, links and queues that no document wants.
+import path from "node:path";
+import { inodeOf, readProcs, type Proc } from "./proc.ts";
+import { run, runJson } from "./run.ts";
+import type { Finding, Invariant, Subject } from "./subject.ts";
+import type { Wanted } from "./wanted.ts";
+import { namesIn } from "./written.ts";
+
+const finding = (invariant: Invariant, about: string, text: string): Finding => ({ invariant, about, text });
+
+export async function checkOrphans(wanted: Wanted, subject: Subject): Promise<readonly Finding[]> {
+  return [
+    ...namespaces(wanted, subject),
+    ...(await bridgePorts(wanted, subject)),
+    ...processes(wanted, subject),
+    ...files(wanted, subject),
+    ...(await leftLinks(wanted, subject)),
+  ];
+}
+
+const unwantedRouters = (wanted: Wanted, subject: Subject): readonly { readonly id: string; readonly host: string }[] =>
+  subject.routers.filter(({ id }) => !wanted.routers.has(id));
+
+const namespaces = (wanted: Wanted, subject: Subject): readonly Finding[] =>
+  unwantedRouters(wanted, subject)
+    .filter(({ id }) => inodeOf(`qvpn-${id}`) !== undefined)
+    .map(({ id }) => finding("orphan-namespace", id, `qvpn-${id} is there, unwanted`));
+
+/** Routers have one port each on the internet's bridge. */
+async function bridgePorts(wanted: Wanted, subject: Subject): Promise<readonly Finding[]> {
+  const ports = (await runJson("ip", "-j", "link", "show", "master", subject.bridge)) as readonly { ifname: string }[];
+  const foreign = ports.filter(({ ifname }) => !subject.isOwnPort(ifname));
+  const count = wanted.routers.size;
+  if (foreign.length === count) return [];
+  return [finding("network", subject.bridge, `has ${foreign.length} ports of routers, not ${count}`)];
+}
+
+function processes(wanted: Wanted, subject: Subject): readonly Finding[] {
+  const procs = readProcs();
+  const charons = procs.flatMap((proc) => {
+    const conf = proc.environment.find((entry) => entry.startsWith(`STRONGSWAN_CONF=${subject.directory}/`));
+    const [, id] = /qvpn-([0-9a-f-]{36})\//.exec(conf ?? "") ?? [];
+    return proc.command.startsWith("charon") && id !== undefined ? [{ proc, id }] : [];
+  });
+  const unwanted = charons
+    .filter(({ id }) => !wanted.routers.has(id))
+    .map(({ proc, id }) => finding("orphan-process", id, `charon ${proc.pid} runs, unwanted`));
+  const ids = charons.map(({ id }) => id);
+  const doubles = [...new Set(ids.filter((id, index) => ids.indexOf(id) !== index))];
+  return [
+    ...unwanted,
+    ...doubles.map((id) => finding("orphan-process", id, "more than one charon runs")),
+    ...strays(procs, subject),
+  ];
+}
+
+/** In a router's namespace only charon has anything to do. */
+function strays(procs: readonly Proc[], subject: Subject): readonly Finding[] {
+  const inodes = new Map(subject.routers.map(({ id }) => [inodeOf(`qvpn-${id}`) ?? -1, id]));
+  return procs.flatMap((proc) => {
+    const id = inodes.get(proc.namespace);
+    if (id === undefined || proc.command.startsWith("charon") || proc.parent === process.pid) return [];
+    return [finding("orphan-process", id, `${proc.command} ${proc.pid} runs in its namespace`)];
+  });
+}
+
+function files(wanted: Wanted, subject: Subject): readonly Finding[] {
+  const sockets = unwantedRouters(wanted, subject)
+    .filter(({ id }) => namesIn("/run").includes(`charon.qvpn-${id}.vici`))
+    .map(({ id }) => finding("orphan-file", id, `/run/charon.qvpn-${id}.vici is there, unwanted`));
+  const ofAgents = subject.agents.flatMap(({ host, runDirectory, stateDirectory }) => {
+    const routers = [...wanted.routers.values()].filter((router) => router.host === host);
+    const runNames = new Set(routers.map(({ id }) => `qvpn-${id}`));
+    return [
+      ...namesIn(runDirectory).filter((name) => !runNames.has(name)),
+      ...namesIn(stateDirectory).filter((name) => !["node.key", "snapshot"].includes(name)),
+      ...[...runNames].flatMap((name) => temporaries(path.join(runDirectory, name))),
+    ].map((name) => finding("orphan-file", host, `${name} is there, unwanted`));
+  });
+  return [...sockets, ...ofAgents];
+}
+
+/** All that a router's directory may hold beside the connections' files, which are compared elsewhere. */
+const KNOWN_FILES = new Set(["strongswan.conf", "swanctl"]);
+const temporaries = (directory: string): readonly string[] => [
+  ...namesIn(directory)
+    .filter((name) => !KNOWN_FILES.has(name))
+    .map((name) => `${path.basename(directory)}/${name}`),
+  ...namesIn(path.join(directory, "swanctl/conf.d"))
+    .filter((name) => !name.endsWith(".conf"))
+    .map((name) => `${path.basename(directory)}/swanctl/conf.d/${name}`),
+];
+
+/** A router that is not wanted has nothing of the program's in its own namespace either. */
+async function leftLinks(wanted: Wanted, subject: Subject): Promise<readonly Finding[]> {
+  const found = await Promise.all(
+    unwantedRouters(wanted, subject).map(async ({ id }) => {
+      const [links, routes] = await Promise.all([
+        runJson("ip", "-n", `qrouter-${id}`, "-j", "link", "show"),
+        run("ip", "-n", `qrouter-${id}`, "route", "show", "proto", "215"),
+      ]);
+      const strangers = ((links ?? []) as readonly { ifname: string }[]).filter(
+        ({ ifname }) => !subject.isOwnLink(ifname),
+      );
+      return [
+        ...strangers.map(({ ifname }) => finding("network", id, `link ${ifname} is left of it`)),
+        ...(routes ?? "")
+          .split("\n")
+          .filter((line) => line.trim() !== "")
+          .map((line) => finding("network", id, `route ${line.trim()} is left of it`)),
+      ];
+    }),
+  );
+  return found.flat();
+}
+
+/** Reply queues of callers that are dead go after half an hour; those do not count as long as they are few. */
+export async function checkQueues(subject: Subject): Promise<readonly Finding[]> {
+  const listing = await subject.listQueues();
+  if (listing === undefined) return [];
+  const rows = listing
+    .split("\n")
+    .map((line) => line.split("\t"))
+    .filter(([name, consumers]) => name !== undefined && /^\d+$/.test(consumers ?? ""));
+  const known = new Set([
+    "ipsec_driver",
+    "swanherd.controller",
+    ...subject.agents.map(({ host }) => `ipsec_agent.${host}`),
+  ]);
+  return rows.flatMap(([name = "", consumers = "0", messages = "0"]) => {
+    const isReply = /^reply_/.test(name);
+    if (!isReply && !known.has(name)) return [finding("orphan-queue", name, "nobody wants this queue")];
+    if (Number(messages) > 0) return [finding("orphan-queue", name, `holds ${messages} messages`)];
+    if (isReply && Number(consumers) === 0) return [finding("orphan-queue", name, "nobody consumes it")];
+    return [];
+  });
+}

@@ -1,0 +1,138 @@
+// Faults of the kernel's objects: namespaces, links, addresses, routes, rules and packet filters that somebody removes.
+import { existsSync } from "node:fs";
+import { execa } from "execa";
+import { routerNamespaceOf } from "../../world.ts";
+import type { SiteRouter } from "../model.ts";
+import { vpnNamespaceOf } from "../world.ts";
+import type { Applied, Fault, Scene } from "./fault.ts";
+
+/** An object of `ip -j`; which keys it has depends on what was listed. */
+type Json = Readonly<Record<string, string | number | undefined>>;
+
+const ip = async (...args: readonly string[]): Promise<string> => (await execa("ip", args)).stdout;
+async function listed(...args: readonly string[]): Promise<readonly Json[]> {
+  const text = await ip(...args).catch(() => ""); // a namespace that is gone has nothing
+  return text.trim() === "" ? [] : (JSON.parse(text) as Json[]);
+}
+
+/**
+ * The network of one router is taken for the round: what lies outside its VPN namespace holds back clear text when
+ * something inside is gone, and the reverse.
+ */
+function someRouter({ world, random, claim }: Scene): SiteRouter | undefined {
+  const router = random.pick(world.model.routers);
+  if (!existsSync(`/run/netns/${vpnNamespaceOf(router)}`)) return undefined;
+  return claim(`network ${router.number}`) ? router : undefined;
+}
+
+const inRouter =
+  (apply: (router: SiteRouter, scene: Scene) => Promise<string | undefined>): Fault =>
+  async (scene): Promise<Applied | undefined> => {
+    const router = someRouter(scene);
+    if (router === undefined) return undefined;
+    // What is found may be gone when it is to be removed: the agent works on it, too.
+    const text = await apply(router, scene).catch(() => undefined);
+    return text === undefined ? undefined : { text: `router ${router.number}: ${text}` };
+  };
+
+export const namespaceDelete = inRouter(async (router) => {
+  await ip("netns", "delete", vpnNamespaceOf(router));
+  return "its VPN namespace";
+});
+
+type LinkAt = { readonly namespace: string; readonly link: string };
+
+/** One of the agent's three links: outside, inside, and the router's end of the latter. */
+async function someLink(router: SiteRouter, { random }: Scene): Promise<LinkAt> {
+  const vpn = vpnNamespaceOf(router);
+  const own = routerNamespaceOf(router.id);
+  const linksOf = async (namespace: string): Promise<readonly LinkAt[]> =>
+    (await listed("-n", namespace, "-j", "link", "show", "type", "veth")).map(({ ifname }) => ({
+      namespace,
+      link: String(ifname),
+    }));
+  const all = [...(await linksOf(vpn)), ...(await linksOf(own))];
+  return random.pick(all.filter(({ link }) => /^[vh][gr]/.test(link)));
+}
+
+const onLink = (what: string, command: (at: LinkAt, scene: Scene) => readonly string[]): Fault =>
+  inRouter(async (router, scene) => {
+    const at = await someLink(router, scene);
+    await ip(...command(at, scene));
+    return `${at.link} ${what}`;
+  });
+
+export const linkDelete = onLink("deleted", ({ namespace, link }) => ["-n", namespace, "link", "delete", link]);
+export const linkDown = onLink("down", ({ namespace, link }) => ["-n", namespace, "link", "set", link, "down"]);
+export const linkMoved = onLink("moved to another namespace", ({ namespace, link }, { world }) => [
+  ...["-n", namespace, "link", "set", link, "netns", world.lab.builtWorld().internetNamespace],
+]);
+
+export const addressDelete = inRouter(async (router, { random }) => {
+  const vpn = vpnNamespaceOf(router);
+  const links = (await listed("-n", vpn, "-j", "-4", "addr", "show")) as unknown as readonly {
+    ifname: string;
+    addr_info: readonly Json[];
+  }[];
+  const all = links.flatMap(({ ifname, addr_info: addresses }) =>
+    addresses.map(({ local, prefixlen }) => ({
+      link: ifname,
+      address: `${String(local)}/${String(prefixlen)}`,
+    })),
+  );
+  const { link, address } = random.pick(all.filter((one) => !one.address.startsWith("127.")));
+  await ip("-n", vpn, "addr", "delete", address, "dev", link);
+  return `${address} of ${link}`;
+});
+
+/** What the agent marks its routes with. */
+const PROTOCOL = "215";
+
+export const routeDelete = inRouter(async (router, { random }) => {
+  const namespace = random.pick([vpnNamespaceOf(router), routerNamespaceOf(router.id)]);
+  const route = random.pick(await listed("-n", namespace, "-j", "-d", "route", "show", "proto", PROTOCOL));
+  const { type, dst, dev, metric } = route;
+  const named = [String(type ?? "unicast"), String(dst)];
+  const where = dev === undefined ? [] : ["dev", String(dev)];
+  await ip(
+    "-n",
+    namespace,
+    "route",
+    "delete",
+    ...named,
+    ...where,
+    ...(metric === undefined ? [] : ["metric", String(metric)]),
+  );
+  return `route ${named.join(" ")} in ${namespace}`;
+});
+
+/** The kernel's own three rules are not the agent's or charon's. */
+const KERNEL_PRIORITIES = new Set([0, 100, 32766, 32767]);
+
+export const ruleDelete = inRouter(async (router, { random }) => {
+  const vpn = vpnNamespaceOf(router);
+  const rules = await listed("-n", vpn, "-j", "rule", "show");
+  const { priority, dst } = random.pick(rules.filter((rule) => !KERNEL_PRIORITIES.has(Number(rule["priority"]))));
+  const to = dst === undefined ? [] : ["to", String(dst)];
+  await ip("-n", vpn, "rule", "delete", "priority", String(priority), ...to);
+  return `rule ${String(priority)} ${to.join(" ")}`;
+});
+
+const nft = async (router: SiteRouter, ...args: readonly string[]): Promise<string> =>
+  (await execa("ip", ["netns", "exec", vpnNamespaceOf(router), "nft", ...args])).stdout;
+
+export const nftDelete = inRouter(async (router, scene) => {
+  scene.exempt(router.id);
+  await nft(router, "delete", "table", "inet", "swanherd");
+  return "table inet swanherd";
+});
+
+export const nftRuleDelete = inRouter(async (router, scene) => {
+  const listing = JSON.parse(await nft(router, "-j", "-a", "list", "table", "inet", "swanherd")) as {
+    nftables: readonly { rule?: { chain: string; handle: number } }[];
+  };
+  const rule = scene.random.pick(listing.nftables.flatMap((one) => one.rule ?? []));
+  scene.exempt(router.id);
+  await nft(router, "delete", "rule", "inet", "swanherd", rule.chain, "handle", String(rule.handle));
+  return `a rule of chain ${rule.chain}`;
+});
