@@ -6,6 +6,7 @@ import type { RouterId } from "./core/ids.ts";
 import type { Plumbing } from "./core/model.ts";
 import type { Attachment } from "./core/network.ts";
 import type { IkeOptions } from "./io/charon/ike.ts";
+import type { InspectionOptions } from "./io/charon/inspection.ts";
 import type { ChoiceOptions } from "./io/charon/supervisor-choice.ts";
 import type { Supervisor } from "./io/charon/supervisor.ts";
 import { comparisons } from "./io/charon/texts.ts";
@@ -47,6 +48,13 @@ export const ikeOptions = (
   namespaceInode,
   nowMs: () => Date.now(),
   ...hooks,
+});
+
+export const inspectionOptions = (config: AgentConfig, key: NodeKey, espBackEnd: EspBackEnd): InspectionOptions => ({
+  key,
+  espBackEnd,
+  runDirectory: config.runDirectory,
+  socketDirectory: config.charonSocketDirectory,
 });
 
 export const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): LoopOptions => ({

@@ -6,13 +6,15 @@
 // plans (core/network-plan, core/plan) and applies; what came of it goes to reconcile/reporter and from there back over
 // io/rabbit. Stopping the agent stops no tunnel.
 import { once } from "node:events";
-import { ikeOptions, loopOptions, reconcileOptions, supervisorOptions } from "./agent-options.ts";
+import { ikeOptions, inspectionOptions, loopOptions, reconcileOptions, supervisorOptions } from "./agent-options.ts";
 import type { AgentConfig } from "./config.ts";
 import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
 import type { Clock } from "./core/ports.ts";
 import type { AgentState } from "./core/status.ts";
+import type { RouterViews } from "./core/views.ts";
 import { startControlServer, startHealthServer, type ApiServer, type OrderAnswer } from "./io/api/server.ts";
+import { createInspection } from "./io/charon/inspection.ts";
 import { createIke } from "./io/charon/ike.ts";
 import { chooseSupervisor } from "./io/charon/supervisor-choice.ts";
 import type { Supervisor } from "./io/charon/supervisor.ts";
@@ -63,6 +65,10 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, reload:
       config.controlSocket,
       {
         state: () => agentState(config, startedAtMs, agent),
+        diff: async (router) => {
+          const routers = await agent?.inspect(router);
+          return routers === undefined ? undefined : { version: 1, routers };
+        },
         sync: (router) => answer(agent?.loop.sync(router)),
         teardown: async (router) => {
           const failure = await agent?.loop.teardown(router);
@@ -102,6 +108,7 @@ type Agent = {
   readonly metrics: Metrics;
   readonly broker: Broker;
   readonly loop: Loop;
+  readonly inspect: (router: RouterId | undefined) => Promise<readonly RouterViews[] | undefined>;
   /** Puts in force what needs no restart. */
   readonly configure: (config: AgentConfig) => void;
 };
@@ -245,7 +252,9 @@ async function buildAgent(
     ({ rpcTimeoutSeconds } = next);
     loop.configure(optionsOf(next));
   };
-  return { espBackEnd, supervisor: supervisor.kind, metrics, broker, loop, configure };
+  const inspection = createInspection(inspectionOptions(config, key, espBackEnd));
+  const inspect = (router: RouterId | undefined) => loop.inspect(router, inspection);
+  return { espBackEnd, supervisor: supervisor.kind, metrics, broker, loop, inspect, configure };
 }
 
 const MESSAGE_RESULTS = {

@@ -5,6 +5,7 @@ import type { RouterId } from "../core/ids.ts";
 import { apiClient, type ApiClient } from "../io/api/client.ts";
 import { showCheckedConfig, type CheckedConfig } from "./check-config.ts";
 import { showCheckedDocuments, type CheckedDocuments } from "./controller-check.ts";
+import { runDiff } from "./diff.ts";
 import { runStatus } from "./status.ts";
 import { runSync } from "./sync.ts";
 import { runTeardown } from "./teardown.ts";
@@ -107,6 +108,25 @@ function buildProgram(options: CliOptions, done: (code: number) => void): Comman
     )
     .action(async (id, { json = false, watch = false, socket }) =>
       done(await runStatus(client(socket), { id, json, watch }, terminal, nowMs, signal)),
+    );
+
+  program
+    .command("diff")
+    .description("desired state against what is written, loaded and negotiated, value by value")
+    .argument("[id]", "a router or connection, as for status (default: all)")
+    .option("--all", "also what is the same")
+    .option("--json", "as JSON, for programs")
+    .option("--socket <path>", "control socket of the agent", options.defaultSocket)
+    .addHelpText(
+      "after",
+      `
+The keys are those of swanctl.conf. A value that differs is marked with "!"; "-" is what a view cannot tell: charon shows
+no secrets, proposals or lifetimes of a config, and an SA is negotiated when it is. Secrets are shown as short
+fingerprints that mean something on this machine only. Exit code 1 if something differs.
+${examples(["swanherd diff 7d3c2a52", "what is not as it should be at one router"], ["swanherd diff to-right --all", "every value of one connection"])}`,
+    )
+    .action(async (id, { all = false, json = false, socket }) =>
+      done(await runDiff(client(socket), { id, all, json }, terminal)),
     );
 
   program

@@ -1,31 +1,11 @@
 // What somebody else changed, in words: what a pass finds to repair in a router that was whole before, while nothing else
 // was asked of it.
 import type { CharonStep } from "./charon-step.ts";
+import type { Finding } from "./finding.ts";
 import { peerOfSecretId } from "./fingerprint.ts";
 import { AGENT_NAMESPACE, type Route, type Rule } from "./network.ts";
 import type { LinkChange, NetworkStep } from "./network-plan.ts";
 import type { CharonPlan } from "./plan.ts";
-
-export const DRIFT_KINDS = [
-  "namespace",
-  "link",
-  "address",
-  "route",
-  "rule",
-  "sysctl",
-  "policy",
-  "guard",
-  "charon",
-  "file",
-  "config",
-  "secret",
-  "marker",
-  "sa",
-] as const;
-export type DriftKind = (typeof DRIFT_KINDS)[number];
-
-/** One thing that is not as it should be. */
-export type Finding = { readonly kind: DriftKind; readonly what: string };
 
 const inNamespace = (namespace: string): string => (namespace === AGENT_NAMESPACE ? "" : ` in ${namespace}`);
 

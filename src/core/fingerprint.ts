@@ -73,7 +73,13 @@ export const termsFingerprint = (key: NodeKey, { leader, hasOwnIdentities }: Pee
   ]);
 
 export const secretFingerprint = (key: NodeKey, tunnel: Tunnel): Fingerprint =>
-  fingerprint(key, "secret", [tunnel.localId, tunnel.peerId, tunnel.psk.reveal()]);
+  pskFingerprint(key, tunnel.localId, tunnel.peerId, tunnel.psk.reveal());
+
+export const pskFingerprint = (key: NodeKey, localId: string, peerId: string, psk: string): Fingerprint =>
+  fingerprint(key, "secret", [localId, peerId, psk]);
+
+/** For people to compare: enough to tell two secrets apart, too little to be looked for by guessing. */
+export const shortFingerprint = (text: string): string => text.slice(0, 8);
 
 /** A fingerprint of all that a connection asks for: what was refused is worth another try only when it changes. */
 export const tunnelFingerprint = (key: NodeKey, tunnel: Tunnel): Fingerprint =>

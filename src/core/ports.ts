@@ -1,13 +1,16 @@
 // What the reconciler needs from outside, in the core's own words. Every call is idempotent unless it says otherwise.
 import type { KernelEsp } from "./algorithms.ts";
 import type { CharonStep } from "./charon-step.ts";
-import type { Finding } from "./drift.ts";
+import type { Finding } from "./finding.ts";
+import type { Fingerprint, Marker } from "./fingerprint.ts";
 import type { ConnectionId, RouterId, ServiceId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, DesiredService } from "./model.ts";
 import type { NetworkScope, ObservedNetwork } from "./network.ts";
 import type { NetworkStep } from "./network-plan.ts";
 import type { Failure, ObservedCharon } from "./observed.ts";
+import type { Member, Peer } from "./peers.ts";
 import type { ReportedStatus } from "./status.ts";
+import type { Values, Verdict, View } from "./views.ts";
 
 export interface Network {
   /** Changes nothing. A `NetworkConfig` is a scope; what its links and sysctls are is read where it names them. */
@@ -49,6 +52,22 @@ export interface Ike {
   watch(router: RouterId, listener: (event: CharonEvent) => void): () => void;
   /** Closes our sockets. charon runs on. */
   close(): Promise<void>;
+}
+
+/** A connection's conf file. */
+export type WrittenFile = {
+  readonly values: Values;
+  readonly secrets: readonly Fingerprint[];
+  readonly marker: Marker | undefined;
+};
+
+/** What a person who looks at a router is shown beside what a pass reads. */
+export interface Inspection {
+  /** The peer's part and the member's children, in the values that files and charon have. */
+  desired(peer: Peer, member: Member): Values;
+  readonly judges: { readonly [V in View]: (key: string, wanted: string, found: string) => Verdict };
+  /** The conf files as they are now; undefined stands for one that nobody can read as ours. */
+  readFiles(router: RouterId): ReadonlyMap<ConnectionId, WrittenFile | undefined>;
 }
 
 /** The list that the control plane holds for this host. */

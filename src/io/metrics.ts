@@ -1,7 +1,7 @@
 // Every metric, declared here and nowhere else; callers speak in our words and never see a label.
 // It refuses to know when something is counted.
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
-import { DRIFT_KINDS, type DriftKind } from "../core/drift.ts";
+import { DRIFT_KINDS, type DriftKind } from "../core/finding.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { ReasonCode } from "../core/reason.ts";
 import type { ReportedStatus, RouterState } from "../core/status.ts";

@@ -3,9 +3,10 @@
 import type { Logger } from "pino";
 import type { RouterId } from "../core/ids.ts";
 import type { Desired, DesiredRouter } from "../core/model.ts";
-import type { ControlPlane } from "../core/ports.ts";
+import type { ControlPlane, Inspection } from "../core/ports.ts";
 import { decodeSnapshot, encodeSnapshot, routerText } from "../core/snapshot.ts";
 import type { RouterState } from "../core/status.ts";
+import type { RouterViews } from "../core/views.ts";
 import { Fetcher, type FetcherOptions } from "./fetcher.ts";
 import {
   aliasOf,
@@ -197,6 +198,15 @@ export class Loop {
     for (const worker of workers) worker.resume();
     this.#fetcher.fetchAll("asked by an operator");
     return router === undefined || workers.length > 0;
+  }
+
+  /** All views of one router, or of all, one after another. Undefined when there is no such router. */
+  async inspect(router: RouterId | undefined, inspection: Inspection): Promise<readonly RouterViews[] | undefined> {
+    const workers = this.#workersOf(router);
+    if (router !== undefined && workers.length === 0) return undefined;
+    const views: RouterViews[] = [];
+    for (const worker of workers) views.push(...[(await worker.inspect(inspection)) ?? []].flat());
+    return views;
   }
 
   /** Takes one router, or all, away until `sync`. False when there is no such router; a failure is tried again. */

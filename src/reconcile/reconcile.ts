@@ -4,7 +4,8 @@ import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import { backoffMs, earlier } from "../core/backoff.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
 import { FAULT_GRACE_MS, type Fault } from "../core/connection-status.ts";
-import { charonFindings, networkFindings, type Finding } from "../core/drift.ts";
+import { charonFindings, networkFindings } from "../core/drift.ts";
+import type { DriftKind, Finding } from "../core/finding.ts";
 import { AgentError, UnavailableError } from "../core/errors.ts";
 import type { EspBackEnd } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
@@ -15,10 +16,12 @@ import { ownerAlias } from "../core/names.ts";
 import { belongsTo, type ChildSa, type Notes, type ObservedCharon } from "../core/observed.ts";
 import type { Grouping } from "../core/peers.ts";
 import { planCharon } from "../core/plan.ts";
-import type { Clock, Ike, Network } from "../core/ports.ts";
+import type { Clock, Ike, Inspection, Network } from "../core/ports.ts";
 import type { ReasonCode } from "../core/reason.ts";
 import { judged } from "../core/support.ts";
+import type { RouterViews } from "../core/views.ts";
 import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
+import { inspectRouter } from "./inspect.ts";
 import { noteProgress, notesFor, refreshNotes } from "./upkeep.ts";
 
 export type ReconcileOptions = {
@@ -61,6 +64,8 @@ export type RouterMemory = {
   inSync: ReadonlySet<ConnectionId>;
   /** What the router was made whole to, by which configuration: what is found to repair since is drift. */
   whole: { readonly desired: DesiredRouter; readonly options: ReconcileOptions } | undefined;
+  /** What charon itself told to have been changed: the pass that loads everything again has no more to say of these. */
+  readonly told: Set<DriftKind>;
   fault: Fault | undefined;
   /** When charon was started, for the pauses between restarts. */
   charonStartsMs: number[];
@@ -83,6 +88,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   grouping: undefined,
   inSync: new Set(),
   whole: undefined,
+  told: new Set(),
   fault: undefined,
   charonStartsMs: [],
   succeeded: undefined,
@@ -134,6 +140,17 @@ export class Reconciler {
     this.#options = options;
   }
 
+  /** For a person: all views of it as they are now. */
+  inspect(
+    desired: DesiredRouter,
+    memory: RouterMemory,
+    inspection: Inspection,
+    signal: AbortSignal,
+  ): Promise<RouterViews> {
+    const { notes } = memory;
+    return inspectRouter(this.judge(desired, memory), notes, this.#ports, this.#options, inspection, signal);
+  }
+
   /** Brings one router's network and charon to what is desired. Throws only when the signal aborts. */
   async pass(
     desired: DesiredRouter,
@@ -170,7 +187,11 @@ export class Reconciler {
       else this.#internal(desired.id, error, run);
     }
     this.#setFault(memory, run);
-    this.#tellDrift(desired.id, run.drift ?? []);
+    this.#tellDrift(
+      desired.id,
+      (run.drift ?? []).filter(({ kind }) => !memory.told.has(kind)),
+    );
+    memory.told.clear();
     memory.whole = this.#isWhole(desired, memory, run) ? { desired, options: this.#options } : undefined;
     const { steps, wakeAtMs, failure } = run;
     if (failure !== undefined) return { kind: "incomplete", steps, wakeAtMs, failure };
@@ -194,10 +215,10 @@ export class Reconciler {
     this.#log.warn({ router, count: findings.length, what }, "changed by somebody else, repairing");
   }
 
-  /** What charon itself told: the pass that loads everything again finds nothing more in it. */
+  /** What charon itself told. */
   changedByOthers(finding: Finding, memory: RouterMemory): void {
     this.#tellDrift(memory.router, [finding]);
-    memory.whole = undefined;
+    memory.told.add("config").add("secret");
   }
 
   /** Until then a fault is DOWN; somebody has to look when it is no longer. */

@@ -6,8 +6,9 @@ import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter } from "../core/model.ts";
 import { namespaceName } from "../core/names.ts";
 import { peerNameOf } from "../core/peers.ts";
-import type { CharonEvent } from "../core/ports.ts";
+import type { CharonEvent, Inspection } from "../core/ports.ts";
 import type { ConnectionState, RouterState } from "../core/status.ts";
+import type { RouterViews } from "../core/views.ts";
 import {
   emptyMemory,
   type Outcome,
@@ -121,6 +122,12 @@ export class RouterWorker {
     // Plugins may have been installed since: the next charon is asked again.
     this.#memory.algorithms = undefined;
     this.wake("everything");
+  }
+
+  /** Undefined while nothing is known of it. */
+  async inspect(inspection: Inspection): Promise<RouterViews | undefined> {
+    if (this.#wanted.kind !== "present") return undefined;
+    return this.#reconciler.inspect(this.#wanted.router, this.#memory, inspection, this.#stop.signal);
   }
 
   wake(scope: PassScope): void {

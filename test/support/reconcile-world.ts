@@ -1,6 +1,6 @@
 // A router with fakes of the kernel and of charon around it, to be reconciled pass by pass or by a whole loop.
 import { pino } from "pino";
-import type { Finding } from "../../src/core/drift.ts";
+import type { Finding } from "../../src/core/finding.ts";
 import type { RouterId } from "../../src/core/ids.ts";
 import type { DesiredRouter } from "../../src/core/model.ts";
 import { AGENT_NAMESPACE } from "../../src/core/network.ts";

@@ -38,17 +38,21 @@ const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 export type ApiClient = {
   /** The state as JSON gave it: its writer may be another version than we are. */
   status(): Promise<unknown>;
+  /** All views of one router, or of all; as `status`. */
+  diff(router?: string): Promise<unknown>;
   sync(router?: string): Promise<void>;
   teardown(router?: string): Promise<void>;
 };
 
 export function apiClient(socketPath: string, signal?: AbortSignal): ApiClient {
+  const about = (router: string | undefined): string =>
+    router === undefined ? "" : `?router=${encodeURIComponent(router)}`;
   const order = async (name: string, router: string | undefined): Promise<void> => {
-    const query = router === undefined ? "" : `?router=${encodeURIComponent(router)}`;
-    await ask(socketPath, "POST", `/${name}${query}`, ORDER_DEADLINE_MS, signal);
+    await ask(socketPath, "POST", `/${name}${about(router)}`, ORDER_DEADLINE_MS, signal);
   };
   return {
     status: () => ask(socketPath, "GET", "/status", STATUS_DEADLINE_MS, signal),
+    diff: (router) => ask(socketPath, "GET", `/diff${about(router)}`, ORDER_DEADLINE_MS, signal),
     sync: (router) => order("sync", router),
     teardown: (router) => order("teardown", router),
   };

@@ -20,6 +20,8 @@ export type Order = (router: RouterId | undefined, signal: AbortSignal) => Promi
 /** Behind the control socket. The controller has no orders to give; it leaves them out. */
 export type ControlApi = {
   state(): unknown;
+  /** Undefined: there is no such router. */
+  readonly diff?: (router: RouterId | undefined) => Promise<unknown>;
   readonly sync?: Order;
   readonly teardown?: Order;
 };
@@ -117,20 +119,34 @@ const json = (code: number, value: unknown): Answer => ({
 const failure = (code: number, error: string): Answer => json(code, { error });
 
 function controlListener(api: ControlApi): Routes {
-  const order = (run: Order | undefined): Route => ({
-    method: "POST",
+  const aboutRouters = (
+    method: Route["method"],
+    answer: (router: RouterId | undefined) => Promise<Answer | undefined>,
+  ): Route => ({
+    method,
     async answer(url) {
-      if (run === undefined) return failure(404, "there is nothing of this kind to order here");
       const raw = url.searchParams.get("router") ?? undefined;
       if (raw !== undefined && !isUuid(raw)) return failure(400, "router must be a lower-case UUID");
-      const router = raw === undefined ? undefined : routerId(raw);
+      const given = await answer(raw === undefined ? undefined : routerId(raw));
+      return given ?? failure(404, `router ${raw ?? ""} is not known here`);
+    },
+  });
+  const order = (run: Order | undefined): Route =>
+    aboutRouters("POST", async (router) => {
+      if (run === undefined) return failure(404, "there is nothing of this kind to order here");
       const answer = await run(router, AbortSignal.timeout(ORDER_DEADLINE_MS));
       if (answer.kind === "failed") return failure(503, `not done yet, and tried again: ${answer.why}`);
-      return answer.kind === "done" ? json(200, { done: true }) : failure(404, `router ${raw ?? ""} is not known here`);
-    },
+      return answer.kind === "done" ? json(200, { done: true }) : undefined;
+    });
+  const { diff } = api;
+  const look = aboutRouters("GET", async (router) => {
+    if (diff === undefined) return failure(404, "only an agent has tunnels to compare");
+    const views = await diff(router);
+    return views === undefined ? undefined : json(200, views);
   });
   return new Map<string, Route>([
     ["/status", { method: "GET", answer: () => json(200, api.state()) }],
+    ["/diff", look],
     ["/sync", order(api.sync)],
     ["/teardown", order(api.teardown)],
   ]);

@@ -112,12 +112,7 @@ export class Daemon {
 
   async observe(signal: AbortSignal): Promise<ObservedCharon> {
     const charon = this.#running();
-    if (charon === undefined) return { kind: "absent" };
-    if (charon.namespaceInode !== this.#options.namespaceInode(this.#namespace)) {
-      // Its namespace was removed or made anew: it serves nobody, and holds nothing that can be reached.
-      await this.#options.supervisor.stop(this.#namespace, charon, signal);
-      return { kind: "absent" };
-    }
+    if (charon === undefined || !this.#isInPlace(charon)) return { kind: "absent" };
     const instance = `${String(charon.pid)}:${charon.startTime}`;
     try {
       const algorithms = await this.#algorithmsOf(instance, signal);
@@ -145,7 +140,12 @@ export class Daemon {
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    if (this.#running() !== undefined) return;
+    const stray = this.#running();
+    if (stray !== undefined) {
+      if (this.#isInPlace(stray)) return;
+      await this.#options.supervisor.stop(this.#namespace, stray, signal);
+      this.#running();
+    }
     await this.close(); // its next attempt to connect may be seconds away
     const { supervisor, espBackEnd, retransmission } = this.#options;
     const { strongswanConf: file, socket } = this.#paths;
@@ -264,6 +264,11 @@ export class Daemon {
     this.#isHearing = false;
     this.#ownNames.clear();
     await vici?.close();
+  }
+
+  /** Otherwise its namespace was removed or made anew: it serves nobody, and holds nothing that can be reached. */
+  #isInPlace(charon: CharonProcess): boolean {
+    return charon.namespaceInode === this.#options.namespaceInode(this.#namespace);
   }
 
   #running(): CharonProcess | undefined {

@@ -59,22 +59,32 @@ export class ConnectionFiles {
 
   read(): ReadonlyMap<ConnectionId, Fingerprint> {
     const found = new Map<ConnectionId, Fingerprint>();
-    for (const name of this.#names()) {
-      const id = name.endsWith(".conf") ? name.slice(0, -".conf".length) : "";
-      if (!isUuid(id)) continue;
-      const connection = connectionId(id);
+    for (const connection of this.#connections()) {
       const fingerprint = this.#fingerprint(connection);
       if (fingerprint !== undefined) found.set(connection, fingerprint);
     }
     return found;
   }
 
-  #names(): readonly string[] {
+  /** Every file's text, decoded. */
+  texts<T>(decode: (connection: ConnectionId, text: string) => T): ReadonlyMap<ConnectionId, T> {
+    const found = new Map<ConnectionId, T>();
+    for (const connection of this.#connections()) {
+      const path = fileOf(this.#paths, connection);
+      if (existsSync(path)) found.set(connection, decode(connection, readFileSync(path, "utf8")));
+    }
+    return found;
+  }
+
+  #connections(): readonly ConnectionId[] {
+    let names: readonly string[];
     try {
-      return readdirSync(this.#paths.connectionDirectory);
+      names = readdirSync(this.#paths.connectionDirectory);
     } catch {
       return []; // not made yet, or deleted: the plan writes it
     }
+    const ids = names.flatMap((name) => (name.endsWith(".conf") ? [name.slice(0, -".conf".length)] : []));
+    return ids.filter(isUuid).map(connectionId);
   }
 
   #fingerprint(connection: ConnectionId): Fingerprint | undefined {

@@ -14,7 +14,7 @@ export const comparisons = (
   key: NodeKey,
   espBackEnd: EspBackEnd,
 ): Pick<CharonPlanOptions, "fileFingerprint" | "sectionFingerprint" | "compare"> => {
-  const wanted = (peer: Peer): Values => valuesOfSection(peerSection(peer, espBackEnd));
+  const wanted = (peer: Peer): Values => wantedValues(peer, espBackEnd);
   return {
     fileFingerprint: (peer, member, marker) => textFingerprint(key, fileText(key, espBackEnd, peer, member, marker)),
     sectionFingerprint: (peer) => textFingerprint(key, sectionText(peerSection(peer, espBackEnd))),
@@ -25,6 +25,8 @@ export const comparisons = (
     },
   };
 };
+
+export const wantedValues = (peer: Peer, backEnd: EspBackEnd): Values => valuesOfSection(peerSection(peer, backEnd));
 
 /** The marker's secret is never used, only listed: any text that nobody else knows will do. */
 export const markerData = (key: NodeKey, marker: Marker): string => textFingerprint(key, encodeMarker(marker));

@@ -12,6 +12,12 @@ const quote = (value: string): string =>
     .replace(/\r/g, "\\r")
     .replace(/\t/g, "\\t")}"`;
 
+/** Those of its values that are sections. */
+export const sectionsOf = (value: SectionValue | undefined): readonly (readonly [string, Section])[] =>
+  value === undefined || !isSection(value)
+    ? []
+    : Object.entries(value).flatMap(([key, below]) => (isSection(below) ? [[key, below] as const] : []));
+
 const isSection = (value: SectionValue): value is Section => typeof value === "object" && !Array.isArray(value);
 
 /** The text of a swanctl conf file. Lists become one comma-separated value: none of our list items holds a comma. */

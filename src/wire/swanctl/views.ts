@@ -51,6 +51,12 @@ function isSame(key: string, wanted: string, found: string): boolean | undefined
   }
 }
 
+export const equalVerdict = (_key: string, wanted: string, found: string): Verdict =>
+  wanted === found ? "same" : "differs";
+
+export const loadedVerdict = (key: string, wanted: string, found: string): Verdict =>
+  isSame(key, wanted, found) === false ? "differs" : "same";
+
 /** Where a loaded connection is not as it is wanted. What one of the two does not tell is no difference. */
 export function loadedDifferences(wanted: Values, loaded: Values): readonly Difference[] {
   const found: Difference[] = [];
