@@ -1,0 +1,27 @@
+// What planning a charon needs to know, with texts of files and sections that are cheap to make: as much depends on them
+// as on the real ones, which other tests compare with strongSwan.
+import type { CharonPlanOptions } from "../../../src/core/charon-step.ts";
+import { encodeMarker, type Fingerprint } from "../../../src/core/fingerprint.ts";
+import type { Peer } from "../../../src/core/peers.ts";
+import { NODE_KEY } from "../charon-options.ts";
+
+const sectionText = (peer: Peer): string => {
+  const { leader, members, hasOwnIdentities } = peer;
+  const children = members.map(({ tunnel, children: all }) => [all, tunnel.ipsec, tunnel.dpd, tunnel.initiator]);
+  return JSON.stringify([peer.name, leader.id, leader.ike, leader.dpd, leader.initiator, hasOwnIdentities, children]);
+};
+
+export const cheapCharonOptions = (): CharonPlanOptions => ({
+  key: NODE_KEY,
+  splitChildren: false,
+  updateWindowMs: 5_000,
+  differingGraceMs: 30_000,
+  connectTimeoutMs: 30_000,
+  yieldMs: 1_000,
+  duplicateGraceMs: 3_000,
+  sectionFingerprint: (peer) => sectionText(peer) as Fingerprint,
+  fileFingerprint: (peer, member, marker) =>
+    [sectionText(peer), peer.leader.psk.reveal(), member.tunnel.id, encodeMarker(marker)].join("\n") as Fingerprint,
+  // The fake's charon shows no values.
+  compare: { loaded: () => [], ikeSa: () => [], childSa: () => [] },
+});
