@@ -48,7 +48,7 @@ export type CharonStep =
   | { readonly kind: "unloadMarker"; readonly id: string };
 
 export type TerminationCause =
-  "removed" | "changed" | "replaced" | "outdated" | "no-answer" | "differs" | "duplicate" | "deviates";
+  "removed" | "changed" | "replaced" | "outdated" | "no-answer" | "differs" | "duplicate" | "deviates" | "unrouted";
 
 /** Compares what charon tells with what is wanted; the words are charon's, so it is done in wire/swanctl. */
 export type ViewComparison = {

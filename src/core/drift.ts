@@ -124,9 +124,9 @@ function placeOf(step: NetworkStep): { readonly namespace: string; readonly link
 }
 
 /** What a plan of a charon would repair in it. */
-export const charonFindings = ({ groups, deviations }: CharonPlan): readonly Finding[] => [
+export const charonFindings = ({ groups, findings }: CharonPlan): readonly Finding[] => [
   ...groups.flatMap(({ steps }) => steps.flatMap((step) => ofCharonStep(step) ?? [])),
-  ...deviations.map((what): Finding => ({ kind: "sa", what: `negotiated otherwise: ${what}` })),
+  ...findings,
 ];
 
 /** What a step would repair in charon or in its files; undefined for what is no repair, as an attempt to negotiate. */

@@ -1,7 +1,8 @@
 // From the network that is to the network that should be, as steps. Pure: nothing here can fail or wait.
 import { addressBits, familyOf } from "./address.ts";
-import { guardCovers, guardsEqual, guardUnion, type Guard, type GuardPair } from "./guard.ts";
+import { guardCovers, guardsEqual, guardUnion, type Guard, type GuardPair, USERLAND_ESP_LINK } from "./guard.ts";
 import {
+  CHARON_PREFERENCE,
   DECRYPTED_TABLE,
   MAIN_TABLE,
   ROUTE_PROTOCOL,
@@ -59,6 +60,7 @@ export function planNetwork(config: NetworkConfig, observed: ObservedNetwork): r
     ...planRules(config, seen),
     ...planExemptions(config, seen),
     ...veths.flatMap((veth) => planVeth(config, veth, seen)),
+    ...planUserlandLink(config, seen),
     ...planRoutes(config, seen),
     ...veths.flatMap((veth) => planAttachment(veth, seen)),
     ...planLeftovers(config, seen),
@@ -208,6 +210,13 @@ function planLoopback(config: NetworkConfig, observed: ObservedNetwork): readonl
   const { namespace, alias } = config;
   const lo = observed.links.find((link) => isSame(link, { namespace, name: "lo" }));
   return planLink({ namespace, name: "lo" }, lo, [{ alias }, { up: true }]);
+}
+
+/** charon makes it and brings it up, once. */
+function planUserlandLink({ namespace, guard }: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const end = { namespace, name: USERLAND_ESP_LINK };
+  const held = observed.links.find((link) => isSame(link, end));
+  return guard.espBackEnd === "userland" && held !== undefined ? planLink(end, held, [{ up: true }]) : [];
 }
 
 function planLink(
@@ -376,6 +385,10 @@ function unwantedRules(config: NetworkConfig, observed: ObservedNetwork): readon
   });
   const held = observed.namespaceExists ? observed.rules : kernels;
   return held.filter(
-    (rule) => RULE_PREFERENCES.includes(rule.preference) && !config.rules.some((wanted) => rulesEqual(rule, wanted)),
+    (rule) =>
+      RULE_PREFERENCES.includes(rule.preference) &&
+      // charon's own, also where nothing needs it.
+      rule.preference !== CHARON_PREFERENCE &&
+      !config.rules.some((wanted) => rulesEqual(rule, wanted)),
   );
 }

@@ -23,19 +23,24 @@ export const AGENT_NAMESPACE = ".";
 export const ROUTE_PROTOCOL = 215;
 export const MAIN_TABLE = 254;
 export const LOCAL_TABLE = 255;
-/** Routes to the local subnets for decrypted packets, where a default route of charon's table 220 would win. */
+/** charon's routes, which lead to ESP in userland. */
+export const CHARON_TABLE = 220;
+/** Routes to the local subnets for decrypted packets, where a default route of charon's table would win. */
 export const DECRYPTED_TABLE = 221;
 
-// The kernel's own rule has preference 0, charon's (table 220) 220, main's 32766.
+// The kernel's own rule has preference 0, main's 32766.
 const KERNEL_LOCAL_PREFERENCE = 0;
 const LOOPBACK_PREFERENCE = 50;
 const DECRYPTED_PREFERENCE = 60;
 const MOVED_LOCAL_PREFERENCE = 100;
+/** charon makes the rule when it starts and takes it along when it ends (kernel_netlink_net.c). */
+export const CHARON_PREFERENCE = 220;
 export const RULE_PREFERENCES: readonly number[] = [
   KERNEL_LOCAL_PREFERENCE,
   LOOPBACK_PREFERENCE,
   DECRYPTED_PREFERENCE,
   MOVED_LOCAL_PREFERENCE,
+  CHARON_PREFERENCE,
 ];
 
 const UNREACHABLE_METRIC = 1_000_000;
@@ -136,6 +141,15 @@ export type ObservedNetwork = {
   /** Those of the scope that are there. */
   readonly exemptions: readonly Exemption[];
   readonly guard: ObservedGuard;
+  /** What leads to ESP in userland; undefined where that was not looked for. */
+  readonly userlandEsp?: UserlandEsp;
+};
+
+export type UserlandEsp = {
+  /** charon makes it when it starts. */
+  readonly hasLink: boolean;
+  /** Of charon's routes over it. */
+  readonly destinations: ReadonlySet<Cidr>;
 };
 
 export type Attachment = { readonly bridge: string; readonly routerNamespace: string };
@@ -186,7 +200,12 @@ export function networkConfig(of: {
       ...localRoutes(transit, plumbing, locals, peers),
       ...peerRoutes(transit, plumbing, peers),
     ],
-    rules: rules(scope.namespace, loopbackAddresses, decryptedFrom, familiesOfEverything([...locals, ...peers])),
+    rules: [
+      ...rules(scope.namespace, loopbackAddresses, decryptedFrom, familiesOfEverything([...locals, ...peers])),
+      ...(espBackEnd === "userland" && router.connections.some(({ kind }) => kind === "usable")
+        ? charonRules(scope.namespace)
+        : []),
+    ],
     guard: {
       espBackEnd,
       loopbackAddresses,
@@ -345,6 +364,17 @@ function rules(
     ];
   });
 }
+
+/** Without them nothing leads to ESP in userland any more, and charon does not miss them. */
+const charonRules = (namespace: string): readonly Rule[] =>
+  ([4, 6] as const).map((family) => ({
+    namespace,
+    family,
+    preference: CHARON_PREFERENCE,
+    table: CHARON_TABLE,
+    destination: undefined,
+    inputLink: undefined,
+  }));
 
 // Neighbour solicitation and advertisement (RFC 4861, 4.3 and 4.4). The guard lets them pass, too.
 const neighbourDiscovery = (namespace: string): readonly Exemption[] =>

@@ -38,6 +38,9 @@ export const carriesAll = (
   wanted.localSubnets.every((subnet) => sa.localSubnets.includes(subnet)) &&
   wanted.peerSubnets.every((subnet) => sa.peerSubnets.includes(subnet));
 
+export const isRouted = (sa: ChildSa, routed: ReadonlySet<Cidr>): boolean =>
+  sa.peerSubnets.every((subnet) => routed.has(subnet));
+
 export type IkeSa = {
   /** Name of the connection it came from. */
   readonly peer: string;
@@ -61,6 +64,8 @@ export type RunningCharon = {
   readonly secretIds: ReadonlySet<string>;
   readonly markers: ReadonlyMap<ConnectionId, Marker>;
   readonly ikeSas: readonly IkeSa[];
+  /** Peers' subnets that lead to ESP in userland; undefined where nobody looked, or the kernel's needs none. */
+  readonly routed?: ReadonlySet<Cidr>;
   /** Fingerprint of the conf file of each connection, as it is on disk now. */
   readonly files: ReadonlyMap<ConnectionId, Fingerprint>;
 };
@@ -111,6 +116,8 @@ export type Notes = {
   /** When an IKE SA was first seen established, and a CHILD SA installed, by unique id. */
   readonly establishedSinceMs: Map<string, number>;
   readonly installedSinceMs: Map<string, number>;
+  /** CHILD SAs that had all their routes, by unique id. */
+  readonly routedChildSas: Set<string>;
   /** Until when a connection that differs from its leader keeps its children. */
   readonly heldUntilMs: Map<ConnectionId, number>;
   /** Last failure by peer name, from charon's log. */
@@ -137,6 +144,7 @@ export const emptyNotes = (instance: string): Notes => ({
   connectingSinceMs: new Map(),
   establishedSinceMs: new Map(),
   installedSinceMs: new Map(),
+  routedChildSas: new Set(),
   heldUntilMs: new Map(),
   failures: new Map(),
   refusals: new Map(),

@@ -21,20 +21,22 @@ import {
   carriesAll,
   carriesTraffic,
   heldMarker,
+  isRouted,
   type ChildSa,
   type IkeSa,
   type Notes,
   type RunningCharon,
 } from "./observed.ts";
 import type { Child, Member, Peer } from "./peers.ts";
+import type { DriftKind, Finding } from "./finding.ts";
 import { describeDifferences, type Difference } from "./views.ts";
 
 export type PeerPlan = {
   readonly steps: readonly CharonStep[];
   readonly wakeAtMs: number | undefined;
   readonly inSync: ReadonlySet<ConnectionId>;
-  /** In what SAs were negotiated otherwise than wanted, which this plan begins or goes on to mend. */
-  readonly deviations: readonly string[];
+  /** What is wrong with SAs by nothing that was asked for, and is being mended. */
+  readonly findings: readonly Finding[];
 };
 
 // A peer whose side of an update comes later narrows until then; one that narrows for good is not asked for ever.
@@ -85,7 +87,7 @@ const hasSelectorsOf = (sa: ChildSa, config: Child): boolean =>
 class PeerPlanner implements PeerPlan {
   readonly steps: CharonStep[] = [];
   readonly inSync = new Set<ConnectionId>();
-  readonly deviations: string[] = [];
+  readonly findings: Finding[] = [];
   wakeAtMs: number | undefined;
 
   readonly #peer: Peer;
@@ -131,7 +133,7 @@ class PeerPlanner implements PeerPlan {
   }
 
   plan(): void {
-    this.deviations.push(...new Set(this.#deviating.values()));
+    for (const deviation of new Set(this.#deviating.values())) this.#find("sa", `negotiated otherwise: ${deviation}`);
     this.#write();
     if (!this.#observed.secretIds.has(this.#secretId) || !this.#notes.loadedSecrets.has(this.#secretId)) {
       this.steps.push({ kind: "loadSecret", id: this.#secretId, peer: this.#peer });
@@ -197,6 +199,16 @@ class PeerPlanner implements PeerPlan {
     if (sa.state !== "established" || this.#staleIke.has(sa.uniqueId)) return undefined;
     if (!this.#members.every(({ isCommitted }) => isCommitted)) return undefined;
     return this.#untried(this.#options.compare.ikeSa(this.#peer, sa.values));
+  }
+
+  /** charon installs its routes once, with the SA; one that never had them is not made anew for ever. */
+  #hasLostRoutes(sa: ChildSa): boolean {
+    const { routed } = this.#observed;
+    return routed !== undefined && !isRouted(sa, routed) && this.#notes.routedChildSas.has(sa.uniqueId);
+  }
+
+  #find(kind: DriftKind, what: string): void {
+    this.findings.push({ kind, what });
   }
 
   #untried(differences: readonly Difference[]): string | undefined {
@@ -359,9 +371,13 @@ class PeerPlanner implements PeerPlan {
         const child = member.children.find(({ name }) => name === sa.name);
         if (child === undefined || sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) continue;
         const deviation = this.#untried(this.#options.compare.childSa(this.#peer, child, sa.values));
-        if (deviation === undefined) continue;
-        this.deviations.push(deviation);
-        this.#terminateChild(sa, "deviates", deviation);
+        if (this.#hasLostRoutes(sa)) {
+          this.#find("route", `${this.#peer.name}: a route to ${sa.peerSubnets.join(", ")} is missing`);
+          this.#terminateChild(sa, "unrouted");
+        } else if (deviation !== undefined) {
+          this.#find("sa", `negotiated otherwise: ${deviation}`);
+          this.#terminateChild(sa, "deviates", deviation);
+        }
       }
     }
   }

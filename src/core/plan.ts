@@ -2,6 +2,7 @@
 // changed. Here: who is grouped with whom, and what nobody wants any more. One peer's part is in plan-peer.ts.
 import { earlier } from "./backoff.ts";
 import type { CharonPlanOptions, CharonStep } from "./charon-step.ts";
+import type { Finding } from "./finding.ts";
 import { encodeMarker, peerOfSecretId, tunnelFingerprint } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection, Tunnel } from "./model.ts";
@@ -20,8 +21,8 @@ export type CharonPlan = {
   readonly wakeAtMs: number | undefined;
   /** Connections of which every part is written, loaded and committed. */
   readonly inSync: ReadonlySet<ConnectionId>;
-  /** In what SAs were negotiated otherwise than wanted. */
-  readonly deviations: readonly string[];
+  /** What is wrong with SAs by nothing that was asked for. */
+  readonly findings: readonly Finding[];
 };
 
 /** Plans one router's charon. `connections` are all that are listed; only usable ones are loaded. */
@@ -65,7 +66,7 @@ export function planCharon(
     groups: groups.filter((group) => group.steps.length > 0),
     wakeAtMs: [...plans.map(({ plan }) => plan.wakeAtMs), differing.wakeAtMs].reduce(earlier, undefined),
     inSync: new Set(plans.flatMap(({ plan }) => [...plan.inSync])),
-    deviations: plans.flatMap(({ plan }) => plan.deviations),
+    findings: plans.flatMap(({ plan }) => plan.findings),
   };
 }
 

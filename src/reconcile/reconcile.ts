@@ -7,12 +7,12 @@ import { FAULT_GRACE_MS, type Fault } from "../core/connection-status.ts";
 import { charonFindings, networkFindings } from "../core/drift.ts";
 import type { DriftKind, Finding } from "../core/finding.ts";
 import { AgentError, UnavailableError } from "../core/errors.ts";
-import type { EspBackEnd } from "../core/guard.ts";
+import { USERLAND_ESP_LINK, type EspBackEnd } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredConnection, DesiredRouter, Plumbing } from "../core/model.ts";
-import { networkConfig, networkScope, type Attachment, type NetworkScope } from "../core/network.ts";
+import { networkConfig, networkScope, type Attachment, type NetworkScope, type UserlandEsp } from "../core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
-import { ownerAlias } from "../core/names.ts";
+import { namespaceName, ownerAlias } from "../core/names.ts";
 import { belongsTo, type ChildSa, type Notes, type ObservedCharon } from "../core/observed.ts";
 import type { Grouping } from "../core/peers.ts";
 import { planCharon } from "../core/plan.ts";
@@ -277,6 +277,7 @@ export class Reconciler {
     try {
       const observed = await this.#ports.network.observe(config, signal);
       if (from === "remembered" && !observed.namespaceExists) return false;
+      run.userlandEsp = espBackEnd === "userland" ? observed.userlandEsp : undefined;
       const steps = planNetwork(config, observed);
       run.drift?.push(...networkFindings(steps));
       await this.#applyNetwork(steps, run, signal);
@@ -307,7 +308,8 @@ export class Reconciler {
     const { ike, clock } = this.#ports;
     let { connections } = this.judge(desired, memory);
     const isWanted = (): boolean => connections.some((connection) => connection.kind === "usable");
-    memory.charon = await ike.observe(desired.id, signal);
+    memory.charon = await this.#observeCharon(desired.id, run, signal);
+    if (await this.#hasLostLink(memory, run, signal)) memory.charon = { kind: "absent" };
     const hasEnded =
       memory.charon.kind === "absent" ||
       (memory.charon.kind === "up" && memory.charon.instance !== memory.notes?.instance);
@@ -359,6 +361,20 @@ export class Reconciler {
     if (!isWanted()) await this.#removeCharon(desired.id, memory, signal);
     else if (memory.charon.kind === "failing")
       this.#fail(run, new UnavailableError("CHARON_DOWN", memory.charon.why), "charon-down");
+  }
+
+  async #observeCharon(router: RouterId, { userlandEsp }: Run, signal: AbortSignal): Promise<ObservedCharon> {
+    const charon = await this.#ports.ike.observe(router, signal);
+    return charon.kind === "up" && userlandEsp !== undefined ? { ...charon, routed: userlandEsp.destinations } : charon;
+  }
+
+  /** charon makes its link for ESP in userland when it starts, and never again: without it, it has to end. */
+  async #hasLostLink({ router, charon, notes }: RouterMemory, run: Run, signal: AbortSignal): Promise<boolean> {
+    const isKnown = charon.kind === "up" && charon.instance === notes?.instance;
+    if (!isKnown || run.userlandEsp === undefined || run.userlandEsp.hasLink) return false;
+    run.drift?.push({ kind: "link", what: `link ${USERLAND_ESP_LINK} in ${namespaceName(router)} is missing` });
+    await this.#ports.ike.remove(router, signal);
+    return true;
   }
 
   async #removeCharon(router: RouterId, memory: RouterMemory, signal: AbortSignal): Promise<void> {
@@ -465,6 +481,8 @@ type Run = {
   faultCode: { readonly code: ReasonCode; readonly text: string } | undefined;
   /** For what only the control plane can tell. */
   isWaiting: boolean;
+  /** As it was found before charon was looked at. */
+  userlandEsp: UserlandEsp | undefined;
   /** Undefined when a difference need not be somebody else's doing. */
   drift: Finding[] | undefined;
 };
@@ -475,6 +493,7 @@ const newRun = (): Run => ({
   failure: undefined,
   faultCode: undefined,
   isWaiting: false,
+  userlandEsp: undefined,
   drift: undefined,
 });
 

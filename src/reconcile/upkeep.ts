@@ -7,6 +7,7 @@ import {
   carriesAll,
   carriesTraffic,
   emptyNotes,
+  isRouted,
   type IkeSa,
   type Notes,
   type RunningCharon,
@@ -56,6 +57,11 @@ export function refreshNotes(
   noteSince(notes.establishedSinceMs, idsIn("established"), nowMs);
   const installed = childSas.filter((child) => child.state === "installed").map((child) => child.uniqueId);
   noteSince(notes.installedSinceMs, installed, nowMs);
+  keepOnly(notes.routedChildSas, (id) => childIds.has(id));
+  const { routed } = observed;
+  if (routed !== undefined) {
+    for (const child of childSas) if (isRouted(child, routed)) notes.routedChildSas.add(child.uniqueId);
+  }
   keepOnly(notes.loadedPeers, (name) => observed.peers.has(name));
   keepOnly(notes.loadedSecrets, (id) => observed.secretIds.has(id));
 

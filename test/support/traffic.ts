@@ -1,42 +1,70 @@
 // Constant traffic between two hosts of a world, and what became of it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { createInterface } from "node:readline";
 import { expect } from "vitest";
 import type { World } from "../../scripts/world.ts";
 
-export type Traffic = {
-  /** Ends it and counts. */
-  readonly stop: () => Promise<{
-    readonly sent: number;
-    readonly received: number;
-    /** Unanswered ones of which a later one was answered; the others were on their way when it was stopped. */
-    readonly lost: readonly number[];
-  }>;
+export type TrafficCounts = {
+  readonly sent: number;
+  readonly received: number;
+  /** Unanswered ones of which a later one was answered; the others were on their way when it was stopped. */
+  readonly lost: readonly number[];
+  /** From the last answer before a lost packet to the first one after it, at its longest; 0 when none was lost. */
+  readonly longestGapMs: number;
 };
 
-/** Pings every 10 ms until stopped. */
-export function startTraffic(world: World, from: string, to: string): Traffic {
+export type Traffic = {
+  /** Answers so far. */
+  readonly answered: () => number;
+  /** Those that are lost so far. */
+  readonly lost: () => readonly number[];
+  /** Ends it and counts. */
+  readonly stop: () => Promise<TrafficCounts>;
+};
+
+type Answer = { readonly seq: number; readonly atMs: number };
+
+/** Pings, every 10 ms unless asked otherwise, until stopped. `from` is the name of a host, or of a namespace. */
+export function startTraffic(world: World, from: string, to: string, perSecond = 100): Traffic {
   const namespace = world.hostNamespaces.get(from) ?? from;
-  const ping = spawn("ip", ["netns", "exec", namespace, "ping", "-n", "-i", "0.01", "-W", "1", to], {
+  const pace = ["-i", String(1 / perSecond), "-W", "1"];
+  const ping = spawn("ip", ["netns", "exec", namespace, "ping", "-n", "-D", ...pace, to], {
     stdio: ["ignore", "pipe", "ignore"],
   });
-  let output = "";
-  ping.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  const ended = once(ping, "close");
+  const answers: Answer[] = [];
+  let counts: readonly string[] = [];
+  createInterface({ input: ping.stdout }).on("line", (line) => {
+    const [, at, seq] = /^\[(\d+\.\d+)\] \d+ bytes from .*icmp_seq=(\d+) /.exec(line) ?? [];
+    if (at !== undefined && seq !== undefined) answers.push({ seq: Number(seq), atMs: 1000 * Number(at) });
+    else counts = /(\d+) packets transmitted, (\d+) received/.exec(line)?.slice(1) ?? counts;
+  });
   return {
+    answered: () => answers.length,
+    lost: () => lossOf(answers).lost,
     stop: async () => {
-      if (ping.exitCode === null) {
-        ping.kill("SIGINT");
-        await once(ping, "close");
-      }
-      const counts = /(\d+) packets transmitted, (\d+) received/.exec(output);
-      const answered = new Set(
-        [...output.matchAll(/^\d+ bytes from .*icmp_seq=(\d+) /gm)].map(([, seq]) => Number(seq)),
-      );
-      const last = Math.max(0, ...answered);
-      const lost = Array.from({ length: last }, (_, index) => index + 1).filter((seq) => !answered.has(seq));
-      return { sent: Number(counts?.[1] ?? 0), received: Number(counts?.[2] ?? 0), lost };
+      ping.kill("SIGINT");
+      await ended;
+      return { sent: Number(counts[0] ?? 0), received: Number(counts[1] ?? 0), ...lossOf(answers) };
     },
   };
+}
+
+function lossOf(answers: readonly Answer[]): Pick<TrafficCounts, "lost" | "longestGapMs"> {
+  // One that was overtaken is no loss.
+  const bySeq = [...answers].sort((a, b) => a.seq - b.seq);
+  const lost: number[] = [];
+  let longestGapMs = 0;
+  let before: Answer = { seq: 0, atMs: bySeq[0]?.atMs ?? 0 };
+  for (const answer of bySeq) {
+    if (answer.seq > before.seq + 1) {
+      for (let seq = before.seq + 1; seq < answer.seq; seq++) lost.push(seq);
+      longestGapMs = Math.max(longestGapMs, Math.round(answer.atMs - before.atMs));
+    }
+    before = answer;
+  }
+  return { lost, longestGapMs };
 }
 
 /** Ends it. None was lost; as many as fit into half a second may have been on their way. */

@@ -2,6 +2,7 @@
 import { KernelError } from "../../core/errors.ts";
 import {
   AGENT_NAMESPACE,
+  CHARON_TABLE,
   DECRYPTED_TABLE,
   MAIN_TABLE,
   ROUTE_PROTOCOL,
@@ -88,6 +89,7 @@ export async function readNetwork(
     addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? [])],
     routes: [...(own?.routes ?? []), ...(router?.routes ?? [])],
     rules: own?.rules ?? [],
+    ...(own === undefined ? {} : { userlandEsp: own.userlandEsp }),
     sysctls: places.flatMap((place) => readSettings(place, scope.sysctls)),
     exemptions: own === undefined ? [] : await readExemptions(sockets, scope.exemptions),
   };
@@ -128,11 +130,18 @@ async function readAll(sockets: Sockets, namespace: string) {
   const netlink = sockets.route(namespace);
   const links = await readLinks(netlink, namespace);
   const rules = await netlink.dump(`list rules of ${namespace}`, RTM_GETRULE, allRules());
+  const routes = await readRoutes(netlink, namespace, links);
+  const isUserlands = (route: ObservedRoute): boolean =>
+    route.table === CHARON_TABLE && route.link === USERLAND_ESP_LINK;
   return {
     namespace,
     links,
     addresses: await readAddresses(netlink, namespace, links),
-    routes: (await readRoutes(netlink, namespace, links)).filter(
+    userlandEsp: {
+      hasLink: links.some(({ name }) => name === USERLAND_ESP_LINK),
+      destinations: new Set(routes.filter(isUserlands).map(({ destination }) => destination)),
+    },
+    routes: routes.filter(
       (route) =>
         [MAIN_TABLE, DECRYPTED_TABLE].includes(route.table) &&
         route.protocol !== RTPROT_KERNEL &&

@@ -2,7 +2,7 @@
 import { watch as watchDirectory, type FSWatcher } from "node:fs";
 import type { NetlinkSocket } from "netlink";
 import { USERLAND_ESP_LINK } from "../../core/guard.ts";
-import { AGENT_NAMESPACE, MAIN_TABLE, ROUTE_PROTOCOL, type NetworkScope } from "../../core/network.ts";
+import { AGENT_NAMESPACE, CHARON_TABLE, MAIN_TABLE, type NetworkScope, ROUTE_PROTOCOL } from "../../core/network.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink, type Message } from "./netlink.ts";
 import { listNamespaces, NAMESPACE_DIRECTORY, namespaceInode } from "./netns.ts";
 import {
@@ -27,8 +27,6 @@ const ROUTE_GROUPS = [LINK_GROUP, 5, 7, 8, 9, 11, 19];
 const NFTABLES_GROUP = 7;
 const MOUNT_CHECK_MS = 20;
 const MOUNT_CHECKS = 50;
-/** charon's, for kernel-libipsec. */
-const CHARON_TABLE = 220;
 
 type Watched = {
   readonly inode: number;
@@ -173,16 +171,16 @@ export class Watches {
   readonly #bridges = new Map<string, number>();
 }
 
-/** charon's own TUN device and its table change with every child: that is told by charon. */
+/** What charon adds for ESP in userland is told by charon; only what is taken away may be somebody else's doing. */
 function matters(message: Message, ignoredIndexes: Set<number>): boolean {
   switch (message.type) {
     case RTM_NEWLINK:
     case RTM_DELLINK: {
       if (familyOfLinkMessage(message) !== 0) return false;
-      const { name, index } = decodeLink(message);
+      const { name, index, up } = decodeLink(message);
       if (name !== USERLAND_ESP_LINK) return true;
       ignoredIndexes.add(index);
-      return false;
+      return message.type === RTM_DELLINK || !up;
     }
     case RTM_NEWADDR:
     case RTM_DELADDR:
@@ -190,10 +188,14 @@ function matters(message: Message, ignoredIndexes: Set<number>): boolean {
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
       // The kernel's tables follow links and addresses, which have messages of their own.
-      return tableOf(message) === MAIN_TABLE || protocolOfRouteMessage(message) === ROUTE_PROTOCOL;
+      return (
+        tableOf(message) === MAIN_TABLE ||
+        protocolOfRouteMessage(message) === ROUTE_PROTOCOL ||
+        (tableOf(message) === CHARON_TABLE && message.type === RTM_DELROUTE)
+      );
     case RTM_NEWRULE:
     case RTM_DELRULE:
-      return tableOf(message) !== CHARON_TABLE;
+      return tableOf(message) !== CHARON_TABLE || message.type === RTM_DELRULE;
     default:
       return false;
   }

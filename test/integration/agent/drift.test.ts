@@ -84,6 +84,17 @@ async function driftOf(kind: DriftKind): Promise<number> {
 
 type Act = () => unknown;
 
+/** What charon makes once, for ESP in userland, and does not miss. */
+const USERLAND: readonly (readonly [what: string, kind: DriftKind, act: Act])[] =
+  (await lab.left.status()).espBackEnd === "kernel"
+    ? []
+    : [
+        ["charon's rule deleted", "rule", () => ip("-n", namespace, "rule", "delete", "preference", "220")],
+        ["charon's route deleted", "route", () => ip("-n", namespace, "route", "flush", "table", "220")],
+        ["charon's link set down", "link", () => ip("-n", namespace, "link", "set", "ipsec0", "down")],
+        ["charon's link deleted", "link", () => ip("-n", namespace, "link", "delete", "ipsec0")],
+      ];
+
 const BY_EVENTS: readonly (readonly [what: string, kind: DriftKind, act: Act])[] = [
   [
     "an address on lo deleted",
@@ -119,6 +130,7 @@ const BY_EVENTS: readonly (readonly [what: string, kind: DriftKind, act: Act])[]
   ["the external veth taken from its bridge", "link", () => execFileSync("ip", ["link", "set", hostEnd(), "nomaster"])],
   ["another MTU", "link", () => ip("-n", namespace, "link", "set", link("vg"), "mtu", "1400")],
   ["the namespace deleted", "namespace", () => ip("netns", "delete", namespace)],
+  ...USERLAND,
   ["charon killed", "charon", () => process.kill(lab.left.charon(lab.routers.left)?.pid ?? 0, "SIGKILL")],
   ["a config replaced", "config", () => replaceConfig()],
   ["the secrets unloaded", "secret", () => unloadSecrets()],
@@ -214,10 +226,10 @@ test("an SA that was negotiated by another config is made anew", async () => {
     ).catch(() => undefined);
     const [[child = ""] = []] = sectionsOf(sides[0]?.peer[1]["children"]);
     await withCharon((vici) => initiate(vici, { ike: sides[0]?.peer[0] ?? "", child }));
-    const sas = await lab.left.ikeSas(lab.routers.left);
-    expect(sas.map((sa) => [sa.algorithms.encryptionKeyBits, sa.algorithms.integrity])).toEqual([
-      [128, "HMAC_SHA1_96"],
-    ]);
+    await until("the others' config is negotiated", 5_000, async () => {
+      const sas = await lab.left.ikeSas(lab.routers.left);
+      return sas.some((sa) => sa.algorithms.encryptionKeyBits === 128 && sa.childSas.length > 0);
+    });
   } finally {
     for (const agent of agents) process.kill(agent.pid ?? 0, "SIGCONT");
   }
