@@ -56,7 +56,6 @@ const LEFT_OUT: readonly StepKind[] = [
   "removeAddress",
   "removeRoute",
   "removeRule",
-  "removeFile",
   "loadPeer",
   "unloadSecret",
   "terminateIke",
@@ -74,5 +73,5 @@ test.each(LEFT_OUT)(
     );
     expect(outcome.failed).toBe(true);
   },
-  patiently(60_000),
+  patiently(180_000),
 );

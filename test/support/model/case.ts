@@ -96,7 +96,8 @@ class CaseRun {
     const before = this.#spec;
     const sas = this.#sas();
     if (round.isKilledFirst && before !== undefined) await this.#restart(round);
-    world.mishaps = round.mishaps.map((mishap) => ({ ...mishap }));
+    // What has not come to pass in the rounds before may do so now.
+    world.mishaps = [...world.mishaps, ...round.mishaps.map((mishap) => ({ ...mishap }))];
     const drifts = round.drifts.filter(({ drift, pick, isHeard }) => {
       const isDone = disturb(world, ROUTER, drift, pick, isHeard);
       if (isDone) this.#counts.add("drift", drift);
@@ -108,8 +109,10 @@ class CaseRun {
     this.#noteUnproved(drifts.map(({ drift }) => drift));
     if (world.violations.length > 0) return;
     for (const router of world.listed.values()) lookAtListed(world, router);
-    // A pair whose inner end was taken elsewhere is known by nothing once its router's configuration is.
-    const isPairLost = round.drifts.some(({ drift }) => drift === "linkMoved");
+    // A pair whose inner end was taken elsewhere, and what is outside a namespace that is gone, is known by nothing any more.
+    const isPairLost = round.drifts.some(
+      ({ drift }) => drift === "linkMoved" || (drift === "namespaceGone" && this.#wasRestarted),
+    );
     if (!world.listed.has(ROUTER) && !isPairLost && isKnownGone(world)) lookAtUnlisted(world, ROUTER);
     lookAtForeign(world);
     if (drifts.every(({ drift }) => leavesSasAlone(drift))) this.#compareSas(sas, before, this.#spec);
@@ -196,7 +199,6 @@ class CaseRun {
       await world.clock.step(sinceMs + REST_MS);
     }
     for (const router of [ROUTER, NEIGHBOUR]) countPasses(world, router);
-    world.mishaps = [];
     world.isNewAgent = false;
   }
 
@@ -301,6 +303,7 @@ function isAtRest(world: ModelWorld): boolean {
     const listed = world.listed.get(router);
     if (listed === undefined) {
       if (desired.routers.has(router) || isHeld(world, router)) return false;
+      if (world.unfinished.has(router)) return false;
       if (world.passes.some((record) => record.router === router) && !isIdleRemoval(world, router)) return false;
       continue;
     }

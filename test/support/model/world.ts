@@ -54,6 +54,8 @@ export class ModelWorld {
   /** What the agent works for now, by router. */
   readonly known = new Map<RouterId, DesiredRouter>();
   readonly violations: string[] = [];
+  /** Routers whose removal has failed and is tried again. */
+  readonly unfinished = new Set<RouterId>();
   stepCount = 0;
   /** IKE SAs may be on terms that nobody can tell to be old. */
   mayHaveOldTerms = false;
@@ -90,6 +92,7 @@ export class ModelWorld {
     if (knowing === "unknown") this.snapshot = undefined;
     this.proof.forgetLooks(this.snapshot !== undefined);
     this.known.clear();
+    this.unfinished.clear();
     this.isNewAgent = true;
     // What the kernel holds was made by somebody else, for all that the new one knows.
     for (const space of this.network.namespaces.values()) space.guardKnown = false;
@@ -132,6 +135,8 @@ export class ModelWorld {
   passEnded(record: PassRecord): void {
     this.trace?.(`pass ${record.scope} ${JSON.stringify(record.outcome)}`);
     this.passes.push(record);
+    if (record.desired === undefined && record.outcome.kind !== "converged") this.unfinished.add(record.router);
+    else this.unfinished.delete(record.router);
   }
 
   answer(agent: Agent): Promise<FetchedList> {
