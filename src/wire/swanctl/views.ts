@@ -85,7 +85,7 @@ export function negotiatedVerdict(key: string, wanted: string, found: string): V
   switch (lastOf(key)) {
     case "esp_proposals":
     case "ah_proposals":
-      return wanted === found || wanted.startsWith(`${found}-`) ? "same" : "differs";
+      return wanted === found || wanted.slice(0, wanted.lastIndexOf("-")) === found ? "same" : "differs";
     case "life_time":
       return wanted === found ? "same" : "pending";
     case "local_ts":

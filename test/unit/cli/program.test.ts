@@ -5,6 +5,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { runCli, type CliOptions } from "../../../src/cli/program.ts";
 import { connectionId, routerId, serviceId } from "../../../src/core/ids.ts";
+import type { RouterViews } from "../../../src/core/views.ts";
 import type { AgentState } from "../../../src/core/status.ts";
 import { startControlServer, type ApiServer } from "../../../src/io/api/server.ts";
 
@@ -68,6 +69,34 @@ const state: AgentState = {
   ],
 };
 
+const same = (value: string) => ({ value, verdict: "same" as const });
+const VIEWS: readonly RouterViews[] = [
+  {
+    id: ROUTER,
+    namespace: `qvpn-${ROUTER}`,
+    network: [{ kind: "route", what: "route 0.0.0.0/0 via 203.0.113.1 dev vg1 is missing" }],
+    connections: [
+      { id: UP, name: "to-right", missing: [], rows: [{ key: "version", desired: "2", written: same("2") }] },
+      {
+        id: DOWN,
+        name: "to-\x1b[2Jevil",
+        missing: ["negotiated"],
+        rows: [
+          { key: "version", desired: "2", written: same("2"), loaded: same("2") },
+          { key: "dpd_delay", desired: "30s", written: same("30s"), loaded: { value: "9s", verdict: "differs" } },
+          { key: `children.${DOWN}.life_time`, desired: "60s", negotiated: { value: "3600s", verdict: "pending" } },
+        ],
+      },
+    ],
+  },
+  {
+    id: OTHER,
+    namespace: `qvpn-${OTHER}`,
+    network: [],
+    connections: [{ id: UP, name: "off", unwanted: "switched off", missing: [], rows: [] }],
+  },
+];
+
 let directory: string;
 let socketPath: string;
 let server: ApiServer | undefined;
@@ -92,7 +121,9 @@ const startAgent = async (answer: unknown = state): Promise<void> => {
       ? ({ kind: "done" } as const)
       : ({ kind: "unknownRouter" } as const);
   };
-  const api = { state: () => answer, sync: taken("sync"), teardown: taken("teardown") };
+  const diff = (router: string | undefined) =>
+    Promise.resolve({ version: 1, routers: VIEWS.filter(({ id }) => router === undefined || id === router) });
+  const api = { state: () => answer, diff, sync: taken("sync"), teardown: taken("teardown") };
   server = await startControlServer(socketPath, api, { onFailure: () => undefined, drainMs: 50 });
 };
 
@@ -354,5 +385,49 @@ describe("help", () => {
     const { code, err } = await run(["statsu"]);
     expect(code).toBe(1);
     expect(err).toContain("Did you mean status?");
+  });
+});
+
+describe("diff", () => {
+  test("shows what differs, and what is pending, and that something does", async () => {
+    await startAgent();
+    const { code, out } = await run(["diff"]);
+    expect(code).toBe(1);
+    expect(out).toMatchInlineSnapshot(`
+      "router 7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01 (qvpn-7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01)
+        route: route 0.0.0.0/0 via 203.0.113.1 dev vg1 is missing
+        connection 33333333-3333-4333-8333-333333333333 (to-?[2Jevil): no SA
+                                       DESIRED  WRITTEN  LOADED  NEGOTIATED
+          dpd_delay                    30s      30s      9s !    -
+          children.33333333.life_time  60s      -        -       3600s (until rekeyed)
+
+      1 connection and 1 object of the network differ
+      "
+    `);
+  });
+
+  test("of one connection shows every value when it is asked to", async () => {
+    await startAgent();
+    const { code, out } = await run(["diff", "to-right", "--all"]);
+    expect([code, out.includes("version"), out.includes("dpd_delay")]).toEqual([1, true, false]);
+  });
+
+  test("of a router that is as it should be ends well", async () => {
+    await startAgent();
+    expect(await run(["diff", OTHER])).toMatchObject({ code: 0, out: "no difference in 1 router\n" });
+  });
+
+  test("gives programs the views themselves", async () => {
+    await startAgent();
+    const { out } = await run(["diff", "--json"]);
+    expect(JSON.parse(out)).toEqual({ version: 1, routers: VIEWS });
+  });
+
+  test.each([
+    [["diff", "no-such"], 1, "nothing here has the id or name no-such"],
+    [["diff", "--socket", "/nowhere/x.sock"], 69, "no such socket"],
+  ] as const)("%j ends with %i", async (argv, code, text) => {
+    await startAgent();
+    expect(await run(argv)).toMatchObject({ code, err: expect.stringContaining(text) as string });
   });
 });
