@@ -107,7 +107,7 @@ function routerLines(
   const shown = connections.flatMap((connection) => connectionLines(connection, all, palette, columns));
   const lines = [
     ...(problem === undefined ? [] : [palette.red(`  problem: ${printable(problem)}`)]),
-    ...network.map(({ kind, what }) => palette.red(`  ${kind}: ${printable(what)}`)),
+    ...network.map(({ what }) => palette.red(`  ${printable(what)}`)),
     ...shown,
   ];
   return lines.length === 0 && !all ? [] : [`router ${id} (${namespace})`, ...lines, ""];

@@ -395,7 +395,7 @@ describe("diff", () => {
     expect(code).toBe(1);
     expect(out).toMatchInlineSnapshot(`
       "router 7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01 (qvpn-7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01)
-        route: route 0.0.0.0/0 via 203.0.113.1 dev vg1 is missing
+        route 0.0.0.0/0 via 203.0.113.1 dev vg1 is missing
         connection 33333333-3333-4333-8333-333333333333 (to-?[2Jevil): no SA
                                        DESIRED  WRITTEN  LOADED  NEGOTIATED
           dpd_delay                    30s      30s      9s !    -
