@@ -1,13 +1,17 @@
 // The fault matrix: seeds one after the other, each a world of its own, and what was found. docs/chaos.md says more.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { FAULT_KINDS, isFaultKind, type FaultKind } from "./chaos/faults/kinds.ts";
 import { copyProgram } from "./chaos/program-copy.ts";
+import { bugNamed, proveBug } from "./chaos/prove.ts";
+import { figuresText, rowsOf, tableOf } from "./chaos/report.ts";
 import { runChaos, type Keep, type RunResult } from "./chaos/run.ts";
 
 const RESULTS = "chaos-results";
+const DOCS = "docs/chaos.md";
 const stop = new AbortController();
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(name, () => stop.abort(new Error(`ended by ${name}`)));
@@ -27,6 +31,30 @@ const keep: Keep = (world, result) => {
   say(`kept in ${directory}`);
 };
 
+/** Replaces what stands between the marks. */
+function writeFigures(figures: string): void {
+  const text = readFileSync(DOCS, "utf8");
+  const marks = /(<!-- figures: .*? -->\n)[^]*?(<!-- end of figures -->)/;
+  if (!marks.test(text)) throw new Error(`${DOCS} has no place for figures`);
+  writeFileSync(
+    DOCS,
+    text.replace(marks, (_, begin: string, end: string) => `${begin}\n${figures}\n${end}`),
+  );
+}
+
+/** `all`, an invariant or the name of a bug. */
+async function prove(which: string, seed: number): Promise<number> {
+  const bugs = bugNamed(which);
+  let missed = bugs.length === 0 ? 1 : 0;
+  for (const bug of bugs) {
+    say(`${bug.invariant}: ${bug.name}`);
+    const { isFound, seconds } = await proveBug(bug, { seed, say, signal: stop.signal });
+    say(`${isFound ? "found" : "NOT FOUND"} after ${seconds} s: ${bug.invariant}: ${bug.name}`);
+    if (!isFound) missed += 1;
+  }
+  return missed === 0 ? 0 : 1;
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -37,7 +65,9 @@ async function main(): Promise<number> {
       routers: { type: "string", default: "20" },
       only: { type: "string", multiple: true },
       without: { type: "string", multiple: true, default: [] },
+      prove: { type: "string" },
       json: { type: "string" },
+      "write-docs": { type: "boolean", default: false },
     },
   });
   if (process.getuid?.() !== 0) {
@@ -50,6 +80,7 @@ async function main(): Promise<number> {
     say(`--only wants one of ${FAULT_KINDS.join(", ")}`);
     return 64;
   }
+  if (values.prove !== undefined) return prove(values.prove, Number(values.seed));
   const results: RunResult[] = [];
   const program = copyProgram();
   try {
@@ -69,6 +100,8 @@ async function main(): Promise<number> {
   }
   const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ commit, results }, undefined, 2)}\n`);
+  if (values["write-docs"]) writeFigures(figuresText(results, commit, `${cpus().length} processors`));
+  process.stdout.write(`${tableOf(rowsOf(results))}\n`);
   return results.some(({ violations }) => violations.length > 0) ? 1 : 0;
 }
 

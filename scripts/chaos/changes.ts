@@ -66,7 +66,8 @@ const CHANGES = {
       ikeLifetime: 60 * random.whole(40, 90),
       espLifetime: 60 * random.whole(40, 90),
     })),
-  "algorithm-both": (model, random) => inPolicy(model, random, SIDES, () => randomAlgorithms(random)),
+  "algorithm-both": (model, random) =>
+    inPolicy(model, random, SIDES, (_, version) => randomAlgorithms(random, version)),
   "algorithm-one-side": (model, random) =>
     inPolicy(model, random, [random.pick(SIDES)], ({ ikeAuth }) => ({
       ikeAuth: ikeAuth === "sha256" ? "sha384" : "sha256",
@@ -83,16 +84,17 @@ const CHANGES = {
   },
 } satisfies Readonly<Record<string, (model: Model, random: Random) => Change>>;
 
-const KINDS = Object.keys(CHANGES) as readonly (keyof typeof CHANGES)[];
+export type ChangeKind = keyof typeof CHANGES;
+export const CHANGE_KINDS = Object.keys(CHANGES) as readonly ChangeKind[];
 /** As much breaks as is mended, so that most tunnels can be up most of the time. */
 const MEND = 0.5;
 
-export function randomChange(model: Model, random: Random): Change {
+export function randomChange(model: Model, random: Random, kinds: readonly ChangeKind[]): Change {
   if (random.chance(MEND)) {
     const mended = mend(model, random);
     if (mended !== undefined) return mended;
   }
-  const kind = random.pick(KINDS);
+  const kind = random.pick(kinds);
   const made = CHANGES[kind](model, random);
   return { ...made, text: `${kind}: ${made.text}` };
 }
@@ -135,11 +137,12 @@ function mendEnd(model: Model, pair: Pair, side: Side): readonly Change[] {
   return [{ text: `mend: pair ${pair.number} on the ${side}`, model: withPair(model, whole) }];
 }
 
-function randomAlgorithms(random: Random): Partial<Policy> {
+function randomAlgorithms(random: Random, version: Bond["version"]): Partial<Policy> {
   const auth = random.pick(["sha256", "sha384", "sha512"]);
   const group = random.pick(["group14", "group19", "group20"]);
   return {
-    ikeEncryption: random.pick(["aes-128", "aes-256", "aes-256-gcm-16"]),
+    // IKEv1 itself has no combined modes.
+    ikeEncryption: random.pick(["aes-128", "aes-256", ...(version === "v2" ? ["aes-256-gcm-16"] : [])]),
     ikeAuth: auth,
     ikeGroup: group,
     espEncryption: random.pick(["aes-128", "aes-256", "aes-128-gcm-16"]),
@@ -180,10 +183,10 @@ function inPolicy(
   model: Model,
   random: Random,
   sides: readonly Side[],
-  make: (policy: Policy) => Partial<Policy>,
+  make: (policy: Policy, version: Bond["version"]) => Partial<Policy>,
 ): Change {
   return inBond(model, random, (bond) => {
-    const change = make(bond.policy.left);
+    const change = make(bond.policy.left, bond.version);
     const policy = { ...bond.policy };
     for (const side of sides) policy[side] = { ...DEFAULT_POLICY, ...bond.policy[side], ...change };
     return { text: `${sides.join(" and ")} ${Object.values(change).join(" ")}`, bond: { ...bond, policy } };

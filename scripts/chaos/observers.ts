@@ -64,6 +64,7 @@ export class Pings {
   readonly name: string;
   readonly #process: ChildProcess;
   readonly #answered = new Set<number>();
+  #lastAnswerAt = performance.now();
 
   constructor(
     world: World,
@@ -88,7 +89,9 @@ export class Pings {
     this.#process = spawn("ip", ping, { stdio: ["ignore", "pipe", "ignore"], detached: true });
     onLines(this.#process, (line) => {
       const [, sequence] = /^\d+ bytes from .*icmp_seq=(\d+) /.exec(line) ?? [];
-      if (sequence !== undefined) this.#answered.add(Number(sequence));
+      if (sequence === undefined) return;
+      this.#answered.add(Number(sequence));
+      this.#lastAnswerAt = performance.now();
     });
   }
 
@@ -96,6 +99,10 @@ export class Pings {
   lost(): readonly number[] {
     const last = Math.max(0, ...this.#answered);
     return Array.from({ length: last }, (_, index) => index + 1).filter((sequence) => !this.#answered.has(sequence));
+  }
+
+  get silentMs(): number {
+    return performance.now() - this.#lastAnswerAt;
   }
 
   get received(): number {

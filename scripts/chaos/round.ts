@@ -1,6 +1,6 @@
 // One round: documents change and faults happen for a few seconds; then it is quiet, and everything has to come right.
 import { setTimeout as sleep } from "node:timers/promises";
-import { randomChange } from "./changes.ts";
+import { randomChange, type ChangeKind } from "./changes.ts";
 import type { Finding } from "./check/subject.ts";
 import type { Applied, Scene } from "./faults/fault.ts";
 import { FAULTS, type FaultKind } from "./faults/kinds.ts";
@@ -39,6 +39,7 @@ export function planFaults(kinds: readonly FaultKind[], random: Random, most: nu
 /** Changes the documents at random moments until `isOver`. */
 export async function changeUntil(
   scene: Scene,
+  kinds: readonly ChangeKind[],
   noteChange: () => void,
   isOver: () => boolean,
 ): Promise<readonly string[]> {
@@ -48,13 +49,14 @@ export async function changeUntil(
     const many = random.chance(0.2) ? random.whole(2, 5) : 1;
     let { model } = world;
     for (let index = 0; index < many; index += 1) {
-      const change = randomChange(model, random);
+      const change = randomChange(model, random, kinds);
       model = change.model;
       done.push(change.text);
     }
     world.write(model);
     noteChange();
-    await sleep(random.whole(200, 1_500));
+    // In small steps: when the faults are over, it shall be quiet at once.
+    for (let steps = random.whole(2, 15); steps > 0 && !isOver(); steps -= 1) await sleep(100);
   }
   return done;
 }

@@ -22,6 +22,9 @@ import { startWire, type Wire } from "./wire.ts";
 /** What a small file system of an agent holds; its list and files take a part of it. */
 const DISK_BYTES = 2 * 1024 * 1024;
 
+/** How long the reply queue of a program that was killed stays. */
+export const QUEUE_TTL_SECONDS = 10;
+
 // Shorter than the defaults, so that a repair which waits for one of them is seen within a run.
 export const AGENT_CONFIG = {
   passIntervalSeconds: 10,
@@ -32,6 +35,7 @@ export const AGENT_CONFIG = {
   initiateRetry: { baseMs: 300, capMs: 3_000 },
   retransmit: { tries: 3, timeoutSeconds: 1, base: 1.5 },
   removal: { absenceConfirmSeconds: 2 },
+  amqp: { transientQueuesTtlSeconds: QUEUE_TTL_SECONDS },
   log: { level: "info", pretty: "off" },
 } as const;
 
@@ -66,7 +70,7 @@ export async function buildChaosWorld(of: {
     program,
     sides: model.routers.map((router) => sideOf(model, router)),
     documents: documentsOf(model),
-    controllerConfig: { transportUrl: url(forController), log: AGENT_CONFIG.log },
+    controllerConfig: { transportUrl: url(forController), log: AGENT_CONFIG.log, amqp: AGENT_CONFIG.amqp },
     agentConfigOf: (host) => ({ ...AGENT_CONFIG, transportUrl: url(host === model.hosts.left ? left : right) }),
   });
   const destroy = async (): Promise<void> => {

@@ -3,9 +3,9 @@ import { checkGuard, checkNetwork } from "./network.ts";
 import { checkLoaded } from "./loaded.ts";
 import { checkNegotiated } from "./negotiated.ts";
 import { checkOrphans } from "./orphans.ts";
-import { checkReported, readReport } from "./reported.ts";
+import { checkReported, readReport, type Report } from "./reported.ts";
 import type { Finding, Subject } from "./subject.ts";
-import { readWanted, type Wanted } from "./wanted.ts";
+import { readWanted, type Wanted, type WantedRouter } from "./wanted.ts";
 import { checkWritten } from "./written.ts";
 
 /** How long what an agent says of a connection may differ from what charon holds: it lists SAs every few seconds. */
@@ -16,7 +16,10 @@ const START_MS = 10_000;
 export class Checker {
   readonly #subject: Subject;
   readonly #pskOf = new Map<string, { readonly psk: string; readonly sinceMs: number }>();
-  readonly #contradictedSince = new Map<string, number>();
+  /** Keys that SAs were negotiated with, when all was right the last time. */
+  readonly #provenPsk = new Map<string, string>();
+  readonly #contradictions = new Map<string, { readonly text: string; readonly sinceMs: number }>();
+  readonly #rightAt = new Map<string, number>();
   #pending = new Set<string>();
 
   constructor(subject: Subject) {
@@ -33,9 +36,28 @@ export class Checker {
     return wanted;
   }
 
-  /** All routers are looked at again; before, only those that were not right the last time. */
+  /** Everything was found right just now. */
+  confirm(): Wanted {
+    const wanted = this.noteDocuments();
+    for (const { id, psk } of wanted.connections) this.#provenPsk.set(id, psk);
+    return wanted;
+  }
+
+  /** An SA from before its key is wrong; one of a key that came, went and came back may have outlived that. */
+  #pskSince(id: string): number {
+    const known = this.#pskOf.get(id);
+    return known === undefined || known.psk === this.#provenPsk.get(id) ? 0 : known.sinceMs;
+  }
+
+  /** All routers are looked at again; afterwards only those that were not right the last time. */
   begin(): void {
     this.#pending = new Set();
+    this.#rightAt.clear();
+  }
+
+  /** When the last of what was wrong was found right, after a look that found nothing. */
+  get rightMs(): number {
+    return Math.max(...this.#rightAt.values());
   }
 
   /** Everything that is wrong now. Routers that were right since `begin` are looked at again when all others are. */
@@ -51,6 +73,9 @@ export class Checker {
 
   async #lookAt(wanted: Wanted, ids: readonly string[]): Promise<readonly Finding[]> {
     const findings: Finding[] = [];
+    const reports = await this.#readReports();
+    const listed = new Set(wanted.connections.map(({ id }) => id));
+    for (const id of this.#contradictions.keys()) if (!listed.has(id)) this.#contradictions.delete(id);
     for (const id of ids) {
       const router = wanted.routers.get(id);
       const agent = this.#subject.agents.find(({ host }) => host === router?.host);
@@ -59,57 +84,62 @@ export class Checker {
         checkNetwork(router, this.#subject),
         checkGuard(router),
         checkLoaded(router),
-        checkNegotiated(router, wanted, (one) => this.#pskOf.get(one)?.sinceMs ?? 0),
+        checkNegotiated(router, wanted, (one) => this.#pskSince(one)),
       ]);
-      const ofRouter = [
-        ...checkWritten(router, agent.runDirectory),
-        ...network,
-        ...guard,
-        ...loaded,
-        ...negotiated.findings,
-      ];
-      if (ofRouter.length === 0) this.#pending.delete(id);
-      else this.#pending.add(id);
-      findings.push(...ofRouter);
+      this.#compareReport(router, reports.get(agent.host), negotiated.installed);
+      const written = checkWritten(router, agent.runDirectory);
+      findings.push(...this.#noted(id, [...written, ...network, ...guard, ...loaded, ...negotiated.findings]));
     }
     const { agents, controllerSocket } = this.#subject;
-    const [reported, orphans] = await Promise.all([
-      checkReported(wanted, agents, controllerSocket),
-      checkOrphans(wanted, this.#subject),
-    ]);
-    return [...findings, ...reported, ...orphans];
+    const reported = await checkReported(wanted, agents, controllerSocket);
+    findings.push(
+      ...this.#noted("reports", reported),
+      ...this.#noted("orphans", await checkOrphans(wanted, this.#subject)),
+    );
+    return findings;
   }
 
-  /** What agents say of connections against what charon holds of them, to be called again and again. */
-  async lookForContradictions(): Promise<readonly Finding[]> {
-    const wanted = readWanted(this.#subject.documentsFile);
-    const findings: Finding[] = [];
-    for (const { host, controlSocket } of this.#subject.agents) {
-      const report = await readReport(controlSocket);
-      const isYoung = report === undefined || Date.now() - report.startedAtMs < START_MS;
-      for (const router of wanted.routers.values()) {
-        if (router.host !== host) continue;
-        const { installed } = await checkNegotiated(router, wanted, () => 0);
-        for (const { id } of router.connections) {
-          const status = report?.connections.find((row) => row.id === id)?.status;
-          const isUnknown = isYoung || installed === undefined || status === undefined;
-          const holds = installed?.has(id) === true;
-          if (isUnknown || holds === (status === "ACTIVE")) this.#contradictedSince.delete(id);
-          else
-            findings.push(
-              ...this.#contradicted(id, `reported ${status}, and charon holds ${holds ? "all" : "not all"} of it`),
-            );
-        }
-      }
+  /** Remembers since when there is nothing to find. */
+  #noted(what: string, findings: readonly Finding[]): readonly Finding[] {
+    if (findings.length > 0) {
+      this.#pending.add(what);
+      this.#rightAt.delete(what);
+    } else {
+      this.#pending.delete(what);
+      if (!this.#rightAt.has(what)) this.#rightAt.set(what, Date.now());
     }
     return findings;
   }
 
-  #contradicted(id: string, text: string): readonly Finding[] {
-    const sinceMs = this.#contradictedSince.get(id) ?? Date.now();
-    this.#contradictedSince.set(id, sinceMs);
-    const forMs = Date.now() - sinceMs;
-    if (forMs < CONTRADICTION_MS) return [];
-    return [{ invariant: "contradiction", about: id, text: `${text}, for ${Math.round(forMs / 1000)} s` }];
+  async #readReports(): Promise<ReadonlyMap<string, Report | undefined>> {
+    const { agents } = this.#subject;
+    return new Map(
+      await Promise.all(
+        agents.map(async ({ host, controlSocket }) => [host, await readReport(controlSocket)] as const),
+      ),
+    );
+  }
+
+  #compareReport(router: WantedRouter, report: Report | undefined, installed: ReadonlySet<string> | undefined): void {
+    const isYoung = report === undefined || Date.now() - report.startedAtMs < START_MS;
+    for (const { id } of router.connections) {
+      const status = report?.connections.find((row) => row.id === id)?.status;
+      const holds = installed?.has(id) === true;
+      const isUnknown = isYoung || installed === undefined || status === undefined;
+      if (isUnknown || holds === (status === "ACTIVE")) this.#contradictions.delete(id);
+      else {
+        const text = `reported ${status}, and charon holds ${holds ? "all" : "not all"} of it`;
+        this.#contradictions.set(id, { text, sinceMs: this.#contradictions.get(id)?.sinceMs ?? Date.now() });
+      }
+    }
+  }
+
+  /** Of what agents say and what charon holds, what did not agree for too long. */
+  contradictions(): readonly Finding[] {
+    return [...this.#contradictions].flatMap(([id, { text, sinceMs }]): readonly Finding[] => {
+      const forMs = Date.now() - sinceMs;
+      if (forMs < CONTRADICTION_MS) return [];
+      return [{ invariant: "contradiction", about: id, text: `${text}, for ${Math.round(forMs / 1000)} s` }];
+    });
   }
 }

@@ -6,35 +6,40 @@ import { agentQueue, type Cast } from "./casts.ts";
 import type { Fault, Scene } from "./fault.ts";
 
 const EXCHANGE = "neutron";
+/** Another fault may have stopped the broker. */
+const onBus =
+  (send: Fault): Fault =>
+  (scene) =>
+    send(scene).catch(() => undefined);
 const RECENT = 20;
 
 async function sendAgain(scene: Scene, casts: readonly Cast[]): Promise<void> {
   for (const { host, body } of casts) await scene.casts.publish(EXCHANGE, agentQueue(host), body);
 }
 
-export const duplicate: Fault = async (scene) => {
+export const duplicate = onBus(async (scene) => {
   const recent = scene.casts.kept.slice(-RECENT);
   if (recent.length === 0) return undefined;
   const cast = scene.random.pick(recent);
   await sendAgain(scene, [cast, cast, cast]);
   return { text: `a cast to ${cast.host} three times more` };
-};
+});
 
-export const reordered: Fault = async (scene) => {
+export const reordered = onBus(async (scene) => {
   const recent = scene.casts.kept.slice(-RECENT);
   if (recent.length < 2) return undefined;
   await sendAgain(scene, scene.random.shuffled(recent));
   return { text: `the last ${recent.length} casts once more, in another order` };
-};
+});
 
-export const stale: Fault = async (scene) => {
+export const stale = onBus(async (scene) => {
   const { kept } = scene.casts;
   const old = kept.slice(0, Math.ceil(kept.length / 2));
   if (old.length === 0 || scene.random.chance(0.5)) return staleReplies(scene);
   const cast = scene.random.pick(old);
   await sendAgain(scene, [cast]);
   return { text: `an old cast to ${cast.host}` };
-};
+});
 
 /** Answers that nobody waits for, and which say that the list is empty. */
 const staleReplies: Fault = async (scene) => {
@@ -75,7 +80,7 @@ const MALFORMED: readonly ((body: string) => string)[] = [
   () => "x".repeat(200_000),
 ];
 
-export const malformed: Fault = async (scene) => {
+export const malformed = onBus(async (scene) => {
   const host = scene.world.model.hosts[scene.random.pick(SIDES)];
   const original = scene.casts.kept.at(-1)?.body.toString() ?? "{}";
   const count = scene.random.whole(1, 8);
@@ -84,4 +89,4 @@ export const malformed: Fault = async (scene) => {
     await scene.casts.publish(EXCHANGE, agentQueue(host), Buffer.from(body));
   }
   return { text: `${count} malformed messages to ${host}` };
-};
+});

@@ -1,0 +1,127 @@
+// Bugs to be found: for each invariant one that breaks it, as a change of one text of the built program. A checker that does
+// not find its bug proves nothing by finding none.
+import type { ChangeKind } from "./changes.ts";
+import type { Invariant } from "./check/subject.ts";
+import type { FaultKind } from "./faults/kinds.ts";
+import type { Mutation } from "./program-copy.ts";
+
+export type Bug = {
+  readonly name: string;
+  readonly invariant: Invariant;
+  readonly mutations: readonly Mutation[];
+  /** What brings it to light; absent: the first start does. */
+  readonly faults?: readonly FaultKind[];
+  readonly changes?: readonly ChangeKind[];
+};
+
+const DAEMON = "io/charon/daemon.js";
+const NETWORK = "io/kernel/network.js";
+const STATUS = "core/connection-status.js";
+const VERDICT = "const { status, cause } = verdict(connection, children, input);";
+
+export const BUGS: readonly Bug[] = [
+  {
+    name: "files are not written",
+    invariant: "written",
+    mutations: [
+      { file: DAEMON, from: "writeConnectionFile(this.#paths, step.connection, fileText(", to: "void (0, fileText(" },
+    ],
+  },
+  {
+    name: "what is loaded once is not loaded again",
+    invariant: "loaded",
+    mutations: [
+      {
+        file: DAEMON,
+        from: "await this.#loadPeer(vici, step.peer.name, step.peer, options);\n                return;",
+        to: "this.once ??= new Set(); if (this.once.has(step.peer.name)) return; this.once.add(step.peer.name); await this.#loadPeer(vici, step.peer.name, step.peer, options); return;",
+      },
+    ],
+    changes: ["subnet", "lifetime"],
+  },
+  {
+    name: "a changed key is loaded, and nobody has to prove it",
+    invariant: "negotiated",
+    mutations: [
+      { file: DAEMON, from: 'case "reauthenticate":', to: 'case "reauthenticate": return;' },
+      { file: DAEMON, from: 'case "terminateIke":', to: 'case "terminateIke": return;' },
+    ],
+    changes: ["psk-both", "psk-one-side"],
+  },
+  {
+    name: "every connection is reported ACTIVE",
+    invariant: "reported",
+    mutations: [{ file: STATUS, from: VERDICT, to: `${VERDICT.replace("status, ", "")} const status = "ACTIVE";` }],
+    changes: ["admin-state", "psk-one-side"],
+  },
+  {
+    name: "no connection is reported ACTIVE",
+    invariant: "contradiction",
+    mutations: [{ file: STATUS, from: VERDICT, to: `${VERDICT.replace("status, ", "")} const status = "DOWN";` }],
+  },
+  {
+    name: "nothing holds packets back when the route to a peer is gone",
+    invariant: "network",
+    mutations: [{ file: "core/network.js", from: ": [unreachable, unicast(", to: ": [unicast(" }],
+  },
+  {
+    name: "clear text from outside is let in",
+    invariant: "guard",
+    mutations: [{ file: "core/guard.js", from: '[...inbound(block), ...droppedBy("forward")],', to: "" }],
+  },
+  {
+    name: "the guard counts, and drops nothing",
+    invariant: "clear-text",
+    mutations: [
+      {
+        file: "core/guard.js",
+        from: "{ counter: counterName(hook) }, { drop: null }]",
+        to: "{ counter: counterName(hook) }]",
+      },
+    ],
+    faults: ["charon-kill"],
+    changes: ["psk-one-side", "admin-state"],
+  },
+  {
+    name: "a namespace that is not wanted any more stays",
+    invariant: "orphan-namespace",
+    mutations: [{ file: NETWORK, from: "deleteNamespace(step.namespace);", to: "" }],
+    changes: ["withdraw"],
+  },
+  {
+    name: "a charon that is not wanted any more runs on",
+    invariant: "orphan-process",
+    mutations: [
+      { file: DAEMON, from: "await this.#options.supervisor.stop(this.#namespace, charon, signal);", to: "" },
+    ],
+    changes: ["withdraw"],
+  },
+  {
+    name: "files and socket of a charon that ended stay",
+    invariant: "orphan-file",
+    mutations: [{ file: DAEMON, from: "removeAll(this.#paths);", to: "" }],
+    changes: ["withdraw"],
+  },
+  {
+    name: "reply queues of the dead never expire",
+    invariant: "orphan-queue",
+    mutations: [{ file: "io/rabbit/topology.js", from: 'ttlMs > 0 ? { "x-expires": ttlMs } : {}', to: "{}" }],
+    faults: ["agent-kill"],
+  },
+  {
+    name: "a route takes what is not the VPN's",
+    invariant: "unrelated-traffic",
+    mutations: [
+      {
+        file: "core/network.js",
+        from: "unicast(transit.outer, peer, via, { metric })]",
+        to: 'unicast(transit.outer, peer, via, { metric }), unicast(transit.outer, "203.0.113.1/32", via, { metric })]',
+      },
+    ],
+  },
+  {
+    name: "nothing may go into the tunnel",
+    invariant: "tunnel-traffic",
+    mutations: [{ file: "core/guard.js", from: "[from(transitLink), to(USERLAND_ESP_LINK)],", to: "" }],
+  },
+];

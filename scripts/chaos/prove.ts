@@ -1,0 +1,41 @@
+// That the checker finds what it is there for: each bug in a copy of the program, and a short run with it.
+import { BUGS, type Bug } from "./bugs.ts";
+import { copyProgram } from "./program-copy.ts";
+import { runChaos } from "./run.ts";
+
+export type Proof = { readonly bug: Bug; readonly isFound: boolean; readonly seconds: number };
+
+const REPAIR_WITHIN_MS = 20_000;
+const MOST_MS = 150_000;
+
+export const bugNamed = (text: string): readonly Bug[] =>
+  BUGS.filter(({ name, invariant }) => text === "all" || name === text || invariant === text);
+
+export async function proveBug(
+  bug: Bug,
+  of: { readonly seed: number; readonly say: (line: string) => void; readonly signal: AbortSignal },
+): Promise<Proof> {
+  const startedAt = performance.now();
+  const program = copyProgram(bug.mutations);
+  try {
+    const result = await runChaos(
+      {
+        ...of,
+        program: program.main,
+        perSide: 2,
+        faults: 6,
+        forMs: MOST_MS,
+        // One that does nothing, where the bug needs none.
+        kinds: bug.faults ?? ["message-duplicate"],
+        ...(bug.changes === undefined ? {} : { changes: bug.changes }),
+        repairWithinMs: REPAIR_WITHIN_MS,
+        sought: bug.invariant,
+      },
+      () => undefined,
+    );
+    const isFound = result.violations.some(({ invariant }) => invariant === bug.invariant);
+    return { bug, isFound, seconds: Math.round((performance.now() - startedAt) / 1000) };
+  } finally {
+    program.remove();
+  }
+}

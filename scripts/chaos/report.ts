@@ -1,0 +1,77 @@
+// Figures of many runs: faults by kind, and how long it took until everything was right again.
+import { CHANGE_KINDS } from "./changes.ts";
+import { FAULT_KINDS, type FaultKind } from "./faults/kinds.ts";
+import type { RunResult } from "./run.ts";
+
+export type KindRow = {
+  readonly kind: FaultKind | "none";
+  readonly injected: number;
+  readonly survived: number;
+  /** Seconds; of those that were survived. */
+  readonly repairSeconds: readonly number[];
+};
+
+/** A repair ends when everything was found right; it begins when the fault was over. */
+export function rowsOf(results: readonly RunResult[]): readonly KindRow[] {
+  const rounds = results.flatMap((result) => result.rounds);
+  const ofFaults = FAULT_KINDS.map((kind): KindRow => {
+    const all = rounds.flatMap(({ faults, rightMs }) =>
+      faults.filter((fault) => fault.kind === kind).map(({ overMs }) => ({ overMs, rightMs })),
+    );
+    return rowOf(kind, all);
+  });
+  const quiet = rounds.filter(({ faults, changes }) => faults.length === 0 && changes.length > 0);
+  const withoutFault = rowOf(
+    "none",
+    quiet.map(({ quietMs, rightMs }) => ({ overMs: quietMs, rightMs })),
+  );
+  return [...ofFaults, withoutFault].filter(({ injected }) => injected > 0);
+}
+
+function rowOf(
+  kind: KindRow["kind"],
+  all: readonly { readonly overMs: number; readonly rightMs: number | undefined }[],
+): KindRow {
+  const repairSeconds = all.flatMap(({ overMs, rightMs }) =>
+    rightMs === undefined ? [] : [(rightMs - overMs) / 1000],
+  );
+  return { kind, injected: all.length, survived: repairSeconds.length, repairSeconds };
+}
+
+/** The smallest value that is not below this part of all. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN;
+}
+
+const seconds = (value: number): string => (Number.isNaN(value) ? "-" : value.toFixed(1));
+
+export function tableOf(rows: readonly KindRow[]): string {
+  const lines = rows.map(({ kind, injected, survived, repairSeconds }) => {
+    const [p50, p99, most] = [0.5, 0.99, 1].map((part) => seconds(quantile(repairSeconds, part)));
+    return [kind, injected, survived, p50, p99, most].map(String);
+  });
+  const head = ["fault", "times", "survived", "p50 s", "p99 s", "most s"];
+  const widths = head.map((title, column) => Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)));
+  const text = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join(" | ")} |`;
+  const rule = widths.map((width, column) => (column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`));
+  return [text(head), `| ${rule.join(" | ")} |`, ...lines.map(text)].join("\n");
+}
+
+/** What stands between the two marks of docs/chaos.md. */
+export function figuresText(results: readonly RunResult[], commit: string, machine: string): string {
+  const rounds = results.flatMap((result) => result.rounds);
+  const count = (of: (round: (typeof rounds)[number]) => number): number =>
+    rounds.reduce((sum, round) => sum + of(round), 0);
+  const failed = results.filter(({ violations }) => violations.length > 0).map(({ seed }) => seed);
+  const minutes = results.reduce((sum, { durationMs }) => sum + durationMs, 0) / 60_000;
+  const seeds = results.map(({ seed }) => seed);
+  const first = `Seeds ${Math.min(...seeds)} to ${Math.max(...seeds)} at commit ${commit}, ${machine}: `;
+  const lines = [
+    `${first}${rounds.length} rounds, ${count(({ faults }) => faults.length)} faults of ${FAULT_KINDS.length} kinds and`,
+    `${count(({ changes }) => changes.length)} changes of ${CHANGE_KINDS.length} kinds in ${Math.round(minutes)} minutes.`,
+    failed.length === 0 ? "No invariant was violated." : `Invariants were violated in seeds ${failed.join(", ")}.`,
+  ];
+  return `${lines.join("\n")}\n\n${tableOf(rowsOf(results))}\n`;
+}

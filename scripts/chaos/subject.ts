@@ -1,0 +1,29 @@
+// A world as the checker is told of it: where things are.
+import path from "node:path";
+import type { Subject } from "./check/subject.ts";
+import { egressAddressOf, SIDES } from "./model.ts";
+import { EGRESS, type ChaosWorld } from "./world.ts";
+
+export function subjectOf(world: ChaosWorld): Subject {
+  const { lab, prefix, controller, model } = world;
+  return {
+    directory: lab.directory,
+    documentsFile: path.join(lab.documentsDirectory, "documents.yaml"),
+    controllerSocket: controller.socket,
+    agents: SIDES.map((side) => {
+      const { host, runDirectory, stateDirectory, socket } = world.agents[side];
+      return { host, runDirectory, stateDirectory, controlSocket: socket };
+    }),
+    routers: model.routers.map((router) => ({
+      id: router.id,
+      host: model.hosts[router.side],
+      lanPrefix: `10.${router.number}.`,
+      egressAddress: egressAddressOf(router),
+    })),
+    bridge: lab.builtWorld().bridge,
+    isOwnPort: (link) => link.startsWith(`${prefix}-`),
+    isOwnLink: (link) => link === "lo" || link === EGRESS || /^lan\d*$/.test(link),
+    listQueues: async () =>
+      lab.rabbitmq?.ctl("list_queues", "--silent", "name", "consumers", "messages").catch(() => undefined),
+  };
+}
