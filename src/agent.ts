@@ -15,6 +15,7 @@ import type { AgentState } from "./core/status.ts";
 import type { RouterViews } from "./core/views.ts";
 import { startControlServer, startHealthServer, type ApiServer, type OrderAnswer } from "./io/api/server.ts";
 import { createInspection } from "./io/charon/inspection.ts";
+import { routersWithFiles } from "./io/charon/files.ts";
 import { createIke } from "./io/charon/ike.ts";
 import { chooseSupervisor } from "./io/charon/supervisor-choice.ts";
 import type { Supervisor } from "./io/charon/supervisor.ts";
@@ -145,7 +146,7 @@ export async function teardownWithoutAgent(
   const onFailure = (err: unknown): void => log.error({ err }, "request not answered");
   const state = (): AgentState => agentState(config, Date.now(), undefined);
   const control = await startControlServer(config.controlSocket, { state }, { onFailure });
-  const network = new KernelNetwork(applyGuardByNft);
+  const network = new KernelNetwork(applyGuardByNft, () => routersWithFiles(config.runDirectory));
   const key = loadNodeKey(config.stateDirectory, log);
   const hooks = { onCommand: () => undefined, onLog: () => undefined };
   const ike = createIke(ikeOptions(config, key, "kernel", supervisor, hooks));
@@ -184,7 +185,7 @@ async function buildAgent(
   if (why !== undefined) log.info({ why }, "charons are run as plain processes");
   const metrics = createMetrics({ version: config.version });
   const key = loadNodeKey(config.stateDirectory, log);
-  const network = new KernelNetwork(applyGuardByNft);
+  const network = new KernelNetwork(applyGuardByNft, () => routersWithFiles(config.runDirectory));
   closers.push(() => network.close());
   const kernelEsp = config.espBackEnd === "userland" ? undefined : await network.probeKernelEsp();
   const found = kernelEsp === undefined ? "userland" : "kernel";

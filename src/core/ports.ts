@@ -17,7 +17,7 @@ export interface Network {
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork>;
   /** Succeeds when it is already so. */
   apply(step: NetworkStep, signal: AbortSignal): Promise<void>;
-  /** Routers whose namespace has our name and a link in it our alias. */
+  /** Routers whose namespace has our name and a link in it our alias, or of which files of ours are left. */
   listOwned(alias: string, signal: AbortSignal): Promise<readonly RouterId[]>;
   /** Calls back for each change that may matter, ours included; many may come at once. Returns how to stop it. */
   watch(scope: NetworkScope, onChange: () => void): () => void;

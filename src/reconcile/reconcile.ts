@@ -237,7 +237,8 @@ export class Reconciler {
       await this.#ports.ike.remove(router, signal);
       const attachment = this.#options.attachment(router, undefined);
       if (typeof attachment === "string") throw new UnavailableError("BRIDGE_MISSING", attachment);
-      const target = networkScope(router, attachment, this.#options.host);
+      // What was looked at last names links that somebody may have torn apart.
+      const target = memory.scope ?? networkScope(router, attachment, this.#options.host);
       const observed = await this.#ports.network.observe(target, signal);
       await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), run, signal);
       Object.assign(memory, emptyMemory(router));

@@ -3,7 +3,8 @@
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { textFingerprint, type Fingerprint, type NodeKey } from "../../core/fingerprint.ts";
-import { connectionId, isUuid, type ConnectionId } from "../../core/ids.ts";
+import { connectionId, isUuid, type ConnectionId, type RouterId } from "../../core/ids.ts";
+import { routerOfNamespace } from "../../core/names.ts";
 import { writePrivateFile } from "../private-file.ts";
 
 export type CharonPaths = {
@@ -35,6 +36,12 @@ export const writeConnectionFile = (paths: CharonPaths, connection: ConnectionId
 
 export const removeConnectionFile = (paths: CharonPaths, connection: ConnectionId): void =>
   rmSync(fileOf(paths, connection), { force: true });
+
+/** Routers of which anything is left below the run directory. */
+export function routersWithFiles(runDirectory: string): readonly RouterId[] {
+  if (!existsSync(runDirectory)) return [];
+  return readdirSync(runDirectory).flatMap((name) => routerOfNamespace(name) ?? []);
+}
 
 export const hasFiles = (paths: CharonPaths): boolean => existsSync(paths.directory);
 

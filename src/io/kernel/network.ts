@@ -70,8 +70,11 @@ export class KernelNetwork implements Network {
   });
   readonly #guards = new Map<string, AppliedGuard>();
   readonly #applyGuard: ApplyGuard;
+  readonly #leftFiles: () => readonly RouterId[];
 
-  constructor(applyGuard: ApplyGuard) {
+  /** `leftFiles`: routers whose files are ours, which proves it too: an agent may be killed before it marks a namespace. */
+  constructor(applyGuard: ApplyGuard, leftFiles: () => readonly RouterId[] = () => []) {
+    this.#leftFiles = leftFiles;
     this.#applyGuard = applyGuard;
   }
 
@@ -133,16 +136,16 @@ export class KernelNetwork implements Network {
   }
 
   async listOwned(alias: string, signal: AbortSignal): Promise<readonly RouterId[]> {
-    const owned: RouterId[] = [];
+    const owned = new Set(this.#leftFiles());
     for (const name of listNamespaces()) {
       signal.throwIfAborted();
       const router = routerOfNamespace(name);
       if (router === undefined || namespaceInode(name) === undefined) continue;
       const links = await readLinks(this.#sockets.route(name), name);
-      if (links.some((link) => link.alias === alias)) owned.push(router);
+      if (links.some((link) => link.alias === alias)) owned.add(router);
       else this.#sockets.forget(name);
     }
-    return owned;
+    return [...owned];
   }
 
   watch(scope: NetworkScope, onChange: () => void): () => void {

@@ -4,6 +4,7 @@ import { DeadlineError } from "../../../src/core/errors.ts";
 import { isMarkerId } from "../../../src/core/fingerprint.ts";
 import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";
+import { AGENT_NAMESPACE } from "../../../src/core/network.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
 import { Secret } from "../../../src/core/secret.ts";
 import {
@@ -323,4 +324,18 @@ test("removal ends charon, deletes its files and the namespace, and can be done 
     expect(world.ike.files.get(ROUTER)).toBeUndefined();
     expect(world.network.namespaces.has(namespaceName(ROUTER))).toBe(false);
   }
+});
+
+test("a veth whose inner end somebody moved away goes with its router", async () => {
+  const world = new ReconcileWorld();
+  await world.converge(aRouterWith([aTunnel()]));
+  const [, transit] = world.memory.scope?.veths ?? [];
+  if (transit === undefined) throw new Error("the router has no internal link");
+  const inner = world.network.namespaces.get(namespaceName(ROUTER))?.links;
+  const moved = inner?.get(transit.inner.name);
+  if (inner === undefined || moved === undefined) throw new Error("its inner end is not there");
+  inner.delete(transit.inner.name);
+  world.network.addLink(AGENT_NAMESPACE, transit.inner.name, { ...moved, namespace: AGENT_NAMESPACE });
+  await world.reconciler.remove(ROUTER, world.memory, new AbortController().signal);
+  expect(world.network.namespaces.get(`qrouter-${ROUTER}`)?.links.has(transit.outer.name)).toBe(false);
 });
