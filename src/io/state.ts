@@ -26,7 +26,8 @@ export function loadNodeKey(stateDirectory: string, log: Logger): NodeKey {
   const path = join(stateDirectory, "node.key");
   const found = readIfThere(path);
   if (found?.length === KEY_BYTES) return found;
-  if (found !== undefined) log.warn({ path, bytes: found.length }, "node key is damaged, making a new one");
+  if (found === undefined) log.info({ path }, "there is no node key, making one");
+  else log.warn({ path, bytes: found.length }, "node key is damaged, making a new one");
   const key = randomBytes(KEY_BYTES);
   writePrivateFile(path, key, { isKept: true });
   return key;
@@ -40,7 +41,10 @@ export function createSnapshotStore(stateDirectory: string, key: NodeKey, log: L
   return {
     load(): string | undefined {
       const content = readIfThere(path)?.toString("utf8");
-      if (content === undefined) return undefined;
+      if (content === undefined) {
+        log.info({ path }, "there is no snapshot, waiting for the control plane");
+        return undefined;
+      }
       const mac = Buffer.from(content.slice(0, MAC_CHARACTERS));
       const text = content.slice(MAC_CHARACTERS + 1);
       const expected = Buffer.from(macOf(text));

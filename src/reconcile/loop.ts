@@ -127,6 +127,9 @@ export class Loop {
   start(): void {
     const text = this.#store.load();
     const routers = text === undefined ? undefined : decodeSnapshot(text);
+    if (text !== undefined && routers === undefined) {
+      this.#log.warn({}, "snapshot is of another version, waiting for the control plane instead");
+    }
     if (routers !== undefined) {
       this.#desired = { kind: "remembered", routers };
       this.#log.info({ routers: routers.size }, "remembered the last snapshot");
