@@ -37,7 +37,9 @@ type Wanted =
   | { readonly kind: "present"; readonly router: DesiredRouter; readonly from: "remembered" | "fetched" }
   | { readonly kind: "gone" };
 
-// Our own changes come back as kernel events too, in bursts.
+// Our own changes come back as kernel events too, in bursts, while a pass runs or shortly after it. What comes at another
+// time is somebody else's doing, and may be what kept traffic from leaving in clear.
+const OWN_EVENTS_MS = 500;
 const KERNEL_EVENT_SETTLE_MS = 100;
 /** Changes that never end must not put off the look at them for ever. */
 const MAX_SETTLE_MS = 1_000;
@@ -58,6 +60,8 @@ export class RouterWorker {
   #cancelTimer: (() => void) | undefined;
   #cancelSettle: (() => void) | undefined;
   #unsettledSinceMs: number | undefined;
+  /** Of the last pass. */
+  #endedAtMs = 0;
   #unwatchCharon: (() => void) | undefined;
   #unwatchNetwork: (() => void) | undefined;
   #watchedNames: string | undefined;
@@ -188,6 +192,7 @@ export class RouterWorker {
       if (!this.#isStopping()) throw error;
       return; // what is there stays as it is
     }
+    this.#endedAtMs = this.#ports.clock.nowMs();
     if (!isRemoval) this.#watch();
     this.#hooks.onPass(outcome, performance.now() - startedAtMs);
     // What came in meanwhile has not been looked at: its own pass tells of it.
@@ -293,6 +298,11 @@ export class RouterWorker {
   #onKernel(): void {
     const { clock } = this.#ports;
     const nowMs = clock.nowMs();
+    const isAlone = this.#running === undefined && nowMs - this.#endedAtMs > OWN_EVENTS_MS;
+    if (isAlone && this.#unsettledSinceMs === undefined) {
+      this.wake("everything");
+      return;
+    }
     this.#unsettledSinceMs ??= nowMs;
     const untilMs = Math.min(nowMs + KERNEL_EVENT_SETTLE_MS, this.#unsettledSinceMs + MAX_SETTLE_MS);
     this.#cancelSettle?.();
