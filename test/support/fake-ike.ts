@@ -102,6 +102,8 @@ export class FakeIke implements Ike {
   /** Steps that still succeed before the mishap; undefined: none. */
   mishap: { afterSteps: number; readonly kind: Mishap } | undefined;
   startFails = false;
+  /** charon may be another one than the caller could know: it takes what no correct caller would ask of it otherwise. */
+  isAnotherThanKnown = false;
   /** Whatever is loaded, charon goes on telling what it told. */
   showsOtherwise = false;
   /** Of every charon. */
@@ -318,7 +320,7 @@ export class FakeIke implements Ike {
         this.#initiate(router, step.peer, step.child);
         return;
       case "commit": {
-        this.#refuseEarlyCommit(charon, step);
+        if (!this.isAnotherThanKnown) this.#refuseEarlyCommit(charon, step);
         charon.secrets.set(encodeMarker(step.marker), undefined);
         for (const id of step.replaces) charon.secrets.delete(id);
         return;
@@ -421,7 +423,7 @@ export class FakeIke implements Ike {
     if (old === undefined || conn === undefined || conn === "foreign") return;
     const made = this.#negotiateIke(router, conn.peer);
     if (made?.state !== "established") return;
-    const fresh = { ...made, terms: old.terms };
+    const fresh = { ...made, terms: old.terms, ...(old.values === undefined ? {} : { values: old.values }) };
     charon.ikeSas = charon.ikeSas.map((sa) => (sa === made ? fresh : sa));
     for (const name of new Set(old.children.map((child) => child.name))) {
       this.#negotiateChild(router, fresh, conn.peer, name);

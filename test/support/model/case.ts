@@ -20,9 +20,14 @@ export type Round = {
   /** `named`: by a cast that names the router. `taken`: a removal that names it. */
   readonly told: "named" | "unnamed" | "taken";
   readonly drifts: readonly { readonly drift: Drift; readonly pick: number; readonly isHeard: boolean }[];
+  /** What changes in the middle of a pass, after so many steps. */
+  readonly midway:
+    { readonly drift: Drift; readonly pick: number; readonly isHeard: boolean; readonly steps: number } | undefined;
   readonly mishaps: readonly Mishap[];
   /** An agent that is killed while nothing is to be done. */
   readonly isKilledFirst: boolean;
+  /** What has drifted has done so before the next agent starts. */
+  readonly isDriftWhileDead: boolean;
   /** What the next agent finds after a crash, and whether it can ask. */
   readonly knowing: "unknown" | "remembered";
   readonly isBrokerAway: boolean;
@@ -95,27 +100,49 @@ class CaseRun {
     const { world } = this;
     const before = this.#spec;
     const sas = this.#sas();
-    if (round.isKilledFirst && before !== undefined) await this.#restart(round);
+    const isKilled = round.isKilledFirst && before !== undefined;
+    if (isKilled) world.agent.kill();
+    const drifts = isKilled && round.isDriftWhileDead ? this.#drift(round) : [];
+    if (isKilled) await this.#restart(round);
     // What has not come to pass in the rounds before may do so now.
     world.mishaps = [...world.mishaps, ...round.mishaps.map((mishap) => ({ ...mishap }))];
-    const drifts = round.drifts.filter(({ drift, pick, isHeard }) => {
-      const isDone = disturb(world, ROUTER, drift, pick, isHeard);
-      if (isDone) this.#counts.add("drift", drift);
-      return isDone;
-    });
+    if (!isKilled || !round.isDriftWhileDead) drifts.push(...this.#drift(round));
+    const { midway } = round;
+    if (midway !== undefined) {
+      const act = (): void => {
+        if (this.#disturb(midway)) {
+          drifts.push(midway.drift);
+          this.#counts.add("midway", midway.drift);
+          world.changedMidway(ROUTER);
+        }
+      };
+      world.midway = { left: midway.steps, act };
+    }
     this.#peersBehave(round.peers);
     this.#change(round);
     await this.#rest(round);
-    this.#noteUnproved(drifts.map(({ drift }) => drift));
+    world.midway = undefined;
+    this.#noteUnproved(drifts);
     if (world.violations.length > 0) return;
     for (const router of world.listed.values()) lookAtListed(world, router);
     // A pair whose inner end was taken elsewhere, and what is outside a namespace that is gone, is known by nothing any more.
-    const isPairLost = round.drifts.some(
-      ({ drift }) => drift === "linkMoved" || (drift === "namespaceGone" && this.#wasRestarted),
+    const isPairLost = drifts.some(
+      (drift) => drift === "linkMoved" || (drift === "namespaceGone" && this.#wasRestarted),
     );
     if (!world.listed.has(ROUTER) && !isPairLost && isKnownGone(world)) lookAtUnlisted(world, ROUTER);
     lookAtForeign(world);
-    if (drifts.every(({ drift }) => leavesSasAlone(drift))) this.#compareSas(sas, before, this.#spec);
+    if (drifts.every((drift) => leavesSasAlone(drift))) this.#compareSas(sas, before, this.#spec);
+  }
+
+  #drift(round: Round): Drift[] {
+    return round.drifts.filter((one) => this.#disturb(one)).map(({ drift }) => drift);
+  }
+
+  #disturb({ drift, pick, isHeard }: Round["drifts"][number]): boolean {
+    this.world.trace?.(`drift ${drift} ${pick}`);
+    const isDone = disturb(this.world, ROUTER, drift, pick, isHeard);
+    if (isDone) this.#counts.add("drift", drift);
+    return isDone;
   }
 
   /**
@@ -179,12 +206,14 @@ class CaseRun {
     const { world } = this;
     let sinceMs = world.clock.nowMs();
     let left = world.mishaps.length;
+    let { midways } = world;
     world.passes = [];
     await settle();
     for (let turns = 0; ; turns += 1) {
       while (!world.agent.isAlive) await this.#restart(round);
-      if (world.mishaps.length !== left || world.clock.nowMs() < world.disturbedUntilMs) {
+      if (world.mishaps.length !== left || world.midways !== midways || world.clock.nowMs() < world.disturbedUntilMs) {
         left = world.mishaps.length;
+        midways = world.midways;
         sinceMs = world.clock.nowMs();
         world.passes = [];
       }
@@ -204,7 +233,9 @@ class CaseRun {
 
   async #restart(round: Round): Promise<void> {
     const { world } = this;
-    this.#counts.add("restart", `${round.knowing}${round.isBrokerAway ? ", no broker" : ""}`);
+    const isGone = this.#spec !== undefined && !world.network.namespaces.has(namespaceName(ROUTER));
+    const place = isGone ? ", no namespace" : "";
+    this.#counts.add("restart", `${round.knowing}${round.isBrokerAway ? ", no broker" : ""}${place}`);
     world.isReachable = !round.isBrokerAway;
     this.#wasRestarted = true;
     world.restart(round.knowing);
@@ -352,7 +383,7 @@ function countPasses(world: ModelWorld, router: RouterId): void {
   let desired: PassRecord["desired"];
   for (const pass of passes) {
     if (pass.desired !== desired || (dueAtMs !== undefined && pass.startedAtMs >= dueAtMs)) left = PASSES;
-    if (stepsOf(pass) > 0) left -= 1;
+    if (stepsOf(pass) > 0 && pass.isBlind !== true) left -= 1;
     if (left < 0) {
       world.violate(
         `${router} took more than ${PASSES} passes: ${JSON.stringify(passes.map(({ scope, outcome }) => [scope, outcome]))}`,

@@ -3,6 +3,7 @@
 import type { CharonPlanOptions } from "../../../src/core/charon-step.ts";
 import { encodeMarker, type Fingerprint } from "../../../src/core/fingerprint.ts";
 import type { Peer } from "../../../src/core/peers.ts";
+import type { Difference, Values } from "../../../src/core/views.ts";
 import { NODE_KEY } from "../charon-options.ts";
 
 const sectionText = (peer: Peer): string => {
@@ -10,6 +11,10 @@ const sectionText = (peer: Peer): string => {
   const children = members.map(({ tunnel, children: all }) => [all, tunnel.ipsec, tunnel.dpd, tunnel.initiator]);
   return JSON.stringify([peer.name, leader.id, leader.ike, leader.dpd, leader.initiator, hasOwnIdentities, children]);
 };
+
+/** The fake's charon tells only of what somebody changed. */
+const differencesIn = (values: Values): readonly Difference[] =>
+  [...values].map(([key, found]) => ({ key, wanted: "as loaded", found }));
 
 export const cheapCharonOptions = (): CharonPlanOptions => ({
   key: NODE_KEY,
@@ -22,6 +27,9 @@ export const cheapCharonOptions = (): CharonPlanOptions => ({
   sectionFingerprint: (peer) => sectionText(peer) as Fingerprint,
   fileFingerprint: (peer, member, marker) =>
     [sectionText(peer), peer.leader.psk.reveal(), member.tunnel.id, encodeMarker(marker)].join("\n") as Fingerprint,
-  // The fake's charon shows no values.
-  compare: { loaded: () => [], ikeSa: () => [], childSa: () => [] },
+  compare: {
+    loaded: (_, loaded) => differencesIn(loaded),
+    ikeSa: (_, negotiated) => differencesIn(negotiated),
+    childSa: (_, __, negotiated) => differencesIn(negotiated),
+  },
 });

@@ -207,6 +207,31 @@ const DRIFT_OF = {
     place.world.ike.tell(place.router, { kind: "changedByOthers", finding: { kind: "config", what: "by hand" } });
     return true;
   },
+  // What can be read back.
+  configShownOtherwise: (place: Place) => {
+    const charon = charonOf(place);
+    const name = chosen([...(charon?.conns.keys() ?? [])].filter(isPeerName), place.pick);
+    if (charon === undefined || name === undefined) return false;
+    charon.shown.set(name, new Map([["by hand", place.world.nextValue()]]));
+    return true;
+  },
+  // It came from a config of somebody else's.
+  ikeSaOtherwise: (place: Place) =>
+    withSas(place, (charon) => {
+      const sa = chosen(charon.ikeSas, place.pick);
+      const values = new Map([["by hand", place.world.nextValue()]]);
+      charon.ikeSas = charon.ikeSas.map((one) => (one === sa ? { ...one, values, terms: "others'" } : one));
+      return sa !== undefined;
+    }),
+  childSaOtherwise: (place: Place) =>
+    withSas(place, (charon) => {
+      const child = chosen(
+        charon.ikeSas.flatMap(({ children }) => children),
+        place.pick,
+      );
+      if (child !== undefined) child.values = new Map([["by hand", place.world.nextValue()]]);
+      return child !== undefined;
+    }),
   secretUnloaded: (place: Place) => forget(place, isPeerSecret),
   markerUnloaded: (place: Place) => forget(place, isMarkerId),
   everythingUnloaded: (place: Place) => {
@@ -273,6 +298,7 @@ const HARMLESS: ReadonlySet<Drift> = new Set<Drift>([
   "guardChanged",
   "routerNamespaceReplaced",
   "connectionChangedByHand",
+  "configShownOtherwise",
   "fileRemoved",
   "fileChanged",
 ]);

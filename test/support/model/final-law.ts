@@ -3,7 +3,13 @@ import { encodeMarker, isMarkerId, decodeMarker, peerOfSecretId } from "../../..
 import type { RouterId } from "../../../src/core/ids.ts";
 import type { DesiredRouter, Tunnel } from "../../../src/core/model.ts";
 import { isPeerName, namespaceName, ownerAlias } from "../../../src/core/names.ts";
-import { AGENT_NAMESPACE, networkConfig, ROUTE_PROTOCOL, RULE_PREFERENCES } from "../../../src/core/network.ts";
+import {
+  AGENT_NAMESPACE,
+  CHARON_PREFERENCE,
+  networkConfig,
+  ROUTE_PROTOCOL,
+  RULE_PREFERENCES,
+} from "../../../src/core/network.ts";
 import type { Peer } from "../../../src/core/peers.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
 import { ikeOf, ipsecOf, termsOf, type FakeCharon } from "../fake-ike.ts";
@@ -62,11 +68,15 @@ function lookAtNetwork(world: ModelWorld, desired: DesiredRouter, tell: Tell): v
     [namespace, table, destination, kind, via, link, metric].join(" ");
   const routes = [...own.routes, ...outside.routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL)];
   compare("route", routes.filter(({ link }) => !isForeign(link)).map(route), config.routes.map(route), tell);
-  const rules = own.rules.filter(({ preference }) => RULE_PREFERENCES.includes(preference));
+  const rulesWanted = config.rules.map((one) => JSON.stringify(one));
+  // charon's own are charon's to take along.
+  const isLeftToCharon = (rule: (typeof own.rules)[number]): boolean =>
+    rule.preference === CHARON_PREFERENCE && !rulesWanted.includes(JSON.stringify(rule));
+  const rules = own.rules.filter((rule) => RULE_PREFERENCES.includes(rule.preference) && !isLeftToCharon(rule));
   compare(
     "rule",
     rules.map((one) => JSON.stringify(one)),
-    config.rules.map((one) => JSON.stringify(one)),
+    rulesWanted,
     tell,
   );
   for (const { namespace, name, value } of config.sysctls) {
@@ -101,9 +111,10 @@ function lookAtNetwork(world: ModelWorld, desired: DesiredRouter, tell: Tell): v
     tell,
   );
 
-  const pairs = (of: readonly { localSubnets: readonly string[]; peerSubnets: readonly string[] }[]): string[] => [
-    ...new Set(of.flatMap((one) => one.localSubnets.flatMap((l) => one.peerSubnets.map((p) => `${l} ${p}`)))),
-  ];
+  const pairs = (of: readonly { localSubnets: readonly string[]; peerSubnets: readonly string[] }[]): string[] =>
+    [...new Set(of.flatMap((one) => one.localSubnets.flatMap((l) => one.peerSubnets.map((p) => `${l} ${p}`))))].filter(
+      (pair) => [0, 2].includes(pair.split(" ").filter((cidr) => cidr.includes(":")).length),
+    ); // others make no rule
   if (!own.guardKnown || own.guard?.espBackEnd !== world.espBackEnd) tell("the guard is not known to be there");
   const wanted = pairs(desired.connections.map(({ guarded }) => guarded));
   // What lies within another pair makes no rule of its own.
@@ -168,6 +179,7 @@ function lookAtCharon(world: ModelWorld, desired: DesiredRouter, tell: Tell): vo
   );
   for (const { peer, fingerprint } of peers) {
     if (fingerprint !== world.charonPlan.sectionFingerprint(peer)) tell(`${peer.name} is not loaded as wanted`);
+    if (charon.shown.has(peer.name)) tell(`${peer.name} is shown otherwise`);
     const secrets = [...charon.secrets].filter(([id]) => peerOfSecretId(id) === peer.name);
     if (secrets.length !== 1 || secrets[0]?.[1] !== peer.leader.psk.reveal()) tell(`${peer.name} has another secret`);
     for (const member of peer.members) {
@@ -203,6 +215,9 @@ function lookAtSas(charon: FakeCharon, peers: readonly Peer[], mayHaveOldTerms: 
     if (sa.state !== "established") tell(`an IKE SA is ${sa.state}`);
     if (sa.psk !== leader.psk.reveal()) tell(`an IKE SA with another secret`);
     if (sa.ike !== ikeOf(leader)) tell(`an IKE SA with another proposal`);
+    // A side that must not initiate keeps the IKE SA that it has.
+    if (mayInitiate(leader) && sa.values !== undefined) tell(`an IKE SA of ${sa.peer} is otherwise`);
+    if (sa.children.some(({ values }) => values !== undefined)) tell(`a CHILD SA of ${sa.peer} is otherwise`);
     if (mayInitiate(leader) && !mayHaveOldTerms && sa.terms !== termsOf(peer)) tell(`an IKE SA on other terms`);
     for (const { name } of sa.children) if (!wanted.has(name)) tell(`a CHILD SA ${name}, which nobody wants`);
   }

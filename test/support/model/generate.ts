@@ -6,7 +6,7 @@ import { DRIFTS, type Drift } from "./drift.ts";
 import { CHANGES, type Change, type ConnectionSpec, type RouterSpec } from "./specs.ts";
 import { MISHAPS, STEP_KINDS, type StepKind } from "./steps.ts";
 
-/** What makes an agent take a step of this kind. */
+/** What makes an agent, which is done with the router, take a step of this kind. */
 const PROVOKED_BY: Readonly<Record<StepKind, readonly (Change | Drift)[]>> = {
   createNamespace: ["namespaceGone"],
   applyGuard: ["guardGone", "guardChanged", "selectorAdded", "connectionAdded"],
@@ -50,7 +50,7 @@ const connection = (number: number): fc.Arbitrary<ConnectionSpec> =>
       isV1: rarely,
       isV6: rarely,
       isResponder: rarely,
-      state: fc.constantFrom("usable", "usable", "usable", "usable", "disabled", "unusable"),
+      state: fc.constantFrom("usable", "usable", "usable", "usable", "usable", "usable", "disabled", "unusable"),
       isWide: rarely,
       peers: fc.constantFrom([2], [2], [2, 3], [2, 3, 4]),
     })
@@ -75,9 +75,9 @@ const connection = (number: number): fc.Arbitrary<ConnectionSpec> =>
 const routerSpec: fc.Arbitrary<RouterSpec> = fc
   .record({
     first: connection(1),
-    second: fc.option(connection(2), { nil: undefined, freq: 1 }),
+    second: fc.option(connection(2), { nil: undefined, freq: 2 }),
     isThree: rarely,
-    third: fc.option(connection(3), { nil: undefined, freq: 1 }),
+    third: fc.option(connection(3), { nil: undefined, freq: 2 }),
   })
   .map(({ first, second, third, isThree }) => ({
     connections: [first, second, isThree ? third : undefined].filter((one) => one !== undefined),
@@ -94,84 +94,125 @@ type Roll = {
   readonly aim: StepKind;
   readonly how: (typeof MISHAPS)[number];
   readonly skip: number;
-  readonly provoked: number;
-  readonly change: Change;
-  readonly drift: Drift | undefined;
+  readonly pick: number;
 };
 
-/** Steps that few changes need, and then once. */
-const RARE: readonly StepKind[] = [
-  "deleteLink",
-  "removeAddress",
-  "removeRoute",
-  "removeRule",
-  "deleteNamespace",
-  "removeFile",
-  "unloadSecret",
-  "unloadPeer",
-  "reauthenticate",
-  "reauthenticate",
-  "terminateIke",
-  "terminateChild",
-  "unloadMarker",
-  "removeCharon",
+/** Taken when a router is made. */
+const FIRST: readonly StepKind[] = [
+  "createNamespace",
+  "applyGuard",
+  "setSysctl",
+  "createVeth",
+  "setLink",
+  "attachToBridge",
+  "addAddress",
+  "addRoute",
+  "addRule",
+  "addExemption",
+  "writeFile",
+  "loadSecret",
+  "loadPeer",
+  "beginUpdate",
+  "initiate",
+  "commit",
+  "startCharon",
 ];
+/** Taken only when something changes, and then once or twice. */
+const RARE = STEP_KINDS.filter((kind) => !FIRST.includes(kind));
+const LATER: readonly StepKind[] = [...STEP_KINDS, ...RARE, ...RARE];
 
 const isDrift = (one: Change | Drift): one is Drift => (DRIFTS as readonly string[]).includes(one);
 
-const roll: fc.Arbitrary<Roll> = fc.record({
-  aim: fc.constantFrom(...STEP_KINDS, ...RARE, ...RARE),
-  how: fc.constantFrom(...MISHAPS),
-  skip: fc.nat(8).map((deep) => Math.max(0, deep - 5)),
-  provoked: fc.nat(11),
-  change: fc.constantFrom<Change>("nothing", "nothing", ...CHANGES),
-  drift: fc.option(fc.constantFrom(...DRIFTS), { nil: undefined, freq: 3 }),
-});
+/** Steps that a change or drift brings about. */
+const madeBy = (provoker: Change | Drift): readonly StepKind[] =>
+  STEP_KINDS.filter((kind) => PROVOKED_BY[kind].includes(provoker));
 
-const round: fc.Arbitrary<Round> = fc
-  .record({
-    roll,
-    second: roll,
-    third: roll,
-    isThird: fc.boolean(),
+const roll = (kinds: readonly StepKind[]): fc.Arbitrary<Roll> =>
+  fc.record({
+    aim: fc.constantFrom(...kinds),
+    how: fc.constantFrom(...MISHAPS),
+    skip: fc.nat(8).map((deep) => Math.max(0, deep - 5)),
     pick,
-    driftPick: pick,
-    isHeard: fc.boolean(),
-    told: fc.constantFrom("named", "named", "unnamed", "taken"),
-    isKilledFirst: rarely,
-    isForgetful: rarely,
-    isBrokerAway: rarely,
-    peers: fc.constantFrom("answer", "answer", "answer", "answer", "answer", "silent", "otherKey"),
-  })
-  .map((all): Round => {
-    const { told, isBrokerAway, peers } = all;
-    const provokers = PROVOKED_BY[all.roll.aim];
-    // In the other rounds the mishap comes if it fits.
-    const provoker = all.roll.provoked < 11 ? provokers[all.roll.provoked % provokers.length] : undefined;
-    const drifts = [provoker !== undefined && isDrift(provoker) ? provoker : undefined, all.roll.drift];
-    return {
-      change: provoker !== undefined && !isDrift(provoker) ? provoker : all.roll.change,
-      pick: all.pick,
-      told,
-      drifts: drifts.flatMap((drift, index) =>
-        drift === undefined ? [] : [{ drift, pick: all.driftPick + index, isHeard: all.isHeard }],
-      ),
-      mishaps: [all.roll, all.second, ...(all.isThird ? [all.third] : [])].map(({ aim, how, skip }) => ({
-        step: aim,
-        how,
-        skip: RARE.includes(aim) ? 0 : skip,
-      })),
-      isKilledFirst: all.isKilledFirst,
-      knowing: all.isForgetful ? "unknown" : "remembered",
-      isBrokerAway,
-      peers,
-    };
   });
 
-export const anyCase: fc.Arbitrary<Case> = fc.record({
-  espBackEnd: fc.constantFrom("kernel" as const, "userland" as const),
-  hasNeighbour: fc.nat(7).map((one) => one === 7),
-  initial: routerSpec,
-  spare: connection(5),
-  rounds: fc.array(round, { minLength: 2, maxLength: 3 }),
-});
+const driftAt = fc.record({ drift: fc.constantFrom(...DRIFTS), pick, isHeard: fc.boolean() });
+
+const round = (kinds: readonly StepKind[]): fc.Arbitrary<Round> =>
+  fc
+    .record({
+      first: roll(kinds),
+      second: roll(kinds),
+      third: fc.option(roll(kinds), { nil: undefined, freq: 2 }),
+      isAimed: fc.nat(11).map((one) => one < 11),
+      change: fc.constantFrom<Change>("nothing", "nothing", ...CHANGES),
+      drift: fc.option(driftAt, { nil: undefined, freq: 3 }),
+      pick,
+      driftPick: pick,
+      isHeard: fc.boolean(),
+      midway: fc.option(
+        fc.record({
+          drift: fc.constantFrom(...DRIFTS),
+          pick,
+          isHeard: fc.boolean(),
+          steps: fc.integer({ min: 1, max: 12 }),
+        }),
+        {
+          nil: undefined,
+          freq: 3,
+        },
+      ),
+      told: fc.constantFrom("named", "named", "unnamed", "taken"),
+      isKilledFirst: rarely,
+      isDriftWhileDead: fc.boolean(),
+      isForgetful: rarely,
+      isBrokerAway: rarely,
+      isLostWhileDead: fc.nat(29).map((one) => one === 29),
+      peers: fc.constantFrom("answer", "answer", "answer", "answer", "answer", "silent", "otherKey"),
+    })
+    .map((all): Round => {
+      const { first, second, third, isAimed, midway, told, isLostWhileDead, peers } = all;
+      const provokers = PROVOKED_BY[first.aim];
+      // In the other rounds the mishap comes if it fits.
+      const provoker = isAimed ? provokers[first.pick % provokers.length] : undefined;
+      // What goes wrong beside it is as well something that this brings about.
+      const others = provoker === undefined ? [] : madeBy(provoker);
+      const aim = others[second.pick % Math.max(1, others.length)] ?? second.aim;
+      const isChange = provoker !== undefined && !isDrift(provoker);
+      const drifts = [
+        ...(isLostWhileDead ? [{ drift: "namespaceGone" as const, pick: 0, isHeard: false }] : []),
+        ...(provoker !== undefined && isDrift(provoker)
+          ? [{ drift: provoker, pick: all.driftPick, isHeard: all.isHeard }]
+          : []),
+        ...(all.drift === undefined ? [] : [all.drift]),
+      ];
+      return {
+        change: isChange ? provoker : all.change,
+        pick: all.pick,
+        told,
+        drifts,
+        midway,
+        mishaps: [first, { ...second, aim }, ...(third === undefined ? [] : [third])].map(
+          ({ aim: step, how, skip }) => ({
+            step,
+            how,
+            skip: FIRST.includes(step) ? skip : 0,
+          }),
+        ),
+        isKilledFirst: all.isKilledFirst || isLostWhileDead,
+        isDriftWhileDead: all.isDriftWhileDead || isLostWhileDead,
+        knowing: all.isForgetful && !isLostWhileDead ? "unknown" : "remembered",
+        isBrokerAway: all.isBrokerAway || isLostWhileDead,
+        peers,
+      };
+    });
+
+export const anyCase: fc.Arbitrary<Case> = fc
+  .record({
+    espBackEnd: fc.constantFrom("kernel" as const, "userland" as const),
+    hasNeighbour: fc.nat(7).map((one) => one === 7),
+    initial: routerSpec,
+    spare: connection(5),
+    first: round(FIRST),
+    later: fc.array(round(LATER), { minLength: 1, maxLength: 2 }),
+  })
+  .map(({ first, later, ...more }): Case => ({ ...more, rounds: [first, ...later] }));

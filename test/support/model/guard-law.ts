@@ -40,9 +40,12 @@ export function openingsOf(
   countsSas: boolean,
 ): readonly string[] {
   const own = network.namespaces.get(namespaceName(router));
-  const routes = network.namespaces.get(`qrouter-${router}`)?.routes ?? [];
-  const routed = routes
-    .filter(({ kind, protocol }) => kind === "unicast" && protocol === ROUTE_PROTOCOL)
+  const outside = network.namespaces.get(`qrouter-${router}`);
+  // A pair whose inner end was taken elsewhere leads there.
+  const leadsThere = (link: string | undefined): boolean =>
+    outside?.links.get(link ?? "")?.peer?.namespace === namespaceName(router);
+  const routed = (outside?.routes ?? [])
+    .filter(({ kind, protocol, link }) => kind === "unicast" && protocol === ROUTE_PROTOCOL && leadsThere(link))
     .map(({ destination }) => destination);
   if (own === undefined || routed.length === 0) return [];
   const guard = own.guard?.espBackEnd === espBackEnd ? keysOf(own.guard) : undefined;

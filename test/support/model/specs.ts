@@ -145,13 +145,18 @@ export const CHANGES = [
 ] as const;
 export type Change = (typeof CHANGES)[number];
 
+const CHANGES_OF_USE: ReadonlySet<Change> = new Set<Change>(["adminState", "unusable", "connectionRemoved"]);
+
 const other = <T>(a: T, b: T, held: T): T => (held === a ? b : a);
 const cycle = (all: readonly number[], held: number): number => all[(all.indexOf(held) + 1) % all.length] ?? held;
 
 /** Undefined: the router leaves the list. */
 export function changed(spec: RouterSpec, change: Change, pick: number, spare: ConnectionSpec): RouterSpec | undefined {
   const { connections } = spec;
-  const chosen = connections[pick % Math.max(1, connections.length)];
+  // What is not in use hardly shows a change.
+  const inUse = connections.filter(({ state }) => state === "usable");
+  const choice = inUse.length === 0 || CHANGES_OF_USE.has(change) ? connections : inUse;
+  const chosen = choice[pick % Math.max(1, choice.length)];
   const one = (more: (held: ConnectionSpec) => Partial<ConnectionSpec>): RouterSpec => ({
     ...spec,
     connections: connections.map((held) => (held === chosen ? { ...held, ...more(held) } : held)),

@@ -30,6 +30,8 @@ export type PassRecord = {
   readonly scope: PassScope;
   readonly startedAtMs: number;
   readonly outcome: Outcome;
+  /** Something changed after it was planned. */
+  readonly isBlind?: boolean;
 };
 
 /** Steps that a fake leaves out, and says that it did: a test of the test. */
@@ -64,6 +66,13 @@ export class ModelWorld {
   /** For whoever looks at one case. */
   trace: ((line: string) => void) | undefined;
   agent: Agent;
+  /** Comes to pass between two steps of the agent, when so many are done. */
+  midway: { left: number; readonly act: () => void } | undefined;
+  /** How often that has been so. */
+  midways = 0;
+  /** Routers whose pass was planned before something changed: of what it opens it cannot know. */
+  readonly #blind = new Set<RouterId>();
+  #values = 0;
   readonly #counts: Counts;
   readonly #lie: Lie;
   readonly #routers: readonly RouterId[];
@@ -93,10 +102,24 @@ export class ModelWorld {
     this.proof.forgetLooks(this.snapshot !== undefined);
     this.known.clear();
     this.unfinished.clear();
+    this.#seeAgain(...this.#blind);
     this.isNewAgent = true;
     // What the kernel holds was made by somebody else, for all that the new one knows.
     for (const space of this.network.namespaces.values()) space.guardKnown = false;
     this.agent = new Agent(this);
+  }
+
+  /** A finding that was mended in vain is left alone, so none may look like another one. */
+  nextValue(): string {
+    this.#values += 1;
+    return String(this.#values);
+  }
+
+  /** Something changes while a pass over the router goes on. */
+  changedMidway(router: RouterId): void {
+    this.midways += 1;
+    this.#blind.add(router);
+    this.ike.isAnotherThanKnown = true;
   }
 
   violate(what: string): void {
@@ -124,17 +147,19 @@ export class ModelWorld {
     }
     this.proof.takenUp(desired, this.listed.get(desired.id));
     this.known.set(desired.id, desired);
+    this.#seeAgain(desired.id);
     this.#tolerated.set(desired.id, new Set(this.#openings(desired.id)));
   }
 
   removalBegins(router: RouterId): void {
     if (this.proof.isStanding(router)) this.violate(`router ${router} is taken away, and its absence is not proved`);
     this.known.delete(router);
+    this.#seeAgain(router);
   }
 
   passEnded(record: PassRecord): void {
     this.trace?.(`pass ${record.scope} ${JSON.stringify(record.outcome)}`);
-    this.passes.push(record);
+    this.passes.push(this.#blind.has(record.router) ? { ...record, isBlind: true } : record);
     if (record.desired === undefined && record.outcome.kind !== "converged") this.unfinished.add(record.router);
     else this.unfinished.delete(record.router);
   }
@@ -160,6 +185,7 @@ export class ModelWorld {
       this.violate(`${step.kind} by an agent that has fetched nothing`);
     }
     this.stepCount += 1;
+    this.#changeMidway();
     const how = this.#mishapAt(step.kind);
     this.trace?.(`${how ?? ""} ${describe(step)}`);
     if (how === "failBefore") return Promise.reject(failureOf(step));
@@ -174,6 +200,20 @@ export class ModelWorld {
       this.#counts.add("step", step.kind);
       if (how === "failAfter") throw failureOf(step);
     });
+  }
+
+  #seeAgain(...routers: readonly RouterId[]): void {
+    for (const router of routers) this.#blind.delete(router);
+    this.ike.isAnotherThanKnown = this.#blind.size > 0;
+  }
+
+  #changeMidway(): void {
+    if (this.midway === undefined) return;
+    this.midway.left -= 1;
+    if (this.midway.left >= 0) return;
+    const { act } = this.midway;
+    this.midway = undefined;
+    act();
   }
 
   #mishapAt(kind: StepKind): MishapKind | undefined {
@@ -203,6 +243,7 @@ export class ModelWorld {
       }
       const isLate = isAfterGuard(step, router);
       for (const hole of open) {
+        if (this.#blind.has(router)) continue;
         if (tolerated?.has(hole) !== true) this.violate(`${step.kind} opens ${hole} of ${router}`);
         else if (isLate) this.violate(`${step.kind} comes while ${hole} of ${router} is open`);
       }
