@@ -84,11 +84,17 @@ async function driftOf(kind: DriftKind): Promise<number> {
 
 type Act = () => unknown;
 
-/** What charon makes once, for ESP in userland, and does not miss. */
+/** What ESP in userland needs: borrowed addresses with their rules, and what charon makes once and does not miss. */
 const USERLAND: readonly (readonly [what: string, kind: DriftKind, act: Act])[] =
   (await lab.left.status()).espBackEnd === "kernel"
     ? []
     : [
+        [
+          "an address on lo deleted",
+          "address",
+          () => ip("-n", namespace, "address", "flush", "dev", "lo", "to", "10.1.0.0/24"),
+        ],
+        ["a rule deleted", "rule", () => ip("-n", namespace, "rule", "delete", "preference", "100")],
         ["charon's rule deleted", "rule", () => ip("-n", namespace, "rule", "delete", "preference", "220")],
         ["charon's route deleted", "route", () => ip("-n", namespace, "route", "flush", "table", "220")],
         ["charon's link set down", "link", () => ip("-n", namespace, "link", "set", "ipsec0", "down")],
@@ -96,11 +102,6 @@ const USERLAND: readonly (readonly [what: string, kind: DriftKind, act: Act])[] 
       ];
 
 const BY_EVENTS: readonly (readonly [what: string, kind: DriftKind, act: Act])[] = [
-  [
-    "an address on lo deleted",
-    "address",
-    () => ip("-n", namespace, "address", "flush", "dev", "lo", "to", "10.1.0.0/24"),
-  ],
   [
     "the external address deleted",
     "address",
@@ -117,7 +118,6 @@ const BY_EVENTS: readonly (readonly [what: string, kind: DriftKind, act: Act])[]
     "route",
     () => ip("-n", routerNamespace, "route", "delete", "unreachable", "10.2.0.0/24"),
   ],
-  ["a rule deleted", "rule", () => ip("-n", namespace, "rule", "delete", "preference", "100")],
   ["the guard's table deleted", "guard", () => inNamespace("nft", "delete", "table", "inet", "swanherd")],
   ["the guard's rules flushed", "guard", () => inNamespace("nft", "flush", "table", "inet", "swanherd")],
   ["the external veth deleted", "link", () => ip("-n", namespace, "link", "delete", link("vg"))],
