@@ -7,35 +7,41 @@ export type KindRow = {
   readonly kind: FaultKind | "none";
   readonly injected: number;
   readonly survived: number;
-  /** Seconds; of those that were survived. */
+  /** Of those that were survived alone. */
   readonly repairSeconds: readonly number[];
 };
 
-/** A repair ends when everything was found right; it begins when the fault was over. */
+/**
+ * A repair begins when the fault was over, and ends when everything was found right. Only where a fault was alone in its
+ * round that time is its own; survived it may be in any company.
+ */
 export function rowsOf(results: readonly RunResult[]): readonly KindRow[] {
   const rounds = results.flatMap((result) => result.rounds);
   const ofFaults = FAULT_KINDS.map((kind): KindRow => {
     const all = rounds.flatMap(({ faults, rightMs }) =>
-      faults.filter((fault) => fault.kind === kind).map(({ overMs }) => ({ overMs, rightMs })),
+      faults
+        .filter((fault) => fault.kind === kind)
+        .map(({ overMs }) => ({ overMs, rightMs, isAlone: faults.length === 1 })),
     );
     return rowOf(kind, all);
   });
   const quiet = rounds.filter(({ faults, changes }) => faults.length === 0 && changes.length > 0);
   const withoutFault = rowOf(
     "none",
-    quiet.map(({ quietMs, rightMs }) => ({ overMs: quietMs, rightMs })),
+    quiet.map(({ quietMs, rightMs }) => ({ overMs: quietMs, rightMs, isAlone: true })),
   );
   return [...ofFaults, withoutFault].filter(({ injected }) => injected > 0);
 }
 
 function rowOf(
   kind: KindRow["kind"],
-  all: readonly { readonly overMs: number; readonly rightMs: number | undefined }[],
+  all: readonly { readonly overMs: number; readonly rightMs: number | undefined; readonly isAlone: boolean }[],
 ): KindRow {
-  const repairSeconds = all.flatMap(({ overMs, rightMs }) =>
-    rightMs === undefined ? [] : [(rightMs - overMs) / 1000],
+  const survived = all.filter(({ rightMs }) => rightMs !== undefined).length;
+  const repairSeconds = all.flatMap(({ overMs, rightMs, isAlone }) =>
+    rightMs === undefined || !isAlone ? [] : [(rightMs - overMs) / 1000],
   );
-  return { kind, injected: all.length, survived: repairSeconds.length, repairSeconds };
+  return { kind, injected: all.length, survived, repairSeconds };
 }
 
 /** The smallest value that is not below this part of all. */
@@ -49,9 +55,9 @@ const seconds = (value: number): string => (Number.isNaN(value) ? "-" : value.to
 export function tableOf(rows: readonly KindRow[]): string {
   const lines = rows.map(({ kind, injected, survived, repairSeconds }) => {
     const [p50, p99, most] = [0.5, 0.99, 1].map((part) => seconds(quantile(repairSeconds, part)));
-    return [kind, injected, survived, p50, p99, most].map(String);
+    return [kind, injected, survived, repairSeconds.length, p50, p99, most].map(String);
   });
-  const head = ["fault", "times", "survived", "p50 s", "p99 s", "most s"];
+  const head = ["fault", "times", "survived", "alone", "p50 s", "p99 s", "most s"];
   const widths = head.map((title, column) => Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)));
   const text = (cells: readonly string[]): string =>
     `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join(" | ")} |`;

@@ -22,7 +22,7 @@ export type Round = {
   readonly quietMs: number;
   /** When everything was found right; undefined: never. */
   readonly rightMs: number | undefined;
-  /** What was wrong at the last look. */
+  /** What was wrong the last time that anything was. */
   readonly findings: readonly Finding[];
 };
 
@@ -32,7 +32,7 @@ export type Planned = { readonly kinds: readonly FaultKind[]; readonly afterMs: 
 /** A few faults at random moments; mostly one, so that its repair is its own. */
 export function planFaults(kinds: readonly FaultKind[], random: Random, most: number): readonly Planned[] {
   const many = random.next();
-  const count = Math.min(most, many < 0.5 ? 1 : many < 0.8 ? 2 : 3);
+  const count = Math.min(most, many < 0.6 ? 1 : many < 0.85 ? 2 : 3);
   return Array.from({ length: count }, () => ({ kinds: random.shuffled(kinds), afterMs: random.whole(200, 2_000) }));
 }
 

@@ -12,6 +12,8 @@ import { Watch, type Settled, type Violation } from "./watch.ts";
 import { buildChaosWorld, type ChaosWorld } from "./world.ts";
 
 export type RunOptions = {
+  /** Of names and ids. Default: a random one, as tests name things: what a killed run leaves is found by it. */
+  readonly prefix?: string;
   readonly seed: number;
   /** Path of the program's `main.js`. */
   readonly program: string;
@@ -42,8 +44,7 @@ export type Keep = (world: ChaosWorld, result: RunResult) => void;
 
 export async function runChaos(options: RunOptions, keep: Keep): Promise<RunResult> {
   const startedAt = performance.now();
-  // As tests name things: what a killed run leaves is found by that.
-  const prefix = `t${randomBytes(3).toString("hex")}`;
+  const { prefix = randomPrefix() } = options;
   const world = await buildChaosWorld({ prefix, perSide: options.perSide, program: options.program });
   try {
     const run = new Run(world, options);
@@ -59,6 +60,8 @@ export async function runChaos(options: RunOptions, keep: Keep): Promise<RunResu
     await world.destroy();
   }
 }
+
+export const randomPrefix = (): string => `t${randomBytes(3).toString("hex")}`;
 
 class Run {
   readonly #world: ChaosWorld;

@@ -2,6 +2,7 @@
 import path from "node:path";
 import type { Subject } from "./check/subject.ts";
 import { egressAddressOf, SIDES } from "./model.ts";
+import { OWN_QUEUES } from "./faults/casts.ts";
 import { EGRESS, type ChaosWorld } from "./world.ts";
 
 export function subjectOf(world: ChaosWorld): Subject {
@@ -23,6 +24,7 @@ export function subjectOf(world: ChaosWorld): Subject {
     bridge: lab.builtWorld().bridge,
     isOwnPort: (link) => link.startsWith(`${prefix}-`),
     isOwnLink: (link) => link === "lo" || link === EGRESS || /^lan\d*$/.test(link),
+    isOwnQueue: (queue) => queue.startsWith(OWN_QUEUES),
     listQueues: async () =>
       lab.rabbitmq?.ctl("list_queues", "--silent", "name", "consumers", "messages").catch(() => undefined),
   };

@@ -14,7 +14,7 @@ export type Violation = Finding & { readonly atMs: number };
 export type Settled = {
   /** Unix time in ms at which everything was found right; undefined: never. */
   readonly rightMs: number | undefined;
-  /** What was wrong at the last look. */
+  /** What was wrong the last time that anything was: what the repair waited for, or what was never repaired. */
   readonly findings: readonly Finding[];
 };
 
@@ -85,15 +85,17 @@ export class Watch {
   /** Looks until nothing is wrong, or the time since `quietMs` is up. */
   async settle(quietMs: number): Promise<Settled> {
     this.#checker.begin();
+    let wrong: readonly Finding[] = [];
     for (;;) {
       this.#signal.throwIfAborted();
       const findings = await this.#look();
-      this.#judge(this.#checker.contradictions());
+      this.#judge([...this.#checker.contradictions(), ...this.#unrelated.flatMap(losses)]);
       if (findings.length === 0) {
         this.#guarded.confirm(this.#checker.confirm());
         this.#exempt = new Set();
-        return { rightMs: this.#checker.rightMs, findings };
+        return { rightMs: this.#checker.rightMs, findings: wrong };
       }
+      wrong = findings;
       if (Date.now() - quietMs > this.#repairWithinMs) {
         this.#judge(findings);
         return { rightMs: undefined, findings };
@@ -105,7 +107,6 @@ export class Watch {
   /** What can be judged only when a run comes to its end. */
   async checkEnd(router: SiteRouter): Promise<void> {
     await this.proveCapture(router);
-    this.#judge(this.#unrelated.flatMap(losses));
     const deadline = performance.now() + QUEUE_TTL_SECONDS * 1000 + 5_000;
     let queues = await checkQueues(this.#subject);
     while (queues.length > 0 && performance.now() < deadline) {

@@ -128,6 +128,7 @@ export async function checkQueues(subject: Subject): Promise<readonly Finding[]>
     ...subject.agents.map(({ host }) => `ipsec_agent.${host}`),
   ]);
   return rows.flatMap(([name = "", consumers = "0", messages = "0"]) => {
+    if (subject.isOwnQueue(name)) return [];
     const isReply = /^reply_/.test(name);
     if (!isReply && !known.has(name)) return [finding("orphan-queue", name, "nobody wants this queue")];
     if (Number(messages) > 0) return [finding("orphan-queue", name, `holds ${messages} messages`)];

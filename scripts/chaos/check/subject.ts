@@ -28,6 +28,8 @@ export type Subject = {
   readonly isOwnPort: (link: string) => boolean;
   /** Links of a router's own namespace that are not the agents'. */
   readonly isOwnLink: (link: string) => boolean;
+  /** Queues of those who watch. */
+  readonly isOwnQueue: (queue: string) => boolean;
   /** `rabbitmqctl list_queues name consumers messages`, or undefined while the broker is away. */
   readonly listQueues: () => Promise<string | undefined>;
 };

@@ -1,8 +1,11 @@
 // Messages on the broker: a copy of every cast to an agent, and a way to publish whatever one likes.
+import { randomUUID } from "node:crypto";
 import { connect, type ChannelModel } from "amqplib";
 
 const EXCHANGE = "neutron";
 const MOST_KEPT = 500;
+/** How names of queues begin that copy casts. */
+export const OWN_QUEUES = "chaos-";
 
 export type Cast = { readonly host: string; readonly body: Buffer };
 
@@ -30,7 +33,7 @@ export function listenToCasts(port: number, hosts: readonly string[]): Casts {
     listening = model;
     const channel = await model.createChannel();
     channel.on("error", () => undefined);
-    const { queue } = await channel.assertQueue("", { exclusive: true });
+    const { queue } = await channel.assertQueue(`${OWN_QUEUES}${randomUUID()}`, { exclusive: true });
     for (const host of hosts) await channel.bindQueue(queue, EXCHANGE, agentQueue(host));
     await channel.consume(
       queue,
@@ -45,6 +48,7 @@ export function listenToCasts(port: number, hosts: readonly string[]): Casts {
 
   function retry(): void {
     if (isClosed) return;
+    clearTimeout(again);
     again = setTimeout(() => void listen().catch(retry), 1_000);
   }
 

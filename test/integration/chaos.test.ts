@@ -1,0 +1,63 @@
+// The fault matrix in short: faults of many kinds that have to be survived, bugs that have to be found, and what failed once.
+import { readdirSync } from "node:fs";
+import { expect, test } from "vitest";
+import { FAULT_KINDS, type FaultKind } from "../../scripts/chaos/faults/kinds.ts";
+import { firstModel } from "../../scripts/chaos/model.ts";
+import { copyProgram } from "../../scripts/chaos/program-copy.ts";
+import { bugNamed, proveBug } from "../../scripts/chaos/prove.ts";
+import { randomPrefix, runChaos, type RunResult } from "../../scripts/chaos/run.ts";
+import { patiently } from "../../scripts/patience.ts";
+
+// More than the kernel lab's guest can carry, where time runs unevenly: what is measured here is time.
+const matrix = test.skipIf(process.env["KERNEL_LAB"] !== undefined);
+const LIMIT_MS = patiently(240_000);
+const PER_SIDE = 3;
+
+async function run(
+  of: { readonly seed: number; readonly faults: number; readonly kinds: readonly FaultKind[] },
+  signal: AbortSignal,
+): Promise<RunResult> {
+  const program = copyProgram();
+  const said: string[] = [];
+  const prefix = randomPrefix();
+  try {
+    const times = { forMs: 45_000, repairWithinMs: patiently(60_000) };
+    const what = { ...of, prefix, program: program.main, perSide: PER_SIDE };
+    const result = await runChaos({ ...what, ...times, say: (line) => said.push(line), signal }, () => undefined);
+    expect(result.violations, said.join("\n")).toEqual([]);
+    return result;
+  } finally {
+    program.remove();
+    expect(tracesOf(prefix)).toEqual([]);
+  }
+}
+
+/** What there is of a run by name: namespaces, links and the VICI sockets of charons. */
+function tracesOf(prefix: string): readonly string[] {
+  const ids = firstModel(prefix, PER_SIDE).routers.map(({ id }) => id);
+  return ["/run/netns", "/sys/class/net", "/run"]
+    .flatMap((directory) => readdirSync(directory))
+    .filter((name) => name.startsWith(`${prefix}-`) || ids.some((id) => name.includes(id)));
+}
+
+matrix(
+  "six routers survive faults of all kinds, and nothing is left of them",
+  async ({ signal }) => {
+    const { rounds } = await run({ seed: 101, faults: 8, kinds: FAULT_KINDS }, signal);
+    expect(rounds.flatMap(({ faults }) => faults)).not.toEqual([]);
+  },
+  LIMIT_MS,
+);
+
+matrix.for(["guard", "reported"])(
+  "the checker finds the bug that breaks its invariant: %s",
+  { timeout: LIMIT_MS },
+  async (invariant, { signal }) => {
+    const said: string[] = [];
+    for (const bug of bugNamed(invariant)) {
+      const proof = await proveBug(bug, { seed: 1, say: (line) => said.push(line), signal });
+      expect(proof.isFound, said.join("\n")).toBe(true);
+    }
+    expect.hasAssertions();
+  },
+);
