@@ -5,7 +5,7 @@ import { runChaos } from "./run.ts";
 
 export type Proof = { readonly bug: Bug; readonly isFound: boolean; readonly seconds: number };
 
-const REPAIR_WITHIN_MS = 20_000;
+const REPAIR_WITHIN_MS = 15_000;
 const MOST_MS = 150_000;
 
 export const bugNamed = (text: string): readonly Bug[] =>
