@@ -1,6 +1,7 @@
 // What is changed on a live connection, by kind of change, and what each may cost. `docs/updates.md` has a line for each.
 import { RIGHT_ADDRESS } from "../../scripts/lab-documents.ts";
 import type { EspBackEnd } from "../../src/core/guard.ts";
+import { MOST_IN_FLIGHT } from "./traffic.ts";
 import { AES_128, AES_256, MOVED_ADDRESS, type Version, type Wanted } from "./update-documents.ts";
 
 /** What may be lost of each direction, how long nothing may come through at most, and which SAs of `site` are new then. */
@@ -26,12 +27,7 @@ const NOTHING: Cost = { lost: 0, gapMs: 0, made: "nothing" };
 const onlyFor = (v1: Cost, v2: Cost): Record<Version, Cost> => ({ v1, v2 });
 const always = (cost: Cost): Record<Version, Cost> => ({ v1: cost, v2: cost });
 const FREE = always(NOTHING);
-/**
- * Make before break: the gateway that answers uses the new SA before the one that asked has computed its keys, and the one
- * that ends the old SA uses it until the other has confirmed. A packet sent in either moment finds no SA: one or two of
- * each direction, and a few more in the kernel lab's guest, where either moment lasts some 20 ms.
- */
-const IN_FLIGHT = { lost: process.env["KERNEL_LAB"] === undefined ? 2 : 20, gapMs: 500 };
+const IN_FLIGHT = { lost: MOST_IN_FLIGHT, gapMs: 500 };
 /** Broken before it is made: for how long at most, machines that are busy with other work included. */
 const broken = (gapMs: number, made: Cost["made"]): Cost => ({ lost: Infinity, gapMs, made });
 
