@@ -3,6 +3,7 @@ import type { CharonPlanOptions } from "../../core/charon-step.ts";
 import { encodeMarker, secretFingerprint, textFingerprint } from "../../core/fingerprint.ts";
 import type { Marker, NodeKey } from "../../core/fingerprint.ts";
 import type { EspBackEnd } from "../../core/guard.ts";
+import type { Tunnel } from "../../core/model.ts";
 import type { Member, Peer } from "../../core/peers.ts";
 import type { Values } from "../../core/views.ts";
 import { memberFile, peerSection } from "../../wire/swanctl/peer.ts";
@@ -14,10 +15,11 @@ export const comparisons = (
   key: NodeKey,
   espBackEnd: EspBackEnd,
 ): Pick<CharonPlanOptions, "fileFingerprint" | "sectionFingerprint" | "compare"> => {
-  const wanted = (peer: Peer): Values => wantedValues(peer, espBackEnd);
+  const section = ofEachPeer((peer) => textFingerprint(key, sectionText(peerSection(peer, espBackEnd))));
+  const wanted = ofEachPeer((peer) => wantedValues(peer, espBackEnd));
   return {
     fileFingerprint: (peer, member, marker) => textFingerprint(key, fileText(key, espBackEnd, peer, member, marker)),
-    sectionFingerprint: (peer) => textFingerprint(key, sectionText(peerSection(peer, espBackEnd))),
+    sectionFingerprint: section,
     compare: {
       loaded: (peer, loaded) => loadedDifferences(wanted(peer), loaded),
       ikeSa: (peer, negotiated) => negotiatedDifferences(wanted(peer), "", negotiated),
@@ -25,6 +27,29 @@ export const comparisons = (
     },
   };
 };
+
+/**
+ * Made once for as long as nothing else is wanted of a peer: every pass groups the same tunnels anew, and with a thousand
+ * connections their texts would be most of what a pass with nothing to do costs.
+ */
+function ofEachPeer<T>(make: (peer: Peer) => T): (peer: Peer) => T {
+  const known = new WeakMap<Tunnel, { readonly peer: Peer; readonly made: T }>();
+  return (peer) => {
+    const held = known.get(peer.leader);
+    if (held !== undefined && isSame(held.peer, peer)) return held.made;
+    const made = make(peer);
+    known.set(peer.leader, { peer, made });
+    return made;
+  };
+}
+
+const isSame = (a: Peer, b: Peer): boolean =>
+  a.hasOwnIdentities === b.hasOwnIdentities &&
+  a.members.length === b.members.length &&
+  a.members.every(({ tunnel, children }, index) => {
+    const other = b.members[index];
+    return tunnel === other?.tunnel && children.length === other.children.length;
+  });
 
 export const wantedValues = (peer: Peer, backEnd: EspBackEnd): Values => valuesOfSection(peerSection(peer, backEnd));
 
