@@ -62,7 +62,7 @@ function writtenPeer(agent = lab.left, of = namespace): readonly [string, Sectio
 /** swanctl knows which values of a file are lists; VICI has to be told. */
 const withLists = (section: Section): Section =>
   Object.fromEntries(
-    Object.entries(section).map(([key, value]) => {
+    Object.entries(section).map(([key, value]): readonly [string, SectionValue] => {
       if (typeof value === "string") return [key, /_addrs$|proposals$|_ts$/.test(key) ? value.split(", ") : value];
       return [key, isList(value) ? value : withLists(value)];
     }),
@@ -210,7 +210,7 @@ test("an SA that was negotiated by another config is made anew", async () => {
     ];
     for (const { of, peer } of sides) {
       const [name, section] = peer;
-      const [[childName, child] = ["", {}]] = sectionsOf(section["children"]);
+      const [[childName, child] = ["", {}] as const] = sectionsOf(section["children"]);
       const others = { ...child, esp_proposals: ["aes128-sha1"] };
       await withCharon(
         (vici) =>
@@ -224,8 +224,8 @@ test("an SA that was negotiated by another config is made anew", async () => {
       (vici) => terminate(vici, { ike: sides[1]?.peer[0] ?? "", force: true }),
       lab.namespaces.right,
     ).catch(() => undefined);
-    const [[child = ""] = []] = sectionsOf(sides[0]?.peer[1]["children"]);
-    await withCharon((vici) => initiate(vici, { ike: sides[0]?.peer[0] ?? "", child }));
+    const [child] = sectionsOf(sides[0]?.peer[1]["children"]);
+    await withCharon((vici) => initiate(vici, { ike: sides[0]?.peer[0] ?? "", child: child?.[0] ?? "" }));
     await until("the others' config is negotiated", 5_000, async () => {
       const sas = await lab.left.ikeSas(lab.routers.left);
       return sas.some((sa) => sa.algorithms.encryptionKeyBits === 128 && sa.childSas.length > 0);
