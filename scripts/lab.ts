@@ -452,7 +452,7 @@ export function reapLabs(): readonly string[] {
       for (const namespace of readdirSync("/run/netns"))
         if (namespace.startsWith(`${made.prefix}-`)) deleteNamespace(namespace);
       for (const link of readdirSync("/sys/class/net")) {
-        if (link.startsWith(`${made.prefix}-`)) execFileSync("ip", ["link", "delete", link]);
+        if (link.startsWith(`${made.prefix}-`)) deleteLink(link);
       }
     }
     unmountBelow(directory);
@@ -481,6 +481,15 @@ function readMade(file: string): { readonly prefix: string; readonly routers: re
 
 function deleteNamespace(name: string): void {
   if (existsSync(`/run/netns/${name}`)) execFileSync("ip", ["netns", "delete", name]);
+}
+
+/** One whose other end was in a namespace that is being taken away may go by itself in this moment. */
+function deleteLink(name: string): void {
+  try {
+    execFileSync("ip", ["link", "delete", name], { stdio: "ignore" });
+  } catch (error) {
+    if (existsSync(`/sys/class/net/${name}`)) throw error;
+  }
 }
 
 /** Agents and controllers of a lab have its directory in their arguments. */
