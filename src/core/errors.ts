@@ -68,6 +68,18 @@ export class KernelError extends AgentError {
   }
 }
 
+/** A file of ours could not be written; `code` is the errno, e.g. ENOSPC. What was there before is there still. */
+export class FileError extends AgentError {
+  override readonly name = "FileError";
+  readonly code: string;
+  readonly disposition = "retry";
+
+  constructor(path: string, errno: string, options?: ErrorOptions) {
+    super(`cannot write ${path}: ${errno}; look at the room, the rights and the mount of its file system`, options);
+    this.code = errno;
+  }
+}
+
 /** Something we depend on is not there now. */
 export class UnavailableError extends AgentError {
   override readonly name = "UnavailableError";
