@@ -210,7 +210,7 @@ class CaseRun {
     world.passes = [];
     await settle();
     for (let turns = 0; ; turns += 1) {
-      while (!world.agent.isAlive) await this.#restart(round);
+      while (!world.agent.isAlive && world.violations.length === 0) await this.#restart(round);
       if (world.mishaps.length !== left || world.midways !== midways || world.clock.nowMs() < world.disturbedUntilMs) {
         left = world.mishaps.length;
         midways = world.midways;

@@ -236,7 +236,8 @@ const DRIFT_OF = {
   markerUnloaded: (place: Place) => forget(place, isMarkerId),
   everythingUnloaded: (place: Place) => {
     const charon = charonOf(place);
-    const hadSome = [...(charon?.conns.keys() ?? [])].some(isPeerName);
+    const held = [...(charon?.conns.keys() ?? []), ...(charon?.secrets.keys() ?? [])];
+    const hadSome = held.some((name) => isPeerName(name) || isOurSecret(name));
     for (const name of [...(charon?.conns.keys() ?? [])].filter(isPeerName)) charon?.conns.delete(name);
     for (const id of [...(charon?.secrets.keys() ?? [])].filter(isOurSecret)) charon?.secrets.delete(id);
     return hadSome;

@@ -215,9 +215,8 @@ function lookAtSas(charon: FakeCharon, peers: readonly Peer[], mayHaveOldTerms: 
     if (sa.state !== "established") tell(`an IKE SA is ${sa.state}`);
     if (sa.psk !== leader.psk.reveal()) tell(`an IKE SA with another secret`);
     if (sa.ike !== ikeOf(leader)) tell(`an IKE SA with another proposal`);
-    // A side that must not initiate keeps the IKE SA that it has.
+    // A side that must not initiate keeps the SAs that it has.
     if (mayInitiate(leader) && sa.values !== undefined) tell(`an IKE SA of ${sa.peer} is otherwise`);
-    if (sa.children.some(({ values }) => values !== undefined)) tell(`a CHILD SA of ${sa.peer} is otherwise`);
     if (mayInitiate(leader) && !mayHaveOldTerms && sa.terms !== termsOf(peer)) tell(`an IKE SA on other terms`);
     for (const { name } of sa.children) if (!wanted.has(name)) tell(`a CHILD SA ${name}, which nobody wants`);
   }
@@ -228,6 +227,7 @@ function lookAtSas(charon: FakeCharon, peers: readonly Peer[], mayHaveOldTerms: 
         const found = sas.filter(({ name }) => name === child.name);
         if (mayInitiate(tunnel) && found.length !== 1) tell(`${found.length} CHILD SAs of ${child.name}`);
         for (const sa of found) {
+          if (mayInitiate(tunnel) && sa.values !== undefined) tell(`a CHILD SA of ${child.name} is otherwise`);
           if (JSON.stringify(sa.child) !== JSON.stringify(child))
             tell(`a CHILD SA of ${child.name} with other selectors`);
           if (sa.ipsec !== ipsecOf(tunnel)) tell(`a CHILD SA of ${child.name} with another proposal`);

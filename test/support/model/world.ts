@@ -37,6 +37,9 @@ export type PassRecord = {
 /** Steps that a fake leaves out, and says that it did: a test of the test. */
 export type Lie = (step: ModelStep) => boolean;
 
+/** Far more than any case takes: an agent that never waits for a timer must not hang the test. */
+const MAX_PASSES = 1_000;
+
 export class ModelWorld {
   readonly clock = new ModelClock();
   readonly network = new FakeNetwork();
@@ -72,6 +75,7 @@ export class ModelWorld {
   midways = 0;
   /** Routers whose pass was planned before something changed: of what it opens it cannot know. */
   readonly #blind = new Set<RouterId>();
+  #passCount = 0;
   #values = 0;
   readonly #counts: Counts;
   readonly #lie: Lie;
@@ -138,6 +142,11 @@ export class ModelWorld {
   }
 
   passBegins(agent: Agent, desired: DesiredRouter, from: "remembered" | "fetched"): void {
+    this.#passCount += 1;
+    if (this.#passCount > MAX_PASSES) {
+      this.violate("passes without end");
+      agent.kill();
+    }
     if (!agent.hasFetched && (from === "fetched" || !agent.remembersAtStart)) {
       this.violate(`a pass over ${desired.id} as ${from}, of which nobody told`);
     }
