@@ -61,3 +61,9 @@ matrix.for(["guard", "reported"])(
     expect.hasAssertions();
   },
 );
+
+matrix(
+  "what failed once: charon's own rule deleted (seed 2), and a disk that is full while a file is written (seeds 2 and 4)",
+  ({ signal }) => run({ seed: 2, faults: 8, kinds: ["rule-delete", "disk-full"] }, signal),
+  LIMIT_MS,
+);
