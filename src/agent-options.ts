@@ -12,7 +12,7 @@ import type { Supervisor } from "./io/charon/supervisor.ts";
 import { comparisons } from "./io/charon/texts.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
 import type { LoopOptions } from "./reconcile/loop.ts";
-import type { ReconcileOptions } from "./reconcile/reconcile.ts";
+import type { ReconcileOptions } from "./reconcile/memory.ts";
 
 const PASSES_AT_ONCE = 16;
 const DIFFERING_GRACE_MS = 30_000;

@@ -28,7 +28,8 @@ import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
 import { createNotifier, keepWatchdog } from "./io/systemd.ts";
 import { applyGuardByNft } from "./io/nft/nft.ts";
 import { Loop, type LoopOptions } from "./reconcile/loop.ts";
-import { aliasOf, emptyMemory, Reconciler, type Observer } from "./reconcile/reconcile.ts";
+import { emptyMemory } from "./reconcile/memory.ts";
+import { aliasOf, Reconciler, type Observer } from "./reconcile/reconcile.ts";
 import { Reporter } from "./reconcile/reporter.ts";
 import { reloadWhenAsked, tellWarnings, type Reload } from "./reload.ts";
 import {

@@ -8,14 +8,8 @@ import { decodeSnapshot, encodeSnapshot, routerText } from "../core/snapshot.ts"
 import type { RouterState } from "../core/status.ts";
 import type { RouterViews } from "../core/views.ts";
 import { Fetcher, type FetcherOptions } from "./fetcher.ts";
-import {
-  aliasOf,
-  type Outcome,
-  type PassScope,
-  type Ports,
-  type ReconcileOptions,
-  type Reconciler,
-} from "./reconcile.ts";
+import type { ReconcileOptions } from "./memory.ts";
+import { aliasOf, type Outcome, type PassScope, type Ports, type Reconciler } from "./reconcile.ts";
 import type { Reporter } from "./reporter.ts";
 import { RouterWorker, type WorkerOptions } from "./router.ts";
 import { Turns } from "./turns.ts";

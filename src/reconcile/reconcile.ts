@@ -1,20 +1,17 @@
 // One pass over one router: observe, plan, apply, outcome. It remembers between passes only what cannot be read back.
 import type { Logger } from "pino";
-import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import { backoffMs, earlier } from "../core/backoff.ts";
-import type { CharonPlanOptions } from "../core/charon-step.ts";
 import { FAULT_GRACE_MS, type Fault } from "../core/connection-status.ts";
 import { charonFindings, networkFindings } from "../core/drift.ts";
-import type { DriftKind, Finding } from "../core/finding.ts";
+import type { Finding } from "../core/finding.ts";
 import { AgentError, UnavailableError } from "../core/errors.ts";
-import { USERLAND_ESP_LINK, type EspBackEnd } from "../core/guard.ts";
-import type { ConnectionId, RouterId } from "../core/ids.ts";
-import type { DesiredConnection, DesiredRouter, Plumbing } from "../core/model.ts";
-import { networkConfig, networkScope, type Attachment, type NetworkScope, type UserlandEsp } from "../core/network.ts";
+import { USERLAND_ESP_LINK } from "../core/guard.ts";
+import type { RouterId } from "../core/ids.ts";
+import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
+import { networkConfig, networkScope, type UserlandEsp } from "../core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
 import { namespaceName, ownerAlias } from "../core/names.ts";
-import { belongsTo, type ChildSa, type Notes, type ObservedCharon } from "../core/observed.ts";
-import type { Grouping } from "../core/peers.ts";
+import type { ObservedCharon } from "../core/observed.ts";
 import { planCharon } from "../core/plan.ts";
 import type { Clock, Ike, Inspection, Network } from "../core/ports.ts";
 import type { ReasonCode } from "../core/reason.ts";
@@ -22,19 +19,9 @@ import { judged } from "../core/support.ts";
 import type { RouterViews } from "../core/views.ts";
 import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
 import { inspectRouter } from "./inspect.ts";
+import { isStillCarried, lingeringGuard } from "./lingering.ts";
+import { emptyMemory, type ReconcileOptions, type RouterMemory } from "./memory.ts";
 import { noteProgress, notesFor, refreshNotes } from "./upkeep.ts";
-
-export type ReconcileOptions = {
-  readonly host: string;
-  readonly espBackEnd: EspBackEnd;
-  /** Of this machine; undefined: it has no ESP. */
-  readonly kernelEsp: KernelEsp | undefined;
-  readonly charonPlan: CharonPlanOptions;
-  readonly initiateRetry: { readonly baseMs: number; readonly capMs: number };
-  readonly restart: { readonly baseMs: number; readonly capMs: number };
-  /** Where a router's veths are attached; text when the configuration does not say. */
-  readonly attachment: (router: RouterId, network: Plumbing["external"]["network"] | undefined) => Attachment | string;
-};
 
 export type Ports = { readonly network: Network; readonly ike: Ike; readonly clock: Clock };
 
@@ -46,55 +33,6 @@ export type Observer = {
   /** Somebody else changed this. */
   readonly onDrift: (findings: readonly Finding[]) => void;
 };
-
-/** What one router's passes leave to the next. */
-export type RouterMemory = {
-  readonly router: RouterId;
-  /** What the guard may have been made from: what has left the list since stays guarded until its SAs are gone. */
-  applied: DesiredRouter | undefined;
-  /** Where the network was looked at last: what is to be watched. */
-  scope: NetworkScope | undefined;
-  /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */
-  hasNetworkFailed: boolean;
-  notes: Notes | undefined;
-  charon: ObservedCharon;
-  /** What the last charon of the router could compute. */
-  algorithms: CharonAlgorithms | undefined;
-  grouping: Grouping | undefined;
-  inSync: ReadonlySet<ConnectionId>;
-  /** What the router was made whole to, by which configuration: what is found to repair since is drift. */
-  whole: { readonly desired: DesiredRouter; readonly options: ReconcileOptions } | undefined;
-  /** What charon itself told to have been changed: the pass that loads everything again has no more to say of these. */
-  readonly told: Set<DriftKind>;
-  fault: Fault | undefined;
-  /** When charon was started, for the pauses between restarts. */
-  charonStartsMs: number[];
-  /** The charon whose end was counted last, by its instance. */
-  succeeded: string | undefined;
-  /** Why the last start failed. */
-  startFailure: string | undefined;
-  /** Whether files with secrets in them may lie about: those of an earlier agent, or of a charon that ended. */
-  mayHaveFiles: boolean;
-};
-
-export const emptyMemory = (router: RouterId): RouterMemory => ({
-  router,
-  applied: undefined,
-  scope: undefined,
-  hasNetworkFailed: false,
-  notes: undefined,
-  charon: { kind: "absent" },
-  algorithms: undefined,
-  grouping: undefined,
-  inSync: new Set(),
-  whole: undefined,
-  told: new Set(),
-  fault: undefined,
-  charonStartsMs: [],
-  succeeded: undefined,
-  startFailure: undefined,
-  mayHaveFiles: true,
-});
 
 export type Outcome =
   | { readonly kind: "converged"; readonly steps: number; readonly wakeAtMs: number | undefined }
@@ -500,32 +438,6 @@ const newRun = (): Run => ({
 
 function noteStart(memory: RouterMemory, nowMs: number): void {
   memory.charonStartsMs = [...memory.charonStartsMs.filter((atMs) => nowMs - atMs < CRASH_WINDOW_MS), nowMs];
-}
-
-/** Connections, or subnets of them, that left the list: guarded until their SAs are gone. */
-function lingeringGuard(desired: DesiredRouter, applied: DesiredRouter | undefined): DesiredConnection[] {
-  const wanted = new Map(desired.connections.map((connection) => [connection.id, JSON.stringify(connection.guarded)]));
-  return (applied?.connections ?? [])
-    .filter((connection) => wanted.get(connection.id) !== JSON.stringify(connection.guarded))
-    .map(({ id, service, name, guarded, reportedStatus }) => ({
-      id,
-      service,
-      name,
-      guarded,
-      reportedStatus,
-      kind: "disabled" as const,
-      why: "connection" as const,
-    }));
-}
-
-/** Whether an SA stands for what has left the list. */
-function isStillCarried({ id }: DesiredConnection, desired: DesiredRouter, charon: ObservedCharon): boolean {
-  if (charon.kind !== "up") return false;
-  const wanted = desired.connections.find((connection) => connection.id === id)?.guarded;
-  const isWanted = ({ localSubnets, peerSubnets }: ChildSa): boolean =>
-    localSubnets.every((subnet) => wanted?.localSubnets.includes(subnet)) &&
-    peerSubnets.every((subnet) => wanted?.peerSubnets.includes(subnet));
-  return charon.ikeSas.some((sa) => sa.children.some((child) => belongsTo(child.name, id) && !isWanted(child)));
 }
 
 /** The alias that marks what this agent made. */

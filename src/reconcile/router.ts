@@ -9,14 +9,8 @@ import { peerNameOf } from "../core/peers.ts";
 import type { CharonEvent, Inspection } from "../core/ports.ts";
 import type { ConnectionState, RouterState } from "../core/status.ts";
 import type { RouterViews } from "../core/views.ts";
-import {
-  emptyMemory,
-  type Outcome,
-  type PassScope,
-  type Ports,
-  type Reconciler,
-  type RouterMemory,
-} from "./reconcile.ts";
+import { emptyMemory, type RouterMemory } from "./memory.ts";
+import { type Outcome, type PassScope, type Ports, type Reconciler } from "./reconcile.ts";
 
 export type WorkerOptions = {
   readonly retry: { readonly baseMs: number; readonly capMs: number };

@@ -7,7 +7,7 @@ import { isPeerName } from "../../src/core/names.ts";
 import { peerNameOf } from "../../src/core/peers.ts";
 import { mayInitiate } from "../../src/core/plan-peer.ts";
 import { Secret } from "../../src/core/secret.ts";
-import { emptyMemory } from "../../src/reconcile/reconcile.ts";
+import { emptyMemory } from "../../src/reconcile/memory.ts";
 import {
   aConnection,
   aDisabledConnection,

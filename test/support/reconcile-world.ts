@@ -6,14 +6,8 @@ import type { DesiredRouter } from "../../src/core/model.ts";
 import { AGENT_NAMESPACE } from "../../src/core/network.ts";
 import type { CharonPlanOptions } from "../../src/core/charon-step.ts";
 import type { ChildSa } from "../../src/core/observed.ts";
-import {
-  emptyMemory,
-  Reconciler,
-  type Outcome,
-  type PassScope,
-  type ReconcileOptions,
-  type RouterMemory,
-} from "../../src/reconcile/reconcile.ts";
+import { emptyMemory, type ReconcileOptions, type RouterMemory } from "../../src/reconcile/memory.ts";
+import { Reconciler, type Outcome, type PassScope } from "../../src/reconcile/reconcile.ts";
 import { ALL_ALGORITHMS } from "./builders.ts";
 import { charonOptions } from "./charon-options.ts";
 import { FakeIke } from "./fake-ike.ts";

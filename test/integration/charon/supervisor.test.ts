@@ -20,7 +20,8 @@ import { chooseSupervisor, type ChoiceOptions } from "../../../src/io/charon/sup
 import type { Supervisor } from "../../../src/io/charon/supervisor.ts";
 import { systemdSupervisor } from "../../../src/io/charon/systemd-supervisor.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "../../../src/io/kernel/netns.ts";
-import { emptyMemory, Reconciler } from "../../../src/reconcile/reconcile.ts";
+import { emptyMemory } from "../../../src/reconcile/memory.ts";
+import { Reconciler } from "../../../src/reconcile/reconcile.ts";
 import { aRouterWith, aTunnel } from "../../support/builders.ts";
 import { whyNoCharon } from "../../support/charon.ts";
 import { charonOptions, NODE_KEY } from "../../support/charon-options.ts";

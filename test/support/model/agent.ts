@@ -12,13 +12,8 @@ import type { NetworkStep } from "../../../src/core/network-plan.ts";
 import type { ObservedCharon } from "../../../src/core/observed.ts";
 import type { CharonEvent, Ike, Network } from "../../../src/core/ports.ts";
 import { Loop } from "../../../src/reconcile/loop.ts";
-import {
-  Reconciler,
-  type Outcome,
-  type PassScope,
-  type ReconcileOptions,
-  type RouterMemory,
-} from "../../../src/reconcile/reconcile.ts";
+import type { ReconcileOptions, RouterMemory } from "../../../src/reconcile/memory.ts";
+import { Reconciler, type Outcome, type PassScope } from "../../../src/reconcile/reconcile.ts";
 import { Reporter } from "../../../src/reconcile/reporter.ts";
 import { ALL_ALGORITHMS } from "../builders.ts";
 import type { ModelWorld } from "./world.ts";

@@ -17,7 +17,7 @@ import {
   aTunnel,
 } from "../../support/builders.ts";
 import { ROUTER } from "../../support/network-builders.ts";
-import { emptyMemory } from "../../../src/reconcile/reconcile.ts";
+import { emptyMemory } from "../../../src/reconcile/memory.ts";
 import { ReconcileWorld } from "../../support/reconcile-world.ts";
 
 const guardedPeers = (world: ReconcileWorld): readonly string[] =>

@@ -1,0 +1,71 @@
+// What one router's passes leave to the next, and by which options they run.
+import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
+import type { CharonPlanOptions } from "../core/charon-step.ts";
+import type { Fault } from "../core/connection-status.ts";
+import type { DriftKind } from "../core/finding.ts";
+import type { EspBackEnd } from "../core/guard.ts";
+import type { ConnectionId, RouterId } from "../core/ids.ts";
+import type { DesiredRouter, Plumbing } from "../core/model.ts";
+import type { Attachment, NetworkScope } from "../core/network.ts";
+import type { Notes, ObservedCharon } from "../core/observed.ts";
+import type { Grouping } from "../core/peers.ts";
+
+export type ReconcileOptions = {
+  readonly host: string;
+  readonly espBackEnd: EspBackEnd;
+  /** Of this machine; undefined: it has no ESP. */
+  readonly kernelEsp: KernelEsp | undefined;
+  readonly charonPlan: CharonPlanOptions;
+  readonly initiateRetry: { readonly baseMs: number; readonly capMs: number };
+  readonly restart: { readonly baseMs: number; readonly capMs: number };
+  /** Where a router's veths are attached; text when the configuration does not say. */
+  readonly attachment: (router: RouterId, network: Plumbing["external"]["network"] | undefined) => Attachment | string;
+};
+
+export type RouterMemory = {
+  readonly router: RouterId;
+  /** What the guard may have been made from: what has left the list since stays guarded until its SAs are gone. */
+  applied: DesiredRouter | undefined;
+  /** Where the network was looked at last: what is to be watched. */
+  scope: NetworkScope | undefined;
+  /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */
+  hasNetworkFailed: boolean;
+  notes: Notes | undefined;
+  charon: ObservedCharon;
+  /** What the last charon of the router could compute. */
+  algorithms: CharonAlgorithms | undefined;
+  grouping: Grouping | undefined;
+  inSync: ReadonlySet<ConnectionId>;
+  /** What the router was made whole to, by which configuration: what is found to repair since is drift. */
+  whole: { readonly desired: DesiredRouter; readonly options: ReconcileOptions } | undefined;
+  /** What charon itself told to have been changed: the pass that loads everything again has no more to say of these. */
+  readonly told: Set<DriftKind>;
+  fault: Fault | undefined;
+  /** When charon was started, for the pauses between restarts. */
+  charonStartsMs: number[];
+  /** The charon whose end was counted last, by its instance. */
+  succeeded: string | undefined;
+  /** Why the last start failed. */
+  startFailure: string | undefined;
+  /** Whether files with secrets in them may lie about: those of an earlier agent, or of a charon that ended. */
+  mayHaveFiles: boolean;
+};
+
+export const emptyMemory = (router: RouterId): RouterMemory => ({
+  router,
+  applied: undefined,
+  scope: undefined,
+  hasNetworkFailed: false,
+  notes: undefined,
+  charon: { kind: "absent" },
+  algorithms: undefined,
+  grouping: undefined,
+  inSync: new Set(),
+  whole: undefined,
+  told: new Set(),
+  fault: undefined,
+  charonStartsMs: [],
+  succeeded: undefined,
+  startFailure: undefined,
+  mayHaveFiles: true,
+});
