@@ -426,9 +426,9 @@ describe("a connection that cannot be had is ERROR, by itself, with a reason", (
   });
 });
 
-// Nothing that a control plane could send was left that the decoder lets pass and a pass trips over. So the outermost
-// border that is real lends the exception: a plain file where charon's directory of that router is to be.
-test("an exception in the middle of a pass is its router's ERROR, and goes when its cause goes", async () => {
+// Nothing that a control plane could send was left that the decoder lets pass and a pass trips over. So the disk lends the
+// exception: a plain file where charon's directory of that router is to be.
+test("a file that cannot be written keeps its router down, with the reason, and goes when its cause goes", async () => {
   const router = randomUUID();
   const site = siteOf({
     host: left.host,
@@ -457,17 +457,11 @@ test("an exception in the middle of a pass is its router's ERROR, and goes when 
   for (const [id, answer] of answers.details) details.set(id, answer);
   list = [...wholeList(), { ...found, ipsec_site_connections: only }];
   controlPlane.cast(left.host, "vpnservice_updated", { router: { id: router } });
-  const broken = await connectionIs(lab.left, "elsewhere", "ERROR", { reason: "internal-error" });
-  expect(broken.reason?.text).toMatch(/^internal error: .*; the agent's log has the stack$/);
-  expect(await lab.left.metric("swanherd_internal_errors_total")).toMatch(/ [1-9]\d*$/);
-  const [line] = linesOf("internal error in a pass: please report it");
-  expect(line).toMatchObject({
-    level: "error",
-    router,
-    code: "INTERNAL",
-    err: { stack: expect.any(String) as string },
-  });
-  await until("the control plane is told", 10_000, () => controlPlane.reported(site.connection) === "ERROR");
+  const broken = await connectionIs(lab.left, "elsewhere", "DOWN", { reason: "charon-down" });
+  expect(broken.reason?.text).toMatch(/^cannot write .*strongswan\.conf: E[A-Z]+; look at the room/);
+  const [line] = linesOf("router not converged, will retry").filter((one) => one["router"] === router);
+  expect(line).toMatchObject({ level: "warn", err: { class: "FileError" } });
+  await until("the control plane is told", 10_000, () => controlPlane.reported(site.connection) === "DOWN");
 
   rmSync(inTheWay);
   await lab.left.order("sync", router);
