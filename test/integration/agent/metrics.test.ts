@@ -1,5 +1,6 @@
 // Every metric moves because something happened, and the health answers say what is so.
 // swanherd_internal_errors_total is the exception: it counts bugs, of which none is known to be had on demand.
+import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { afterAll, expect, test } from "vitest";
@@ -84,6 +85,7 @@ test("this file knows every metric that is declared", async () => {
       "swanherd_connection_reason_info",
       "swanherd_connection_up",
       "swanherd_connections",
+      "swanherd_drift_total",
       "swanherd_fetches_total",
       "swanherd_internal_errors_total",
       "swanherd_last_fetch_timestamp_seconds",
@@ -171,6 +173,12 @@ test("a charon that was killed and started again counts as a restart", async () 
   await connectionIs(lab.left, "site", "ACTIVE");
   expect(lab.left.charon(router)?.pid).not.toBe(before);
   expect((await scrape(lab.left)).value("swanherd_charon_up", { router })).toBe(1);
+});
+
+test("what somebody takes away is drift of its kind", async () => {
+  const kind = { kind: "guard" };
+  const command = ["netns", "exec", lab.namespaces.left, "nft", "delete", "table", "inet", "swanherd"];
+  await grows("drift_total", kind, () => execFileSync("ip", command));
 });
 
 test("a router that cannot be plumbed is an incomplete pass and a failed step, and is forgotten with its router", async () => {
