@@ -41,6 +41,9 @@ export type PeerPlan = {
 
 // A peer whose side of an update comes later narrows until then; one that narrows for good is not asked for ever.
 const MAX_NARROWED_ATTEMPTS = 6;
+/** After so many on one IKE SA that carries nothing, and so long a time, it is taken for stuck. */
+const QUICK_MODE_ATTEMPTS = 3;
+const QUICK_MODE_PATIENCE_MS = 5_000;
 
 // Attempts to make an IKE SA beside one of unknown terms; a lost packet or two are charon's own affair.
 const MAX_ATTEMPTS_BESIDE = 2;
@@ -151,6 +154,7 @@ class PeerPlanner implements PeerPlan {
     this.#endDuplicateIkeSas();
     this.#endDuplicateChildSas();
     this.#restartUnanswered();
+    this.#restartStuck();
     for (const state of this.#members) this.#initiateMissing(state.member);
     for (const state of this.#members) this.#commit(state, waiting.has(state.member.tunnel.id));
   }
@@ -468,6 +472,24 @@ class PeerPlanner implements PeerPlan {
       if (sa.state !== "connecting" || this.#endedIke.has(sa.uniqueId)) continue;
       const sinceMs = this.#notes.connectingSinceMs.get(sa.uniqueId) ?? this.#nowMs;
       const untilMs = sinceMs + this.#options.connectTimeoutMs;
+      if (untilMs <= this.#nowMs) this.#terminateIke(sa, "no-answer");
+      else this.#wakeAt(untilMs);
+    }
+  }
+
+  /**
+   * In IKEv1 a Quick Mode that got no answer, for instance since it crossed the peer's while both had other policies, keeps
+   * every later one of its IKE SA waiting until charon gives it up, which takes minutes. Where the SA carries nothing there
+   * is nothing to lose by beginning anew.
+   */
+  #restartStuck(): void {
+    const { leader, members } = this.#peer;
+    const wasAsked = ({ tunnel }: Member): boolean =>
+      (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= QUICK_MODE_ATTEMPTS;
+    if (leader.ike.version !== 1 || !members.some(wasAsked)) return;
+    for (const sa of this.#live) {
+      if (sa.state !== "established" || this.#endedIke.has(sa.uniqueId) || sa.children.some(carriesTraffic)) continue;
+      const untilMs = (this.#notes.establishedSinceMs.get(sa.uniqueId) ?? this.#nowMs) + QUICK_MODE_PATIENCE_MS;
       if (untilMs <= this.#nowMs) this.#terminateIke(sa, "no-answer");
       else this.#wakeAt(untilMs);
     }

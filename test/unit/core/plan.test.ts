@@ -133,6 +133,28 @@ describe("plans as text", () => {
     expect(scene.plan?.inSync.size).toBe(1);
   });
 
+  test.each([
+    ["IKEv1, which may be stuck, is begun anew after some attempts", v1(), 2],
+    ["IKEv2 goes on", aTunnel(), 1],
+  ] as const)("an IKE SA on which no child comes up: %s", async (_what, tunnel, ikeSas) => {
+    const scene = new CharonScene();
+    const remote = scene.ike.remote(peerNameOf(tunnel));
+    remote.refusesChild = () => true;
+    scene.want(tunnel);
+    const seen = new Set<string>();
+    for (let seconds = 0; seconds < 16; seconds += 1) {
+      await scene.pass(`after ${seconds} s`);
+      for (const sa of scene.charon.ikeSas) seen.add(sa.uniqueId);
+      await scene.clock.advance(1_000);
+    }
+    expect(seen.size).toBeGreaterThanOrEqual(ikeSas);
+    expect(seen.size > 1).toBe(ikeSas > 1);
+    remote.refusesChild = () => false;
+    await scene.clock.advance(60_000);
+    await scene.pass("the peer has the policy too");
+    expect(scene.charon.ikeSas.flatMap((sa) => sa.children)).toHaveLength(1);
+  });
+
   test("a connection joins a live peer, leaves it again, and the last one goes", async () => {
     const scene = await up(aTunnel(2));
     scene.want(aTunnel(2), aTunnel(1));
