@@ -22,6 +22,7 @@ export type CharonStep =
   /** Notes which live SAs an update outdates; at the deadline they are ended by force. */
   | {
       readonly kind: "beginUpdate";
+      readonly peer: PeerName;
       readonly connection: ConnectionId;
       readonly marker: string;
       readonly staleIkeSas: readonly string[];

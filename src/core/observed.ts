@@ -92,6 +92,8 @@ export type Notes = {
   /** Fingerprint of the section that we loaded under each name. */
   readonly loadedPeers: Map<string, Fingerprint>;
   readonly loadedSecrets: Set<string>;
+  /** Peers of which another secret was loaded, and unloaded: which SAs were made with it is still to be judged. */
+  readonly otherSecrets: Set<string>;
   /** SAs that an update has outdated, by unique id, and when they are ended by force. */
   readonly staleIkeSas: Map<string, { readonly deadlineMs: number }>;
   readonly staleChildSas: Map<string, { readonly deadlineMs: number }>;
@@ -101,9 +103,11 @@ export type Notes = {
   readonly renegotiated: Set<string>;
   /** Terms of the config that we loaded last under each name. */
   readonly loadedTerms: Map<string, Fingerprint>;
+  /** Those of the config before it, until charon is looked at again: what came up meanwhile may be on them. */
+  readonly formerTerms: Map<string, Fingerprint>;
   /**
-   * Terms of the config that was loaded when each IKE SA was seen first, by unique id; undefined when it is older than
-   * our notes. An IKE SA stays bound to that config (ike_sa.c).
+   * Terms of the config that was loaded when each IKE SA came up, by unique id; undefined when it is older than our
+   * notes. An IKE SA stays bound to that config (ike_sa.c).
    */
   readonly ikeTerms: Map<string, Fingerprint | undefined>;
   /** The update that each connection is in, as the text of its marker. */
@@ -132,11 +136,13 @@ export const emptyNotes = (instance: string): Notes => ({
   instance,
   loadedPeers: new Map(),
   loadedSecrets: new Set(),
+  otherSecrets: new Set(),
   staleIkeSas: new Map(),
   staleChildSas: new Map(),
   loadedInVain: new Map(),
   renegotiated: new Set(),
   loadedTerms: new Map(),
+  formerTerms: new Map(),
   ikeTerms: new Map(),
   transitions: new Map(),
   committed: new Map(),

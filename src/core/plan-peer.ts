@@ -48,6 +48,8 @@ const QUICK_MODE_PATIENCE_MS = 5_000;
 // Attempts to make an IKE SA beside one of unknown terms; a lost packet or two are charon's own affair.
 const MAX_ATTEMPTS_BESIDE = 2;
 
+const LOADS: ReadonlySet<CharonStep["kind"]> = new Set(["loadPeer", "loadSecret", "unloadSecret"]);
+
 export const mayInitiate = (tunnel: Tunnel): boolean =>
   tunnel.initiator === "bi-directional" && tunnel.peerAddress !== "%any";
 
@@ -123,7 +125,8 @@ class PeerPlanner implements PeerPlan {
     this.#options = options;
     this.#live = observed.ikeSas.filter((sa) => sa.peer === peer.name && sa.state !== "ending");
     this.#secretId = secretId(peer.name, secretFingerprint(options.key, peer.leader));
-    this.#hasOtherSecret = [...observed.secretIds].some((id) => this.#isOtherSecret(id));
+    this.#hasOtherSecret =
+      notes.otherSecrets.has(peer.name) || [...observed.secretIds].some((id) => this.#isOtherSecret(id));
     this.#terms = termsFingerprint(options.key, peer);
     this.#members = peer.members.map((member) => this.#memberState(member));
     this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
@@ -145,6 +148,8 @@ class PeerPlanner implements PeerPlan {
     for (const id of this.#observed.secretIds) {
       if (this.#isOtherSecret(id)) this.steps.push({ kind: "unloadSecret", id });
     }
+    // What came up since the look may have been made with what was loaded then: it is looked at again before it is judged.
+    if (this.#isReplacing()) return;
     // Only now: a peer that comes back at once after its SA was ended must not find the old config or the old secret.
     for (const ikeSa of this.#beginUpdates()) {
       this.steps.push({ kind: "reauthenticate", ikeSa, peer: this.#peer.name });
@@ -157,6 +162,11 @@ class PeerPlanner implements PeerPlan {
     this.#restartStuck();
     for (const state of this.#members) this.#initiateMissing(state.member);
     for (const state of this.#members) this.#commit(state, waiting.has(state.member.tunnel.id));
+  }
+
+  #isReplacing(): boolean {
+    const isKnown = this.#observed.peers.has(this.#peer.name) || this.#hasOtherSecret || this.#live.length > 0;
+    return isKnown && this.steps.some(({ kind }) => LOADS.has(kind));
   }
 
   #isOtherSecret(id: string): boolean {
@@ -261,6 +271,7 @@ class PeerPlanner implements PeerPlan {
       this.#initiateAtMs.set(id, initiateAtMs);
       this.steps.push({
         kind: "beginUpdate",
+        peer: this.#peer.name,
         connection: id,
         marker,
         staleIkeSas,
@@ -301,7 +312,7 @@ class PeerPlanner implements PeerPlan {
     );
   }
 
-  /** Another secret than the wanted one is loaded and we have not begun to change it: an update was cut off before. */
+  /** Another secret than the wanted one was loaded and we have not begun to change it: an update was cut off before. */
   #isCutOff(connection: ConnectionId): boolean {
     return !this.#notes.transitions.has(connection) && this.#hasOtherSecret;
   }

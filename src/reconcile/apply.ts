@@ -2,7 +2,15 @@
 import { backoffMs } from "../core/backoff.ts";
 import type { CharonStep } from "../core/charon-step.ts";
 import { CharonRefusedError } from "../core/errors.ts";
-import { decodeMarker, encodeMarker, termsFingerprint, tunnelFingerprint, type NodeKey } from "../core/fingerprint.ts";
+import {
+  decodeMarker,
+  encodeMarker,
+  peerOfSecretId,
+  termsFingerprint,
+  tunnelFingerprint,
+  type Fingerprint,
+  type NodeKey,
+} from "../core/fingerprint.ts";
 import type { RouterId } from "../core/ids.ts";
 import type { Notes } from "../core/observed.ts";
 import type { StepGroup } from "../core/plan.ts";
@@ -62,6 +70,12 @@ async function applyGroup(
   return undefined;
 }
 
+function noteTerms(name: string, terms: Fingerprint, notes: Notes): void {
+  const former = notes.loadedTerms.get(name);
+  if (former !== undefined && former !== terms) notes.formerTerms.set(name, former);
+  notes.loadedTerms.set(name, terms);
+}
+
 /** Writes what a step has done into the notes. */
 function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: Applier): void {
   switch (step.kind) {
@@ -70,6 +84,7 @@ function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: App
       return;
     case "unloadSecret":
       notes.loadedSecrets.delete(step.id);
+      notes.otherSecrets.add(peerOfSecretId(step.id) ?? "");
       return;
     case "unloadMarker": {
       const marker = decodeMarker(step.id);
@@ -78,7 +93,7 @@ function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: App
     }
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
-      notes.loadedTerms.set(step.peer.name, termsFingerprint(key, step.peer));
+      noteTerms(step.peer.name, termsFingerprint(key, step.peer), notes);
       if (step.shown === undefined) notes.loadedInVain.delete(step.peer.name);
       else notes.loadedInVain.set(step.peer.name, step.shown);
       for (const { tunnel } of step.peer.members) notes.refusals.delete(tunnel.id);
@@ -89,6 +104,7 @@ function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: App
       notes.failures.delete(step.name);
       return;
     case "beginUpdate":
+      notes.otherSecrets.delete(step.peer);
       notes.transitions.set(step.connection, step.marker);
       notes.attempts.set(step.connection, { count: 0, nextAtMs: step.initiateAtMs });
       for (const id of step.staleIkeSas) notes.staleIkeSas.set(id, { deadlineMs: step.deadlineMs });

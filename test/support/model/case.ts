@@ -127,8 +127,10 @@ class CaseRun {
     this.#noteUnproved(drifts);
     if (world.violations.length > 0) return;
     for (const router of world.listed.values()) lookAtListed(world, router);
-    // A new agent knows nothing of a pair whose inner end was taken elsewhere, nor of what is outside a namespace that is gone.
-    const isPairLost = this.#wasRestarted && drifts.some((drift) => drift === "linkMoved" || drift === "namespaceGone");
+    // A pair whose inner end was taken elsewhere, and what is outside a namespace that is gone, is known by nothing any more.
+    const isPairLost = drifts.some(
+      (drift) => drift === "linkMoved" || (drift === "namespaceGone" && this.#wasRestarted),
+    );
     if (!world.listed.has(ROUTER) && !isPairLost && isKnownGone(world)) lookAtUnlisted(world, ROUTER);
     lookAtForeign(world);
     if (drifts.every((drift) => leavesSasAlone(drift))) this.#compareSas(sas, before, this.#spec);

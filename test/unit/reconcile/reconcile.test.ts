@@ -339,3 +339,19 @@ test("a veth whose inner end somebody moved away goes with its router", async ()
   await world.reconciler.remove(ROUTER, world.memory, new AbortController().signal);
   expect(world.network.namespaces.get(`qrouter-${ROUTER}`)?.links.has(transit.outer.name)).toBe(false);
 });
+
+test.each(["loadSecret", "unloadSecret"] as const)(
+  "an IKE SA that the peer makes with the old key after the look and before %s ends as well",
+  async (before) => {
+    const world = new ReconcileWorld();
+    await world.converge(aRouterWith([aTunnel()]));
+    const apply = world.ike.apply.bind(world.ike);
+    world.ike.apply = (router, step, signal) => {
+      if (step.kind === before) world.ike.peerInitiates(ROUTER, peerNameOf(aTunnel()));
+      return apply(router, step, signal);
+    };
+    const psk = new Secret("another");
+    await world.converge(aRouterWith([aTunnel(1, { psk })]));
+    expect(world.ike.charon(ROUTER).ikeSas.map((sa) => sa.psk)).toEqual([psk.reveal()]);
+  },
+);
