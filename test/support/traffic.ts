@@ -70,9 +70,11 @@ function lossOf(answers: readonly Answer[]): Pick<TrafficCounts, "lost" | "longe
 /**
  * How many of each direction a make-before-break may cost: the gateway that answers uses the new SA before the one that
  * asked has computed its keys, and the one that ends the old SA uses it until the other has confirmed. A packet sent in
- * either moment finds no SA: one or two, and a few more in the kernel lab's guest, where either moment lasts some 20 ms.
+ * either moment finds no SA: one or two where a processor is free (update.test.ts allows no more, at half the rate), seven
+ * were seen with eight processes running on two processors, and more in the kernel lab's guest, where either moment lasts
+ * some 20 ms.
  */
-export const MOST_IN_FLIGHT = process.env["KERNEL_LAB"] === undefined ? 2 : 20;
+export const MOST_IN_FLIGHT = process.env["KERNEL_LAB"] === undefined ? 10 : 20;
 
 /** Ends it. None was lost; as many as fit into half a second may have been on their way. */
 export const expectNothingLost = (traffic: Traffic, leastReceived?: number): Promise<void> =>
