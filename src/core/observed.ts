@@ -103,11 +103,9 @@ export type Notes = {
   readonly renegotiated: Set<string>;
   /** Terms of the config that we loaded last under each name. */
   readonly loadedTerms: Map<string, Fingerprint>;
-  /** Those of the config before it, until charon is looked at again: what came up meanwhile may be on them. */
-  readonly formerTerms: Map<string, Fingerprint>;
   /**
-   * Terms of the config that was loaded when each IKE SA came up, by unique id; undefined when it is older than our
-   * notes. An IKE SA stays bound to that config (ike_sa.c).
+   * Terms of the config that was loaded when each IKE SA was seen first, by unique id; undefined when it is older than
+   * our notes. An IKE SA stays bound to that config (ike_sa.c).
    */
   readonly ikeTerms: Map<string, Fingerprint | undefined>;
   /** The update that each connection is in, as the text of its marker. */
@@ -142,7 +140,6 @@ export const emptyNotes = (instance: string): Notes => ({
   loadedInVain: new Map(),
   renegotiated: new Set(),
   loadedTerms: new Map(),
-  formerTerms: new Map(),
   ikeTerms: new Map(),
   transitions: new Map(),
   committed: new Map(),

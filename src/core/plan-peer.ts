@@ -112,8 +112,6 @@ class PeerPlanner implements PeerPlan {
   readonly #staleIke: Map<string, number>;
   readonly #staleChild: Map<string, number>;
   readonly #superseded: ReadonlySet<string>;
-  /** In what live IKE SAs were negotiated otherwise than wanted, by unique id. */
-  readonly #deviating = new Map<string, string>();
   #isLoadedOtherwise = false;
   readonly #initiateAtMs = new Map<ConnectionId, number>();
 
@@ -130,16 +128,11 @@ class PeerPlanner implements PeerPlan {
     this.#terms = termsFingerprint(options.key, peer);
     this.#members = peer.members.map((member) => this.#memberState(member));
     this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
-    for (const sa of this.#live) {
-      const deviation = this.#deviationOf(sa);
-      if (deviation !== undefined) this.#deviating.set(sa.uniqueId, deviation);
-    }
     this.#superseded = new Set(this.#live.filter((sa) => this.#isSuperseded(sa)).map((sa) => sa.uniqueId));
     this.#staleChild = new Map([...notes.staleChildSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
   }
 
   plan(): void {
-    for (const deviation of new Set(this.#deviating.values())) this.#find("sa", `negotiated otherwise: ${deviation}`);
     this.#write();
     if (!this.#observed.secretIds.has(this.#secretId) || !this.#notes.loadedSecrets.has(this.#secretId)) {
       this.steps.push({ kind: "loadSecret", id: this.#secretId, peer: this.#peer });
@@ -154,6 +147,7 @@ class PeerPlanner implements PeerPlan {
     for (const ikeSa of this.#beginUpdates()) {
       this.steps.push({ kind: "reauthenticate", ikeSa, peer: this.#peer.name });
     }
+    this.#endDeviatingIkeSas();
     this.#endDeviatingChildSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
@@ -202,7 +196,7 @@ class PeerPlanner implements PeerPlan {
   #isSuperseded(sa: IkeSa): boolean {
     if (!mayInitiate(this.#peer.leader)) return false;
     const terms = this.#notes.ikeTerms.get(sa.uniqueId) ?? this.#committedTerms(sa);
-    return (terms !== undefined && terms !== this.#terms) || this.#deviating.has(sa.uniqueId);
+    return terms !== undefined && terms !== this.#terms;
   }
 
   /**
@@ -360,7 +354,7 @@ class PeerPlanner implements PeerPlan {
       if (!this.#superseded.has(sa.uniqueId) || this.#endedIke.has(sa.uniqueId)) continue;
       if (sa.state !== "established" || this.#isUsedAgain(sa)) this.#terminateIke(sa, "changed");
       else if (fresh.length > 0 && namesOfCarrying(sa).every((name) => carried.has(name))) {
-        this.#terminateIke(sa, "replaced", this.#deviating.get(sa.uniqueId));
+        this.#terminateIke(sa, "replaced");
       } else waits = true;
     }
     return waits ? this.#peer.members.map((m) => m.tunnel.id) : [];
@@ -376,6 +370,17 @@ class PeerPlanner implements PeerPlan {
     return this.#peer.members.some(
       ({ tunnel }) => (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= MAX_ATTEMPTS_BESIDE,
     );
+  }
+
+  /** Break before make: where charon takes the config for the same, it would use the same IKE SA for another child. */
+  #endDeviatingIkeSas(): void {
+    if (!mayInitiate(this.#peer.leader)) return;
+    for (const sa of this.#live) {
+      const deviation = this.#endedIke.has(sa.uniqueId) ? undefined : this.#deviationOf(sa);
+      if (deviation === undefined) continue;
+      this.#find("sa", `negotiated otherwise: ${deviation}`);
+      this.#terminateIke(sa, "deviates", deviation);
+    }
   }
 
   /** Break before make, as for any change of a child. */

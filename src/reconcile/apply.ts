@@ -8,7 +8,6 @@ import {
   peerOfSecretId,
   termsFingerprint,
   tunnelFingerprint,
-  type Fingerprint,
   type NodeKey,
 } from "../core/fingerprint.ts";
 import type { RouterId } from "../core/ids.ts";
@@ -70,12 +69,6 @@ async function applyGroup(
   return undefined;
 }
 
-function noteTerms(name: string, terms: Fingerprint, notes: Notes): void {
-  const former = notes.loadedTerms.get(name);
-  if (former !== undefined && former !== terms) notes.formerTerms.set(name, former);
-  notes.loadedTerms.set(name, terms);
-}
-
 /** Writes what a step has done into the notes. */
 function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: Applier): void {
   switch (step.kind) {
@@ -93,7 +86,7 @@ function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: App
     }
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
-      noteTerms(step.peer.name, termsFingerprint(key, step.peer), notes);
+      notes.loadedTerms.set(step.peer.name, termsFingerprint(key, step.peer));
       if (step.shown === undefined) notes.loadedInVain.delete(step.peer.name);
       else notes.loadedInVain.set(step.peer.name, step.shown);
       for (const { tunnel } of step.peer.members) notes.refusals.delete(tunnel.id);

@@ -48,10 +48,8 @@ export function refreshNotes(
   keepOnly(notes.staleIkeSas, (id) => ikeSas.has(id));
   keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));
   for (const sa of observed.ikeSas) {
-    if (notes.ikeTerms.has(sa.uniqueId)) continue;
-    notes.ikeTerms.set(sa.uniqueId, notes.formerTerms.get(sa.peer) ?? notes.loadedTerms.get(sa.peer));
+    if (!notes.ikeTerms.has(sa.uniqueId)) notes.ikeTerms.set(sa.uniqueId, notes.loadedTerms.get(sa.peer));
   }
-  notes.formerTerms.clear();
   keepOnly(notes.staleChildSas, (id) => childIds.has(id));
   const idsIn = (state: IkeSa["state"]): string[] =>
     observed.ikeSas.filter((sa) => sa.state === state).map((sa) => sa.uniqueId);
