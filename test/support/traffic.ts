@@ -70,7 +70,7 @@ function lossOf(answers: readonly Answer[]): Pick<TrafficCounts, "lost" | "longe
 /**
  * How many of each direction a make-before-break may cost: the gateway that answers uses the new SA before the one that
  * asked has computed its keys, and the one that ends the old SA uses it until the other has confirmed. A packet sent in
- * either moment finds no SA: one or two where a processor is free (update.test.ts allows no more, at half the rate), seven
+ * either moment finds no SA: one or two where a processor is free, seven
  * were seen with eight processes running on two processors, and more in the kernel lab's guest, where either moment lasts
  * some 20 ms.
  */
