@@ -8,7 +8,7 @@ import {
   type ViewRow,
 } from "../core/views.ts";
 import type { ApiClient } from "../io/api/client.ts";
-import { reportFailure } from "./failure.ts";
+import { reportFailure, reportNotThere } from "./failure.ts";
 import { decodeState, selected } from "./state.ts";
 import { tableLines, type Cell } from "./table.ts";
 import { EXIT, paletteOf, type Palette, type Terminal } from "./terminal.ts";
@@ -55,7 +55,7 @@ async function askedRouters(
   }
   const meant = selected(decoded.state, id);
   if (meant.length === 0) {
-    terminal.err(`nothing here has the id or name ${printable(id)}; swanherd status lists what there is\n`);
+    reportNotThere(id, terminal);
     return undefined;
   }
   const found: RouterViews[] = [];

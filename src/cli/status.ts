@@ -1,6 +1,6 @@
 // `swanherd status`: every router and connection as a table, or one of them in full.
 import type { ApiClient } from "../io/api/client.ts";
-import { reportFailure } from "./failure.ts";
+import { reportFailure, reportNotThere } from "./failure.ts";
 import { decodeState, selected, shortener, type ShownConnection, type ShownRouter, type ShownState } from "./state.ts";
 import { tableLines } from "./table.ts";
 import { EXIT, paletteOf, statusPaint, type Palette, type Terminal } from "./terminal.ts";
@@ -47,8 +47,7 @@ async function showOnce(
   const { state } = decoded;
   const routers = options.id === undefined ? state.routers : selected(state, options.id);
   if (options.id !== undefined && routers.length === 0) {
-    terminal.err(`nothing here has the id or name ${printable(options.id)}; swanherd status lists what there is\n`);
-    return EXIT.failure;
+    return reportNotThere(options.id, terminal);
   }
   if (options.json)
     terminal.out(`${JSON.stringify(options.id === undefined ? decoded.json : { ...decoded.json, routers })}\n`);

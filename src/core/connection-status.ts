@@ -36,6 +36,9 @@ export type StatusInput = {
 type Verdict = { readonly status: ReportedStatus; readonly cause?: Cause };
 
 const down = (code: Reason["code"], text: string): Verdict => ({ status: "DOWN", cause: { code, text } });
+/** Of a connection that is switched off, by itself or with its service. */
+export const adminDownWords = ({ why }: { readonly why: "connection" | "service" }): string =>
+  `the ${why} has admin_state_up = false`;
 const error = (cause: Cause): Verdict => ({ status: "ERROR", cause });
 
 /** The state of every listed connection of a router. */
@@ -89,7 +92,7 @@ function verdict(connection: DesiredConnection, children: readonly ChildState[],
     case "unusable":
       return error(connection.reason);
     case "disabled":
-      return down("admin-down", `the ${connection.why} has admin_state_up = false`);
+      return down("admin-down", adminDownWords(connection));
     case "usable":
       if (input.isTornDown)
         return down("admin-down", "taken down by `swanherd teardown`; `swanherd sync` brings it back");

@@ -4,26 +4,16 @@ import type { CharonStep } from "./charon-step.ts";
 import type { Finding } from "./finding.ts";
 import { peerOfSecretId } from "./fingerprint.ts";
 import { AGENT_NAMESPACE, type Route, type Rule } from "./network.ts";
-import type { LinkChange, NetworkStep } from "./network-plan.ts";
+import { linkOfSysctl, type LinkChange, type NetworkStep } from "./network-plan.ts";
 import type { CharonPlan } from "./plan.ts";
 
 const inNamespace = (namespace: string): string => (namespace === AGENT_NAMESPACE ? "" : ` in ${namespace}`);
 
-const LINK_WORDS = {
-  macAddress: "has another MAC address",
-  mtuBytes: "has another MTU",
-  alias: "has another alias",
-  up: "is down",
-} as const;
-
-const linkWords = (change: LinkChange): string =>
-  "macAddress" in change
-    ? LINK_WORDS.macAddress
-    : "mtuBytes" in change
-      ? LINK_WORDS.mtuBytes
-      : "alias" in change
-        ? LINK_WORDS.alias
-        : LINK_WORDS.up;
+function linkWords(change: LinkChange): string {
+  if ("macAddress" in change) return "has another MAC address";
+  if ("mtuBytes" in change) return "has another MTU";
+  return "alias" in change ? "has another alias" : "is down";
+}
 
 const routeWords = ({ kind, destination, via, link, namespace }: Route): string =>
   [
@@ -114,10 +104,7 @@ function placeOf(step: NetworkStep): { readonly namespace: string; readonly link
     case "removeRoute":
       return step.route;
     case "setSysctl":
-      return {
-        namespace: step.sysctl.namespace,
-        link: /^net\/ipv[46]\/conf\/([^/]+)\//.exec(step.sysctl.name)?.[1],
-      };
+      return { namespace: step.sysctl.namespace, link: linkOfSysctl(step.sysctl) };
     default:
       return undefined;
   }

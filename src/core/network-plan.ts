@@ -191,7 +191,8 @@ function withoutLinks(observed: ObservedNetwork, doomed: readonly ObservedLink[]
 }
 
 const LINK_SYSCTL = /^net\/ipv[46]\/conf\/(?!all\/|default\/)([^/]+)\//;
-const linkOfSysctl = (sysctl: Sysctl): string | undefined => LINK_SYSCTL.exec(sysctl.name)?.[1];
+/** The link that a setting is of; undefined for those of the whole namespace. */
+export const linkOfSysctl = (sysctl: Sysctl): string | undefined => LINK_SYSCTL.exec(sysctl.name)?.[1];
 const isOfNamespace = (sysctl: Sysctl): boolean => linkOfSysctl(sysctl) === undefined;
 
 function planSysctls(wanted: readonly Sysctl[], observed: ObservedNetwork): readonly NetworkStep[] {

@@ -1,6 +1,7 @@
 // Looks at one router for a person: all four views of its connections, and what its network lacks. It changes nothing.
 import { networkFindings } from "../core/drift.ts";
 import type { Finding } from "../core/finding.ts";
+import { adminDownWords } from "../core/connection-status.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
 import { AgentError } from "../core/errors.ts";
 import {
@@ -216,7 +217,7 @@ function unwantedWords(connection: DesiredConnection): string | undefined {
     case "usable":
       return undefined;
     case "disabled":
-      return `the ${connection.why} has admin_state_up = false`;
+      return adminDownWords(connection);
     case "unusable":
       return connection.reason.text;
   }

@@ -202,7 +202,10 @@ export class Loop {
     const workers = this.#workersOf(router);
     if (router !== undefined && workers.length === 0) return undefined;
     const views: RouterViews[] = [];
-    for (const worker of workers) views.push(...[(await worker.inspect(inspection)) ?? []].flat());
+    for (const worker of workers) {
+      const found = await worker.inspect(inspection);
+      if (found !== undefined) views.push(found);
+    }
     return views;
   }
 
