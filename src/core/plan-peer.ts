@@ -127,8 +127,8 @@ class PeerPlanner implements PeerPlan {
       notes.otherSecrets.has(peer.name) || [...observed.secretIds].some((id) => this.#isOtherSecret(id));
     this.#terms = termsFingerprint(options.key, peer);
     this.#members = peer.members.map((member) => this.#memberState(member));
-    this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
     this.#superseded = new Set(this.#live.filter((sa) => this.#isSuperseded(sa)).map((sa) => sa.uniqueId));
+    this.#staleIke = new Map([...notes.staleIkeSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
     this.#staleChild = new Map([...notes.staleChildSas].map(([id, { deadlineMs }]) => [id, deadlineMs]));
   }
 

@@ -4,7 +4,7 @@ import type { CharonPlanOptions } from "../../../src/core/charon-step.ts";
 import { encodeMarker, type Fingerprint } from "../../../src/core/fingerprint.ts";
 import type { Peer } from "../../../src/core/peers.ts";
 import type { Difference, Values } from "../../../src/core/views.ts";
-import { NODE_KEY } from "../charon-options.ts";
+import { charonOptions } from "../charon-options.ts";
 
 const sectionText = (peer: Peer): string => {
   const { leader, members, hasOwnIdentities } = peer;
@@ -16,20 +16,14 @@ const sectionText = (peer: Peer): string => {
 const differencesIn = (values: Values): readonly Difference[] =>
   [...values].map(([key, found]) => ({ key, wanted: "as loaded", found }));
 
-export const cheapCharonOptions = (): CharonPlanOptions => ({
-  key: NODE_KEY,
-  splitChildren: false,
-  updateWindowMs: 5_000,
-  differingGraceMs: 30_000,
-  connectTimeoutMs: 30_000,
-  yieldMs: 1_000,
-  duplicateGraceMs: 3_000,
-  sectionFingerprint: (peer) => sectionText(peer) as Fingerprint,
-  fileFingerprint: (peer, member, marker) =>
-    [sectionText(peer), peer.leader.psk.reveal(), member.tunnel.id, encodeMarker(marker)].join("\n") as Fingerprint,
-  compare: {
-    loaded: (_, loaded) => differencesIn(loaded),
-    ikeSa: (_, negotiated) => differencesIn(negotiated),
-    childSa: (_, __, negotiated) => differencesIn(negotiated),
-  },
-});
+export const cheapCharonOptions = (): CharonPlanOptions =>
+  charonOptions({
+    sectionFingerprint: (peer) => sectionText(peer) as Fingerprint,
+    fileFingerprint: (peer, member, marker) =>
+      [sectionText(peer), peer.leader.psk.reveal(), member.tunnel.id, encodeMarker(marker)].join("\n") as Fingerprint,
+    compare: {
+      loaded: (_, loaded) => differencesIn(loaded),
+      ikeSa: (_, negotiated) => differencesIn(negotiated),
+      childSa: (_, __, negotiated) => differencesIn(negotiated),
+    },
+  });
