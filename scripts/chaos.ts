@@ -18,14 +18,20 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
-/** Logs, documents and the course of things; the world is gone afterwards. */
-const keep: Keep = (world, result) => {
+/** What the programs say of themselves, logs, documents and the course of things; the world is gone afterwards. */
+const keep: Keep = async (world, result) => {
   const directory = path.join(RESULTS, `seed-${result.seed}`);
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   cpSync(world.lab.documentsDirectory, path.join(directory, "documents"), { recursive: true });
   for (const program of [...Object.values(world.agents), world.controller]) {
-    writeFileSync(path.join(directory, `${path.basename(program.directory)}.log`), program.log());
+    const name = path.join(directory, path.basename(program.directory));
+    writeFileSync(`${name}.log`, program.log());
+    const state = await program.status().catch((error: unknown) => ({ error: String(error) }));
+    writeFileSync(`${name}.status.json`, `${JSON.stringify(state, undefined, 2)}\n`);
+  }
+  for (const agent of Object.values(world.agents)) {
+    writeFileSync(path.join(directory, `${agent.host}.diff`), (await agent.run("diff")).stdout);
   }
   writeFileSync(path.join(directory, "result.json"), `${JSON.stringify(result, undefined, 2)}\n`);
   say(`kept in ${directory}`);

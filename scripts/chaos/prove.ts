@@ -31,7 +31,7 @@ export async function proveBug(
         repairWithinMs: REPAIR_WITHIN_MS,
         sought: bug.invariant,
       },
-      () => undefined,
+      () => Promise.resolve(),
     );
     const isFound = result.violations.some(({ invariant }) => invariant === bug.invariant);
     return { bug, isFound, seconds: Math.round((performance.now() - startedAt) / 1000) };

@@ -40,7 +40,7 @@ export type RunResult = {
 };
 
 /** What a run leaves for who wants to know why: called while the world still is. */
-export type Keep = (world: ChaosWorld, result: RunResult) => void;
+export type Keep = (world: ChaosWorld, result: RunResult) => Promise<void>;
 
 export async function runChaos(options: RunOptions, keep: Keep): Promise<RunResult> {
   const startedAt = performance.now();
@@ -54,7 +54,7 @@ export async function runChaos(options: RunOptions, keep: Keep): Promise<RunResu
       await run.stop();
     }
     const result = run.result(performance.now() - startedAt);
-    if (result.violations.length > 0) keep(world, result);
+    if (result.violations.length > 0) await keep(world, result);
     return result;
   } finally {
     await world.destroy();
