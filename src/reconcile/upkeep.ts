@@ -15,6 +15,9 @@ import {
 import { childrenOf, peerNameOf } from "../core/peers.ts";
 import type { CharonPlan } from "../core/plan.ts";
 
+/** An attempt counts until what it made has stood so long: what comes up only to be lost is asked for with growing pauses. */
+const STOOD_MS = 10_000;
+
 /** Notes about this instance of charon: the given ones, or new ones when charon was started anew. */
 export const notesFor = (notes: Notes | undefined, observed: RunningCharon): Notes =>
   notes?.instance === observed.instance ? notes : emptyNotes(observed.instance);
@@ -82,7 +85,8 @@ export function refreshNotes(
     const isWhole = wanted.every((child) => standing.some((sa) => sa.name === child.name && carriesAll(sa, child)));
     // What an update still waits for is not asked for without a pause either.
     const isBegun = notes.transitions.has(tunnel.id) && !isCommitted(notes, tunnel.id);
-    if (isWhole && !isBegun) notes.attempts.delete(tunnel.id);
+    const youngestMs = Math.max(...standing.map((sa) => notes.installedSinceMs.get(sa.uniqueId) ?? nowMs));
+    if (isWhole && !isBegun && nowMs - youngestMs >= STOOD_MS) notes.attempts.delete(tunnel.id);
   }
   // One that is up does not make good what another connection to the same peer met.
   keepOnly(notes.failures, (peer) => waiting.has(peer));

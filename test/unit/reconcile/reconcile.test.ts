@@ -162,6 +162,32 @@ describe("an agent that was killed in an update", () => {
   });
 });
 
+test("an SA that is lost whenever it came up is asked for with growing pauses, and at once when it had stood", async () => {
+  const world = new ReconcileWorld();
+  const desired = aRouterWith([aTunnel()]);
+  await world.converge(desired);
+  const initiated = (): number => world.ike.applied.filter(({ kind }) => kind === "initiate").length;
+  const lose = (): void => {
+    for (const { uniqueId } of world.ike.charon(ROUTER).ikeSas) world.ike.dropIkeSa(ROUTER, uniqueId);
+  };
+  const lostForMs = async (ms: number): Promise<number> => {
+    const before = initiated();
+    for (let passedMs = 0; passedMs < ms; passedMs += 100) {
+      lose();
+      await world.pass(desired);
+      await world.clock.advance(100);
+    }
+    return initiated() - before;
+  };
+  await world.clock.advance(10_000);
+  await world.pass(desired);
+  expect(await lostForMs(60_000)).toBeLessThanOrEqual(15);
+  await world.converge(desired);
+  await world.clock.advance(10_000);
+  await world.pass(desired);
+  expect(await lostForMs(100)).toBe(1);
+});
+
 describe("charon's ends", () => {
   test("the first is made good at once, more of them with pauses, and many are a crash loop", async () => {
     const world = new ReconcileWorld();
