@@ -6,7 +6,7 @@ import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import path from "node:path";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { baseDocuments, connectionPair } from "../../../scripts/lab-documents.ts";
-import { until } from "../../../scripts/lab.ts";
+import { until, type Agent } from "../../../scripts/lab.ts";
 import { hasDifference, type RouterViews } from "../../../src/core/views.ts";
 import type { DriftKind } from "../../../src/core/finding.ts";
 import { apiClient } from "../../../src/io/api/client.ts";
@@ -77,9 +77,9 @@ const isWhole = (router: RouterViews): boolean =>
   router.network.length === 0 &&
   router.connections.every((one) => !hasDifference(one) && one.missing.length === 0);
 
-async function driftOf(kind: DriftKind): Promise<number> {
-  const line = await lab.left.metric(`swanherd_drift_total{kind="${kind}"}`);
-  return Number(line.split(" ").at(-1));
+async function driftOf(kind: DriftKind, agents: readonly Agent[] = [lab.left]): Promise<number> {
+  const lines = await Promise.all(agents.map((agent) => agent.metric(`swanherd_drift_total{kind="${kind}"}`)));
+  return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
 }
 
 type Act = () => unknown;
@@ -166,10 +166,10 @@ beforeAll(async () => {
 
 afterEach(() => areActive(lab, "site"));
 
-async function isRepaired(kind: DriftKind, before: number): Promise<void> {
+async function isRepaired(kind: DriftKind, before: number, agents: readonly Agent[] = [lab.left]): Promise<void> {
   await until(`${kind} is counted and repaired`, 10_000, async () => {
     const routers = await views();
-    return (await driftOf(kind)) > before && routers.length === 1 && routers.every(isWhole);
+    return (await driftOf(kind, agents)) > before && routers.length === 1 && routers.every(isWhole);
   }).catch(async (error: unknown) => {
     const broken = (await views()).filter((router) => !isWhole(router));
     throw new Error(`${String(error)}: ${JSON.stringify(broken)}\n${worthReading(lab.left)}`, { cause: error });
@@ -200,8 +200,9 @@ describe("found by the next pass:", () => {
 });
 
 test("an SA that was negotiated by another config is made anew", async () => {
-  const before = await driftOf("sa");
+  // Whoever sees it first ends the SA for both.
   const agents = [lab.left, lab.right];
+  const before = await driftOf("sa", agents);
   for (const agent of agents) process.kill(agent.pid ?? 0, "SIGSTOP");
   try {
     const sides = [
@@ -233,7 +234,7 @@ test("an SA that was negotiated by another config is made anew", async () => {
   } finally {
     for (const agent of agents) process.kill(agent.pid ?? 0, "SIGCONT");
   }
-  await isRepaired("sa", before);
+  await isRepaired("sa", before, agents);
   await areActive(lab, "site");
   const sas = await lab.left.ikeSas(lab.routers.left);
   expect(sas.map((sa) => sa.algorithms.encryptionKeyBits)).toEqual(sas.map(() => 256));
