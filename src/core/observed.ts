@@ -83,6 +83,14 @@ export const heldMarker = (observed: RunningCharon, notes: Notes, id: Connection
 /** The last thing that went wrong with a peer, by charon's own words. */
 export type Failure = { readonly code: ReasonCode; readonly text: string; readonly atMs: number };
 
+/** To have what is missing of a connection. */
+export type Attempts = {
+  readonly count: number;
+  /** When the last one began; undefined before the first. */
+  readonly lastAtMs: number | undefined;
+  readonly nextAtMs: number;
+};
+
 /**
  * Notes about one running charon that cannot be read back from it. They die with the agent: then everything is loaded
  * once more, and what the markers do not prove is re-authenticated.
@@ -112,7 +120,7 @@ export type Notes = {
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
   readonly committed: Map<ConnectionId, Marker>;
-  readonly attempts: Map<ConnectionId, { readonly count: number; readonly nextAtMs: number }>;
+  readonly attempts: Map<ConnectionId, Attempts>;
   /** When an IKE SA was first seen negotiating, by unique id. */
   readonly connectingSinceMs: Map<string, number>;
   /** When an IKE SA was first seen established, and a CHILD SA installed, by unique id. */

@@ -352,7 +352,7 @@ class PeerPlanner implements PeerPlan {
     let waits = false;
     for (const sa of this.#live) {
       if (!this.#superseded.has(sa.uniqueId) || this.#endedIke.has(sa.uniqueId)) continue;
-      if (sa.state !== "established" || this.#isUsedAgain(sa)) this.#terminateIke(sa, "changed");
+      if (sa.state !== "established" || this.#isUsedAgain()) this.#terminateIke(sa, "changed");
       else if (fresh.length > 0 && namesOfCarrying(sa).every((name) => carried.has(name))) {
         this.#terminateIke(sa, "replaced");
       } else waits = true;
@@ -361,15 +361,17 @@ class PeerPlanner implements PeerPlan {
   }
 
   /**
-   * An SA that is older than our notes, and beside which none is made: charon takes it for one of the wanted config, as
-   * an agent leaves it that was killed before it could commit. Nobody can tell, so it is made anew.
+   * No other is made beside it, and nothing refused one: charon takes its config for the wanted one and uses it again. So
+   * it is not what we noted; it came up between a look and a load, or was rekeyed, or an agent was killed before it could
+   * commit. Whether it has all that is wanted nobody can tell, so it is made anew.
    */
-  #isUsedAgain(sa: IkeSa): boolean {
-    if (this.#notes.ikeTerms.get(sa.uniqueId) !== undefined || this.#isNegotiating()) return false;
-    if (this.#standing().length > 0) return false;
-    return this.#peer.members.some(
-      ({ tunnel }) => (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= MAX_ATTEMPTS_BESIDE,
-    );
+  #isUsedAgain(): boolean {
+    if (this.#isNegotiating() || this.#standing().length > 0) return false;
+    const failedAtMs = this.#notes.failures.get(this.#peer.name)?.atMs ?? -Infinity;
+    return this.#peer.members.some(({ tunnel }) => {
+      const { count, lastAtMs } = this.#notes.attempts.get(tunnel.id) ?? { count: 0 };
+      return count >= MAX_ATTEMPTS_BESIDE && lastAtMs !== undefined && failedAtMs < lastAtMs;
+    });
   }
 
   /** Break before make: where charon takes the config for the same, it would use the same IKE SA for another child. */

@@ -49,6 +49,7 @@ async function applyGroup(
 ): Promise<StepFailure | undefined> {
   for (const step of group.steps) {
     signal.throwIfAborted();
+    const beganAtMs = applier.clock.nowMs();
     try {
       await applier.ike.apply(applier.router, step, signal);
     } catch (error) {
@@ -60,17 +61,17 @@ async function applyGroup(
         return { group, step, error };
       }
       // An attempt that charon refused is an attempt: the next one waits, the other children have their own.
-      note(step, notes, applier);
+      note(step, beganAtMs, notes, applier);
       continue;
     }
     applier.onStep(step.kind, "ok");
-    note(step, notes, applier);
+    note(step, beganAtMs, notes, applier);
   }
   return undefined;
 }
 
 /** Writes what a step has done into the notes. */
-function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: Applier): void {
+function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, initiateRetry }: Applier): void {
   switch (step.kind) {
     case "loadSecret":
       notes.loadedSecrets.add(step.id);
@@ -99,7 +100,7 @@ function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: App
     case "beginUpdate":
       notes.otherSecrets.delete(step.peer);
       notes.transitions.set(step.connection, step.marker);
-      notes.attempts.set(step.connection, { count: 0, nextAtMs: step.initiateAtMs });
+      notes.attempts.set(step.connection, { count: 0, lastAtMs: undefined, nextAtMs: step.initiateAtMs });
       for (const id of step.staleIkeSas) notes.staleIkeSas.set(id, { deadlineMs: step.deadlineMs });
       for (const id of step.staleChildSas) notes.staleChildSas.set(id, { deadlineMs: step.deadlineMs });
       return;
@@ -109,7 +110,7 @@ function note(step: CharonStep, notes: Notes, { key, clock, initiateRetry }: App
       if (held !== undefined && held.nextAtMs > clock.nowMs()) return;
       const count = held?.count ?? 0;
       const delayMs = backoffMs(count, initiateRetry.baseMs, initiateRetry.capMs, clock.random());
-      notes.attempts.set(step.connection, { count: count + 1, nextAtMs: clock.nowMs() + delayMs });
+      notes.attempts.set(step.connection, { count: count + 1, lastAtMs: beganAtMs, nextAtMs: clock.nowMs() + delayMs });
       return;
     }
     case "commit":

@@ -78,15 +78,16 @@ export function refreshNotes(
   for (const tunnel of usable.values()) {
     const standing = childSas.filter((child) => belongsTo(child.name, tunnel.id) && carriesTraffic(child));
     const wanted = childrenOf(tunnel, splitChildren);
-    if (!wanted.every((child) => standing.some((sa) => sa.name === child.name))) {
+    const isThere = wanted.every((child) => standing.some((sa) => sa.name === child.name));
+    // What an update still waits for is not asked for without a pause either.
+    const isBegun = notes.transitions.has(tunnel.id) && !isCommitted(notes, tunnel.id);
+    if (!isThere || isBegun) {
       waiting.add(peerNameOf(tunnel));
       continue;
     }
     const isWhole = wanted.every((child) => standing.some((sa) => sa.name === child.name && carriesAll(sa, child)));
-    // What an update still waits for is not asked for without a pause either.
-    const isBegun = notes.transitions.has(tunnel.id) && !isCommitted(notes, tunnel.id);
     const youngestMs = Math.max(...standing.map((sa) => notes.installedSinceMs.get(sa.uniqueId) ?? nowMs));
-    if (isWhole && !isBegun && nowMs - youngestMs >= STOOD_MS) notes.attempts.delete(tunnel.id);
+    if (isWhole && nowMs - youngestMs >= STOOD_MS) notes.attempts.delete(tunnel.id);
   }
   // One that is up does not make good what another connection to the same peer met.
   keepOnly(notes.failures, (peer) => waiting.has(peer));

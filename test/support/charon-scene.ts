@@ -27,7 +27,7 @@ export class CharonScene {
 
   constructor(more: Partial<CharonPlanOptions> = {}) {
     this.options = charonOptions(more);
-    this.ike = new FakeIke(this.options);
+    this.ike = new FakeIke(this.options, () => this.clock.nowMs());
   }
 
   get charon() {

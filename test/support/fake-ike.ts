@@ -112,12 +112,14 @@ export class FakeIke implements Ike {
   nextError: Error | undefined;
   starts = 0;
   #options: CharonPlanOptions;
+  readonly #nowMs: () => number;
   readonly #charons = new Map<RouterId, FakeCharon>();
   readonly #listeners = new Map<RouterId, Set<(event: CharonEvent) => void>>();
   #lastId = 0;
 
-  constructor(options: CharonPlanOptions) {
+  constructor(options: CharonPlanOptions, nowMs: () => number) {
     this.#options = options;
+    this.#nowMs = nowMs;
   }
 
   use(options: CharonPlanOptions): void {
@@ -373,7 +375,7 @@ export class FakeIke implements Ike {
       this.tell(router, {
         kind: "failed",
         peer: peer.name,
-        failure: { code: "authentication-failed", text, atMs: 0 },
+        failure: { code: "authentication-failed", text, atMs: this.#nowMs() },
       });
       return undefined;
     }
@@ -387,7 +389,7 @@ export class FakeIke implements Ike {
     if (member === undefined || child === undefined) return;
     const remote = this.remote(peer.name);
     if (remote.refusesChild(name)) {
-      const failure = { code: "selectors-refused" as const, text: "the subnets differ", atMs: 0 };
+      const failure = { code: "selectors-refused" as const, text: "the subnets differ", atMs: this.#nowMs() };
       this.tell(router, { kind: "failed", peer: peer.name, failure });
       return;
     }

@@ -34,7 +34,7 @@ export class ReconcileWorld {
 
   constructor(more: Partial<CharonPlanOptions> = {}) {
     const charonPlan = charonOptions(more);
-    this.ike = new FakeIke(charonPlan);
+    this.ike = new FakeIke(charonPlan, () => this.clock.nowMs());
     this.ports = { network: this.network, ike: this.ike, clock: this.clock };
     this.options = {
       host: "gw-left",

@@ -93,7 +93,7 @@ export class ModelWorld {
     this.espBackEnd = of.espBackEnd;
     this.#counts = of.counts;
     this.#lie = of.lie ?? (() => false);
-    this.ike = new FakeIke(this.charonPlan);
+    this.ike = new FakeIke(this.charonPlan, () => this.clock.nowMs());
     this.network.addLink(AGENT_NAMESPACE, "br-ex", {});
     for (const router of of.routers) this.network.addNamespace(`qrouter-${router}`);
     this.agent = new Agent(this);

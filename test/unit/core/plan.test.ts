@@ -421,7 +421,7 @@ test("the children of one connection are one attempt", async () => {
   scene.want(tunnel);
   await scene.pass("the peer refuses");
   expect(scene.ike.applied.filter((step) => step.kind === "initiate")).toHaveLength(4);
-  expect([...scene.notes.attempts.values()]).toEqual([{ count: 1, nextAtMs: 500 }]);
+  expect([...scene.notes.attempts.values()]).toEqual([{ count: 1, lastAtMs: 0, nextAtMs: 500 }]);
 });
 
 test("a commit comes after everything else of its connection", async () => {

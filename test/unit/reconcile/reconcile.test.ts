@@ -188,6 +188,38 @@ test("an SA that is lost whenever it came up is asked for with growing pauses, a
   expect(await lostForMs(100)).toBe(1);
 });
 
+test("an IKE SA whose terms were noted wrongly, since it came up between a look and a load, is made anew in the end", async () => {
+  const world = new ReconcileWorld();
+  const lifetime = (seconds: number) => ({ ike: anIkePolicy({ lifetime: { kind: "seconds", seconds } }) });
+  await world.converge(aRouterWith([aTunnel(1, lifetime(3600))]));
+  const [sa] = world.ike.charon(ROUTER).ikeSas;
+  await world.converge(aRouterWith([aTunnel(1, lifetime(7200))]));
+  const [made] = world.ike.charon(ROUTER).ikeSas;
+  if (sa === undefined || made === undefined) throw new Error("there is no IKE SA");
+  // charon made it with the config before the last one.
+  world.ike.charon(ROUTER).ikeSas = [{ ...made, terms: sa.terms }];
+  await world.converge(aRouterWith([aTunnel(1, lifetime(3600))]));
+  expect(world.childSas()).toHaveLength(1);
+});
+
+test("an IKE SA whose successor on new terms the peer refuses stays as it is, however often it is asked", async () => {
+  const world = new ReconcileWorld();
+  await world.converge(aRouterWith([aTunnel()]));
+  const before = world.childSas();
+  world.ike.remote(peerNameOf(aTunnel())).psk = "the peer has another one now";
+  world.ike.watch(ROUTER, (event) => {
+    if (event.kind === "failed" && event.peer !== undefined)
+      world.memory.notes?.failures.set(event.peer, event.failure);
+  });
+  const ike = anIkePolicy({ lifetime: { kind: "seconds", seconds: 7200 } });
+  for (let passedMs = 0; passedMs < 60_000; passedMs += 500) {
+    await world.pass(aRouterWith([aTunnel(1, { ike })]));
+    await world.clock.advance(500);
+  }
+  expect(world.ike.applied.filter(({ kind }) => kind === "initiate").length).toBeGreaterThan(3);
+  expect(world.childSas()).toEqual(before);
+});
+
 describe("charon's ends", () => {
   test("the first is made good at once, more of them with pauses, and many are a crash loop", async () => {
     const world = new ReconcileWorld();
