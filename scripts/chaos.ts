@@ -73,6 +73,7 @@ async function main(): Promise<number> {
       without: { type: "string", multiple: true, default: [] },
       prove: { type: "string" },
       json: { type: "string" },
+      from: { type: "string", multiple: true, default: [] },
       "write-docs": { type: "boolean", default: false },
     },
   });
@@ -87,6 +88,7 @@ async function main(): Promise<number> {
     return 64;
   }
   if (values.prove !== undefined) return prove(values.prove, Number(values.seed));
+  if (values.from.length > 0) return report(values.from.map(readRuns), values["write-docs"]);
   const results: RunResult[] = [];
   const program = copyProgram();
   try {
@@ -105,8 +107,22 @@ async function main(): Promise<number> {
     program.remove();
   }
   const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ commit, results }, undefined, 2)}\n`);
-  if (values["write-docs"]) writeFigures(figuresText(results, commit, `${cpus().length} processors`));
+  const runs: Runs = { commit, machine: `${cpus().length} processors`, results };
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(runs, undefined, 2)}\n`);
+  return report([runs], values["write-docs"]);
+}
+
+/** What `--json` writes. */
+type Runs = { readonly commit: string; readonly machine: string; readonly results: readonly RunResult[] };
+
+const readRuns = (file: string): Runs => JSON.parse(readFileSync(file, "utf8")) as Runs;
+
+function report(all: readonly Runs[], writesDocs: boolean): number {
+  const results = all.flatMap((runs) => runs.results);
+  const each = (of: (runs: Runs) => string): string => [...new Set(all.map(of))].join(", ");
+  const commit = each((runs) => runs.commit);
+  const machine = each((runs) => runs.machine);
+  if (writesDocs) writeFigures(figuresText(results, commit, machine));
   process.stdout.write(`${tableOf(rowsOf(results))}\n`);
   return results.some(({ violations }) => violations.length > 0) ? 1 : 0;
 }
