@@ -12,8 +12,8 @@ import {
   addressText,
 } from "./address.ts";
 import { USERLAND_ESP_LINK, type EspBackEnd, type Guard, type GuardPair } from "./guard.ts";
-import type { RouterId } from "./ids.ts";
-import type { Cidr, DesiredRouter, InterfaceAddress, IpFamily, Plumbing } from "./model.ts";
+import type { ConnectionId, RouterId } from "./ids.ts";
+import type { Cidr, DesiredConnection, DesiredRouter, Guarded, InterfaceAddress, IpFamily, Plumbing } from "./model.ts";
 import { externalVeth, namespaceName, ownerAlias, transitVeth } from "./names.ts";
 
 /** The agent's own namespace, in fields that hold the name of one. No file in /run/netns can be called so. */
@@ -152,6 +152,14 @@ export type UserlandEsp = {
   readonly destinations: ReadonlySet<Cidr>;
 };
 
+/** Of a connection, or of subnets of one, that left the list while an SA stands for it. */
+export type Lingering = { readonly kind: "lingering"; readonly id: ConnectionId; readonly guarded: Guarded };
+
+/** A router with what has to be guarded in it. */
+export type GuardedRouter = Omit<DesiredRouter, "connections"> & {
+  readonly connections: readonly (DesiredConnection | Lingering)[];
+};
+
 export type Attachment = { readonly bridge: string; readonly routerNamespace: string };
 
 /** What to look at when only the id of a router is known, for instance after its connections left the list. */
@@ -166,7 +174,7 @@ export const networkScope = (router: RouterId, attachment: Attachment, host: str
 });
 
 export function networkConfig(of: {
-  readonly router: DesiredRouter;
+  readonly router: GuardedRouter;
   readonly plumbing: Plumbing;
   readonly attachment: Attachment;
   readonly host: string;
@@ -216,7 +224,7 @@ export function networkConfig(of: {
 }
 
 /** A peer's subnet without a local one of its family is nobody's to reach: no route may lead into the gateway. */
-function guardPairs(router: DesiredRouter): readonly GuardPair[] {
+function guardPairs(router: GuardedRouter): readonly GuardPair[] {
   return [...router.connections]
     .sort((a, b) => (a.id < b.id ? -1 : 1))
     .flatMap((connection) => {

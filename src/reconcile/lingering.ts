@@ -1,29 +1,45 @@
 // What has left the list is guarded for as long as an SA may stand for it.
-import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
+import { connectionId, isUuid, type ConnectionId } from "../core/ids.ts";
+import type { DesiredRouter, Guarded } from "../core/model.ts";
+import type { GuardedRouter, Lingering } from "../core/network.ts";
 import { belongsTo, type ChildSa, type ObservedCharon } from "../core/observed.ts";
 
 /** Connections, or subnets of them, that left the list: guarded until their SAs are gone. */
-export function lingeringGuard(desired: DesiredRouter, applied: DesiredRouter | undefined): DesiredConnection[] {
+export function lingeringGuard(desired: DesiredRouter, applied: GuardedRouter): Lingering[] {
   const wanted = new Map(desired.connections.map((connection) => [connection.id, JSON.stringify(connection.guarded)]));
-  return (applied?.connections ?? [])
+  return applied.connections
     .filter((connection) => wanted.get(connection.id) !== JSON.stringify(connection.guarded))
-    .map(({ id, service, name, guarded, reportedStatus }) => ({
-      id,
-      service,
-      name,
-      guarded,
-      reportedStatus,
-      kind: "disabled" as const,
-      why: "connection" as const,
-    }));
+    .map(({ id, guarded }) => ({ kind: "lingering", id, guarded }));
+}
+
+/**
+ * Likewise where nothing is known of what was there before, since an agent was killed: the SAs themselves tell. What the peer
+ * sends through them comes out in the namespace, and must not go on in clear where no route leads it home any more.
+ */
+export function lingeringSas(desired: DesiredRouter, charon: ObservedCharon): Lingering[] {
+  return childSasOf(charon).flatMap((sa) => {
+    const id = sa.name.slice(0, UUID_LENGTH);
+    if (!isUuid(id) || isWanted(sa, guardedOf(desired, connectionId(id)))) return [];
+    const { localSubnets, peerSubnets } = sa;
+    return [{ kind: "lingering" as const, id: connectionId(id), guarded: { localSubnets, peerSubnets } }];
+  });
 }
 
 /** Whether an SA stands for what has left the list. */
-export function isStillCarried({ id }: DesiredConnection, desired: DesiredRouter, charon: ObservedCharon): boolean {
-  if (charon.kind !== "up") return false;
-  const wanted = desired.connections.find((connection) => connection.id === id)?.guarded;
-  const isWanted = ({ localSubnets, peerSubnets }: ChildSa): boolean =>
-    localSubnets.every((subnet) => wanted?.localSubnets.includes(subnet)) &&
-    peerSubnets.every((subnet) => wanted?.peerSubnets.includes(subnet));
-  return charon.ikeSas.some((sa) => sa.children.some((child) => belongsTo(child.name, id) && !isWanted(child)));
+export function isStillCarried({ id }: Lingering, desired: DesiredRouter, charon: ObservedCharon): boolean {
+  const wanted = guardedOf(desired, id);
+  return childSasOf(charon).some((child) => belongsTo(child.name, id) && !isWanted(child, wanted));
 }
+
+const UUID_LENGTH = 36;
+
+const childSasOf = (charon: ObservedCharon): readonly ChildSa[] =>
+  charon.kind === "up" ? charon.ikeSas.flatMap((sa) => sa.children) : [];
+
+const guardedOf = (desired: DesiredRouter, id: ConnectionId): Guarded | undefined =>
+  desired.connections.find((connection) => connection.id === id)?.guarded;
+
+const isWanted = ({ localSubnets, peerSubnets }: ChildSa, wanted: Guarded | undefined): boolean =>
+  wanted !== undefined &&
+  localSubnets.every((subnet) => wanted.localSubnets.includes(subnet)) &&
+  peerSubnets.every((subnet) => wanted.peerSubnets.includes(subnet));

@@ -6,7 +6,7 @@ import type { DriftKind } from "../core/finding.ts";
 import type { EspBackEnd } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter, Plumbing } from "../core/model.ts";
-import type { Attachment, NetworkScope } from "../core/network.ts";
+import type { Attachment, GuardedRouter, NetworkScope } from "../core/network.ts";
 import type { Notes, ObservedCharon } from "../core/observed.ts";
 import type { Grouping } from "../core/peers.ts";
 
@@ -25,7 +25,7 @@ export type ReconcileOptions = {
 export type RouterMemory = {
   readonly router: RouterId;
   /** What the guard may have been made from: what has left the list since stays guarded until its SAs are gone. */
-  applied: DesiredRouter | undefined;
+  applied: GuardedRouter | undefined;
   /** Where the network was looked at last: what is to be watched. */
   scope: NetworkScope | undefined;
   /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */

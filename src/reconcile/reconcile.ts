@@ -8,7 +8,7 @@ import { AgentError, UnavailableError } from "../core/errors.ts";
 import { USERLAND_ESP_LINK } from "../core/guard.ts";
 import type { RouterId } from "../core/ids.ts";
 import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
-import { networkConfig, networkScope, type UserlandEsp } from "../core/network.ts";
+import { networkConfig, networkScope, type GuardedRouter, type UserlandEsp } from "../core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
 import { namespaceName, ownerAlias } from "../core/names.ts";
 import type { ObservedCharon } from "../core/observed.ts";
@@ -19,7 +19,7 @@ import { judged } from "../core/support.ts";
 import type { RouterViews } from "../core/views.ts";
 import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
 import { inspectRouter } from "./inspect.ts";
-import { isStillCarried, lingeringGuard } from "./lingering.ts";
+import { isStillCarried, lingeringGuard, lingeringSas } from "./lingering.ts";
 import { emptyMemory, type ReconcileOptions, type RouterMemory } from "./memory.ts";
 import { noteProgress, notesFor, refreshNotes } from "./upkeep.ts";
 
@@ -101,7 +101,10 @@ export class Reconciler {
     const { whole } = memory;
     if (whole?.desired === desired && whole.options === this.#options) run.drift = [];
     try {
-      const lingering = lingeringGuard(desired, memory.applied);
+      const lingering =
+        memory.applied === undefined
+          ? lingeringSas(desired, await this.#ports.ike.observe(desired.id, signal))
+          : lingeringGuard(desired, memory.applied);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
       // Nobody starts a charon in a namespace that was never brought about, such as one that is only remembered.
       const isDue = scope === "everything" || memory.hasNetworkFailed;
@@ -192,7 +195,7 @@ export class Reconciler {
 
   /** False when there is nothing to repair and nothing may be made: remembered state creates no router. */
   async #network(
-    desired: DesiredRouter,
+    desired: GuardedRouter,
     from: "remembered" | "fetched",
     memory: RouterMemory,
     run: Run,

@@ -24,7 +24,9 @@ async function run(
   try {
     const times = { forMs: 45_000, repairWithinMs: patiently(60_000) };
     const what = { ...of, prefix, program: program.main, perSide: PER_SIDE };
-    const result = await runChaos({ ...what, ...times, say: (line) => said.push(line), signal }, () => Promise.resolve());
+    const result = await runChaos({ ...what, ...times, say: (line) => said.push(line), signal }, () =>
+      Promise.resolve(),
+    );
     expect(result.violations, said.join("\n")).toEqual([]);
     return result;
   } finally {

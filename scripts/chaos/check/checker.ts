@@ -18,7 +18,11 @@ export class Checker {
   readonly #pskOf = new Map<string, { readonly psk: string; readonly sinceMs: number }>();
   /** Keys that SAs were negotiated with, when all was right the last time. */
   readonly #provenPsk = new Map<string, string>();
-  readonly #contradictions = new Map<string, { readonly text: string; readonly sinceMs: number }>();
+  /** From the first look to the last one that found it: who is right is not looked at again for a while. */
+  readonly #contradictions = new Map<
+    string,
+    { readonly text: string; readonly sinceMs: number; readonly lastMs: number }
+  >();
   readonly #rightAt = new Map<string, number>();
   #pending = new Set<string>();
 
@@ -29,6 +33,9 @@ export class Checker {
   /** To be called whenever the documents have changed, at that moment. */
   noteDocuments(): Wanted {
     const wanted = readWanted(this.#subject.documentsFile);
+    const listed = new Set(wanted.connections.map(({ id }) => id));
+    // One that comes back may join an IKE SA that another connection to its peer made with the same key meanwhile.
+    for (const id of this.#pskOf.keys()) if (!listed.has(id)) this.#pskOf.delete(id);
     for (const { id, psk } of wanted.connections) {
       const known = this.#pskOf.get(id);
       if (known?.psk !== psk) this.#pskOf.set(id, { psk, sinceMs: known === undefined ? 0 : Date.now() });
@@ -129,15 +136,20 @@ export class Checker {
       if (isUnknown || holds === (status === "ACTIVE")) this.#contradictions.delete(id);
       else {
         const text = `reported ${status}, and charon holds ${holds ? "all" : "not all"} of it`;
-        this.#contradictions.set(id, { text, sinceMs: this.#contradictions.get(id)?.sinceMs ?? Date.now() });
+        const nowMs = Date.now();
+        this.#contradictions.set(id, {
+          text,
+          sinceMs: this.#contradictions.get(id)?.sinceMs ?? nowMs,
+          lastMs: nowMs,
+        });
       }
     }
   }
 
   /** Of what agents say and what charon holds, what did not agree for too long. */
   contradictions(): readonly Finding[] {
-    return [...this.#contradictions].flatMap(([id, { text, sinceMs }]): readonly Finding[] => {
-      const forMs = Date.now() - sinceMs;
+    return [...this.#contradictions].flatMap(([id, { text, sinceMs, lastMs }]): readonly Finding[] => {
+      const forMs = lastMs - sinceMs;
       if (forMs < CONTRADICTION_MS) return [];
       return [{ invariant: "contradiction", about: id, text: `${text}, for ${Math.round(forMs / 1000)} s` }];
     });

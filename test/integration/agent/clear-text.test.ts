@@ -31,9 +31,19 @@ const EGRESSES = ["110", "120"].map((last) => ({
 /** At least that long something stays as it was broken, unless it is mended sooner. */
 const EXPOSED_MS = 500;
 
-type Wanted = { readonly isLeftUp?: boolean; readonly isPeerThere?: boolean; readonly subnets?: readonly string[] };
+/** What the peer sends, which comes out of the tunnel here. */
+const SENT_BY_RIGHT = "ip and src net 10.2.0.0/24";
+type Wanted = {
+  readonly isLeftUp?: boolean;
+  readonly isSiteThere?: boolean;
+  readonly isPeerThere?: boolean;
+  readonly subnets?: readonly string[];
+};
 
-function documents(routers: RouterIds, { isLeftUp = true, isPeerThere = true, subnets }: Wanted = {}) {
+function documents(
+  routers: RouterIds,
+  { isLeftUp = true, isPeerThere = true, isSiteThere = true, subnets }: Wanted = {},
+) {
   const pairs: readonly LabDocument[] = [
     ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right: subnets ?? ["10.2.0.0/24"] }),
     ...connectionPair({ name: "v6", left: ["fd00:1::/64"], right: ["fd00:2::/64"] }),
@@ -44,6 +54,7 @@ function documents(routers: RouterIds, { isLeftUp = true, isPeerThere = true, su
     ...baseDocuments(routers),
     ...pairs
       .filter((one) => isPeerThere || !isOfPeer(one))
+      .filter((one) => isSiteThere || one["name"] !== "site")
       .map((one) => (isConnection(one) && !isOfPeer(one) ? { ...one, admin_state_up: isLeftUp } : one)),
   ];
 }
@@ -269,6 +280,28 @@ test("the router's routes and their unreachable substitutes are deleted: what le
   });
   expect(Math.max(0, (atMs.at(-1) ?? 0) - (atMs[0] ?? 0))).toBeLessThan(patiently(1_000));
   expect(lost).toBe(0);
+});
+
+test("an agent that was killed while it took a connection away knows nothing of it afterwards, and lets nothing of it out", async () => {
+  await areActive(lab, "site", "v6");
+  await comesThrough();
+  const { clear, lost } = await watching(async () => {
+    await lab.left.kill();
+    rmSync(lab.left.stateDirectory, { recursive: true });
+    inside(left, "ip route del 10.1.0.0/24");
+    lab.write(documents(lab.routers, { isSiteThere: false }));
+    await lab.left.start();
+    await until("the SA is gone", 20_000, async () => {
+      const sas = await lab.left.ikeSas(lab.routers.left);
+      return sas.every((sa) => sa.childSas.every((child) => !child.remoteTs.includes("10.2.0.0/24")));
+    });
+    await sleep(EXPOSED_MS);
+  }, SENT_BY_RIGHT);
+  expect(clear).toEqual([]);
+  expect(lost).toBe(0);
+  lab.write(documents(lab.routers));
+  await areActive(lab, "site", "v6");
+  await comesThrough();
 });
 
 test("at the end the filter still sees a leak", async () => {

@@ -27,9 +27,8 @@ const everything = (cidr: Cidr): Cidr => (cidr.includes(":") ? "::/0" : "0.0.0.0
 
 /**
  * Pairs of subnets between which a packet finds its way into the namespace, and the guard does not know them: those of
- * connections that the agent has been told of, whatever their state, and of every SA that is installed. `*`: nobody knows
- * from where, and no pair of the guard has this peer. `countsSas`: not for an agent that has just been started, which learns
- * only by routes what another one guarded and nobody wants any more.
+ * connections that the agent has been told of, whatever their state, and of every SA that is installed, by which the peer's
+ * packets come without a route; they leave in clear where there is a default route and no other. `*`: nobody knows from where, and no pair of the guard has this peer.
  */
 export function openingsOf(
   network: FakeNetwork,
@@ -37,7 +36,6 @@ export function openingsOf(
   router: RouterId,
   known: DesiredRouter | undefined,
   espBackEnd: EspBackEnd,
-  countsSas: boolean,
 ): readonly string[] {
   const own = network.namespaces.get(namespaceName(router));
   const outside = network.namespaces.get(`qrouter-${router}`);
@@ -47,12 +45,11 @@ export function openingsOf(
   const routed = (outside?.routes ?? [])
     .filter(({ kind, protocol, link }) => kind === "unicast" && protocol === ROUTE_PROTOCOL && leadsThere(link))
     .map(({ destination }) => destination);
-  if (own === undefined || routed.length === 0) return [];
+  if (own === undefined) return [];
   const guard = own.guard?.espBackEnd === espBackEnd ? keysOf(own.guard) : undefined;
   const open: string[] = [];
   const look = (locals: readonly Cidr[], peers: readonly Cidr[]): void => {
     for (const peer of peers) {
-      if (!routed.includes(peer)) continue;
       for (const local of locals) {
         const pair = `${local} ${peer}`;
         const isGuarded = guard?.pairs.has(pair) === true || guard?.pairs.has(`${local} ${everything(peer)}`) === true;
@@ -60,8 +57,14 @@ export function openingsOf(
       }
     }
   };
-  for (const { guarded } of known?.connections ?? []) look(guarded.localSubnets, guarded.peerSubnets);
-  for (const sa of countsSas && ike.isRunning(router) ? ike.charon(router).ikeSas : []) {
+  for (const { guarded } of known?.connections ?? []) {
+    look(
+      guarded.localSubnets,
+      guarded.peerSubnets.filter((peer) => routed.includes(peer)),
+    );
+  }
+  const leadsOut = own.routes.some(({ destination, kind }) => kind === "unicast" && /[/]0$/.test(destination));
+  for (const sa of leadsOut && ike.isRunning(router) ? ike.charon(router).ikeSas : []) {
     for (const { child } of sa.children) look(child.localSubnets, child.peerSubnets);
   }
   for (const peer of routed) {

@@ -239,7 +239,7 @@ export class ModelWorld {
   }
 
   #openings(router: RouterId): readonly string[] {
-    return openingsOf(this.network, this.ike, router, this.known.get(router), this.espBackEnd, !this.isNewAgent);
+    return openingsOf(this.network, this.ike, router, this.known.get(router), this.espBackEnd);
   }
 
   #lookForOpenings(step: ModelStep): void {
