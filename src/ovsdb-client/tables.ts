@@ -66,7 +66,7 @@ export const emptyTables = <S extends TableSpecs>(specs: S): Tables<S> =>
 export function applyUpdates<S extends TableSpecs>(specs: S, tables: Tables<S>, updates: unknown): Tables<S> {
   const next: Record<string, ReadonlyMap<string, AnyRow>> = { ...(tables as unknown as AnyTables) };
   for (const [name, changes] of Object.entries(parsed(wireUpdates, updates, "an update"))) {
-    const spec = specs[name];
+    const spec = ownOf(specs, name);
     if (spec === undefined) throw new MalformedMessageError(`an update of table ${name}, which is not watched`);
     const rows = new Map(next[name]);
     for (const [uuid, change] of Object.entries(changes)) {
@@ -84,17 +84,21 @@ export function applyUpdates<S extends TableSpecs>(specs: S, tables: Tables<S>, 
   return next as unknown as Tables<S>;
 }
 
+/** Names come from outside, and every object has a `toString`. */
+const ownOf = <T>(record: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(record, name) ? record[name] : undefined;
+
 const newRow = (columns: Columns, wire: Readonly<Record<string, unknown>>): AnyRow =>
   Object.fromEntries(
     Object.entries(columns).map(([name, kind]) => [
       name,
-      name in wire ? decoded(name, kind, wire[name]) : DEFAULTS[kind],
+      Object.hasOwn(wire, name) ? decoded(name, kind, wire[name]) : DEFAULTS[kind],
     ]),
   );
 
 function changedRow(columns: Columns, row: AnyRow, wire: Readonly<Record<string, unknown>>): AnyRow {
   const changes = Object.entries(wire).flatMap(([name, value]) => {
-    const kind = columns[name];
+    const kind = ownOf(columns, name);
     if (kind === undefined) return [];
     const change = decoded(name, kind, value);
     const before = row[name];
