@@ -64,7 +64,10 @@ test("any JSON for an update ends in tables or in MalformedMessageError", () => 
     fc.constant({ delete: null }),
     fc.jsonValue({ maxDepth: 2 }),
   );
-  const updates = fc.dictionary(fc.constantFrom("T", "T", "U", "toString"), fc.dictionary(fc.constantFrom("r", "q"), change));
+  const updates = fc.dictionary(
+    fc.constantFrom("T", "T", "U", "toString"),
+    fc.dictionary(fc.constantFrom("r", "q"), change),
+  );
   fc.assert(
     fc.property(fc.array(updates, { maxLength: 4 }), (all) => {
       let tables = emptyTables(specs);

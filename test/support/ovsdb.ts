@@ -72,7 +72,8 @@ export async function startOvsdb(cleanup: Cleanup, options: ServerOptions): Prom
   const directory = ownDirectory(cleanup);
   const socket = path.join(directory, "db.sock");
   const endpoint = `unix:${socket}`;
-  const files = options.files ?? options.databases.map((name) => createDatabase(path.join(directory, `${name}.db`), name));
+  const files =
+    options.files ?? options.databases.map((name) => createDatabase(path.join(directory, `${name}.db`), name));
   let server: ChildProcess | undefined;
   const open = async (): Promise<OvsdbSession> => {
     const session = await openOvsdbSession({ endpoint: endpointOf(endpoint) });
@@ -96,7 +97,8 @@ export async function startOvsdb(cleanup: Cleanup, options: ServerOptions): Prom
       closeSync(log);
       await eventually(
         async () => {
-          if (server?.exitCode !== null) throw new Error(readFileSync(path.join(directory, "log"), "utf8").slice(-2000));
+          if (server?.exitCode !== null)
+            throw new Error(readFileSync(path.join(directory, "log"), "utf8").slice(-2000));
           const session = await openOvsdbSession({ endpoint: endpointOf(endpoint) });
           await session.close();
           return true;
@@ -163,7 +165,12 @@ export const addChassis = (server: OvsdbServer, chassis: string, hostname = "gw-
       "uuid-name": "encap",
       row: { type: "geneve", ip: "192.0.2.1", chassis_name: chassis },
     },
-    { op: "insert", table: "Chassis", "uuid-name": "chassis", row: { name: chassis, hostname, encaps: ["named-uuid", "encap"] } },
+    {
+      op: "insert",
+      table: "Chassis",
+      "uuid-name": "chassis",
+      row: { name: chassis, hostname, encaps: ["named-uuid", "encap"] },
+    },
     { op: "insert", table: "Chassis_Private", row: { name: chassis, chassis: ["named-uuid", "chassis"] } },
   );
 
@@ -181,7 +188,10 @@ export const setGeneration = (server: OvsdbServer, generation: number) =>
   server.transact("OVN_Southbound", { op: "update", table: "SB_Global", where: [], row: { nb_cfg: generation } });
 
 /** `external_ids` of the chassis' row; undefined: there is none. */
-export async function idsOf(server: OvsdbServer, chassis: string): Promise<Readonly<Record<string, string>> | undefined> {
+export async function idsOf(
+  server: OvsdbServer,
+  chassis: string,
+): Promise<Readonly<Record<string, string>> | undefined> {
   const [result] = await server.transact("OVN_Southbound", {
     op: "select",
     table: "Chassis_Private",
@@ -198,11 +208,23 @@ export type Certificates = Readonly<Record<"ca" | "otherCa" | "server" | "client
 export function makeCertificates(directory: string): Certificates {
   mkdirSync(directory, { recursive: true });
   const file = (name: string): string => path.join(directory, name);
-  const openssl = (...args: readonly string[]): void => void execFileSync("openssl", args, { stdio: "pipe", cwd: directory });
+  const openssl = (...args: readonly string[]): void =>
+    void execFileSync("openssl", args, { stdio: "pipe", cwd: directory });
   const days = ["-days", "2"];
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
   for (const name of ["ca", "otherCa"]) {
-    openssl("req", "-x509", ...key, ...days, "-keyout", `${name}.key`, "-out", `${name}.pem`, "-subj", `/CN=${name} of a test`);
+    openssl(
+      "req",
+      "-x509",
+      ...key,
+      ...days,
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.pem`,
+      "-subj",
+      `/CN=${name} of a test`,
+    );
   }
   writeFileSync(file("plain.ext"), "basicConstraints=CA:FALSE\n");
   for (const name of ["server", "client"]) {
