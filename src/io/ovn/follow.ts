@@ -44,6 +44,7 @@ export type Follower = { close(): Promise<void> };
 export function follow<S extends TableSpecs>(options: FollowOptions<S>): Follower {
   const { endpoints, clock } = options;
   const stop = new AbortController();
+  const isStopped = (): boolean => stop.signal.aborted;
   const running = run();
 
   async function run(): Promise<void> {
@@ -51,11 +52,11 @@ export function follow<S extends TableSpecs>(options: FollowOptions<S>): Followe
     let whys: string[] = [];
     // Agents of one cloud are given one list; each begins at another server of it.
     let at = Math.floor(clock.random() * endpoints.length);
-    while (!stop.signal.aborted) {
+    while (!isStopped()) {
       const endpoint = endpoints[at % endpoints.length] ?? endpoints[0];
       at += 1;
       const { stoodMs, why } = await live(endpoint);
-      if (stop.signal.aborted) return;
+      if (isStopped()) return;
       if (stoodMs !== undefined) {
         options.onDown(why);
         whys = [];
@@ -77,7 +78,7 @@ export function follow<S extends TableSpecs>(options: FollowOptions<S>): Followe
     let viewer: Viewer<S> | undefined;
     let beganAtMs = 0;
     let session: OvsdbSession | undefined;
-    let end = (_reason: Error): void => undefined;
+    let end: (reason: Error) => void = () => undefined;
     const ended = new Promise<Error>((resolve) => (end = resolve));
     const { signal } = stop;
     try {

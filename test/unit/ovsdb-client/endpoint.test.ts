@@ -8,8 +8,9 @@ test.each([
   ["ssl:sb.example:6642", { kind: "ssl", host: "sb.example", port: 6642 }],
   ["ssl:[2001:db8::1]:6642", { kind: "ssl", host: "2001:db8::1", port: 6642 }],
 ])("%s is read and written the same", (text, endpoint) => {
-  expect(parseEndpoints(text)).toEqual({ kind: "ok", endpoints: [endpoint] });
-  expect(parseEndpoints(text)).toMatchObject({ endpoints: [expect.toSatisfy((one) => endpointText(one) === text)] });
+  const parsed = parseEndpoints(text);
+  expect(parsed).toEqual({ kind: "ok", endpoints: [endpoint] });
+  expect(parsed.kind === "ok" && endpointText(parsed.endpoints[0])).toBe(text);
 });
 
 test("a port that is left out is the one that IANA has assigned", () => {
@@ -36,5 +37,8 @@ test.each([
   "ptcp:6640",
   "ssl:a b:1",
 ])("%j is refused with a reason", (text) => {
-  expect(parseEndpoints(text)).toEqual({ kind: "invalid", problem: expect.stringMatching(/^".*" (must|has)/s) });
+  expect(parseEndpoints(text)).toEqual({
+    kind: "invalid",
+    problem: expect.stringMatching(/^".*" (must|has)/s) as string,
+  });
 });

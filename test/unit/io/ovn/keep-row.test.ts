@@ -50,7 +50,7 @@ function arrange() {
     results,
     isClosed: () => isClosed,
     /** Ends the oldest transaction. */
-    async finish(outcome: Error | number = 1) {
+    finish: async (outcome: Error | number = 1) => {
       pending.shift()?.(outcome);
       await clock.advance(0);
     },
