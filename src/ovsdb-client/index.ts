@@ -8,6 +8,7 @@ export {
   openOvsdbSession,
   type OvsdbSession,
   type RequestOptions,
+  SERVER_DATABASE,
   type SessionOptions,
   type TlsIdentity,
 } from "./session.ts";

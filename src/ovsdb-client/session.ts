@@ -4,7 +4,13 @@ import { createConnection, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { z } from "zod";
 import { endpointText, type Endpoint } from "./endpoint.ts";
-import { MalformedMessageError, OvsdbClosedError, OvsdbRefusedError, OvsdbTimeoutError } from "./errors.ts";
+import {
+  MalformedMessageError,
+  OvsdbClosedError,
+  OvsdbNoDatabaseError,
+  OvsdbRefusedError,
+  OvsdbTimeoutError,
+} from "./errors.ts";
 import { emptyFramer, feed } from "./framing.ts";
 import {
   decodeServerMessage,
@@ -22,6 +28,9 @@ const DEFAULT_CONNECT_TIMEOUT_MS = 5_000;
 export const DEFAULT_REQUEST_TIMEOUT_MS = 10_000;
 /** Of Open vSwitch's own clients (ovsdb-idl; `ovn-remote-probe-interval` has the same default). */
 const DEFAULT_PROBE_INTERVAL_MS = 5_000;
+
+/** What ovsdb-server tells of its databases is one more of them (ovsdb-server(5)). */
+export const SERVER_DATABASE = "_Server";
 
 /** PEM texts. The server is known by its certificate's CA; its name is not compared, since OVN's certificates have none. */
 export type TlsIdentity = { readonly privateKey: string; readonly certificate: string; readonly caCertificate: string };
@@ -95,6 +104,16 @@ export class OvsdbSession {
   /** RFC 7047, section 4.1.1. */
   async listDatabases(options?: RequestOptions): Promise<readonly string[]> {
     return parsed(databaseNames, await this.request("list_dbs", [], options), "the list of databases");
+  }
+
+  /** Rejects with OvsdbNoDatabaseError, which tells those that are there, when this one is not. */
+  async requireDatabase(database: string, options?: RequestOptions): Promise<void> {
+    const served = await this.listDatabases(options);
+    if (served.includes(database)) return;
+    throw new OvsdbNoDatabaseError(
+      database,
+      served.filter((name) => name !== SERVER_DATABASE),
+    );
   }
 
   /** RFC 7047, section 4.1.3. Rejects with OvsdbRefusedError when an operation, or the commit, failed: then none is done. */

@@ -4,8 +4,7 @@ import type { Clock } from "../../core/ports.ts";
 import { backoffMs } from "../../core/backoff.ts";
 import { UnavailableError } from "../../core/errors.ts";
 import { endpointText, type Endpoint } from "../../ovsdb-client/endpoint.ts";
-import { OvsdbNoDatabaseError } from "../../ovsdb-client/errors.ts";
-import { openOvsdbSession, type OvsdbSession, type TlsIdentity } from "../../ovsdb-client/session.ts";
+import { openOvsdbSession, SERVER_DATABASE, type OvsdbSession, type TlsIdentity } from "../../ovsdb-client/session.ts";
 import type { Tables, TableSpecs } from "../../ovsdb-client/tables.ts";
 
 const RETRY_BASE_MS = 500;
@@ -13,8 +12,7 @@ const RETRY_CAP_MS = 10_000;
 /** A connection that stood this long was a good one: after it nothing is held against the servers. */
 const STABLE_MS = 10_000;
 
-/** What ovsdb-server tells of its databases in one more of them (ovsdb-server(5)). */
-const SERVER_DATABASE = "_Server";
+/** `connected` is always true of a database that is not clustered (ovsdb-server(5)). */
 const serverTables = (database: string) =>
   ({ Database: { columns: { connected: "boolean" }, where: [["name", "==", database]] } }) as const;
 
@@ -91,13 +89,7 @@ export function follow<S extends TableSpecs>(options: FollowOptions<S>): Followe
         signal,
       });
       session = opened;
-      const served = await opened.listDatabases({ signal });
-      if (!served.includes(options.database)) {
-        throw new OvsdbNoDatabaseError(
-          options.database,
-          served.filter((name) => name !== SERVER_DATABASE),
-        );
-      }
+      await opened.requireDatabase(options.database, { signal });
       await opened.monitor(
         SERVER_DATABASE,
         serverTables(options.database),

@@ -8,13 +8,13 @@ import { createCleanup, rememberingLog } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
 import {
   freePort,
+  hasOvsdb,
   idsOf,
   ownDirectory,
   populateSouthbound,
   setGeneration,
   startLocal,
   startOvsdb,
-  whyNoOvsdb,
   type OvsdbServer,
 } from "../../support/ovsdb.ts";
 
@@ -48,9 +48,9 @@ async function startCluster(): Promise<readonly [OvsdbServer, OvsdbServer, Ovsdb
   return [await start(0), await start(1), await start(2)];
 }
 
-const test3 = whyNoOvsdb() === undefined ? test : test.skip;
+const testHere = hasOvsdb() ? test : test.skip;
 
-test3(
+testHere(
   "a server that is cut off from its cluster is left for one that is not, and is told when there is none",
   async () => {
     const [first, second, third] = await startCluster();

@@ -35,6 +35,11 @@ test("the databases are those that the server lists", async () => {
   const server = await startFakeOvsdb((message) => recorded("list_dbs", message));
   const { session } = await open(server);
   expect(await session.listDatabases()).toEqual(["OVN_Southbound", "_Server"]);
+  await session.requireDatabase("OVN_Southbound");
+  await expect(session.requireDatabase("OVN_Northbound")).rejects.toMatchObject({
+    code: "OVSDB_NO_DATABASE",
+    message: "the server has no database OVN_Northbound, only OVN_Southbound",
+  });
 });
 
 test.each([
