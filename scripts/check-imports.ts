@@ -17,6 +17,7 @@ type Place = { readonly ring: Ring; readonly part: string };
 const RINGS = [
   "core",
   "vici-client",
+  "ovsdb-client",
   "wire",
   "reconcile",
   "io",
@@ -49,6 +50,7 @@ const IO_PACKAGES: Readonly<Record<string, readonly string[]>> = {
   charon: ["execa"],
   kernel: ["netlink", "koffi", "ipaddr.js"],
   nft: ["execa", "koffi"],
+  ovn: [],
   ovs: [],
   rabbit: ["amqplib"],
   api: [],
@@ -96,15 +98,23 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
         effects: part === "session" ? ["net"] : [],
         advice: "vici-client is a library of its own: it knows nothing of us, and only session.ts has a socket",
       };
+    case "ovsdb-client":
+      return {
+        inside: (to) => to.ring === "ovsdb-client",
+        packages: ["zod"],
+        effects: part === "session" ? ["net", "tls"] : [],
+        advice: "ovsdb-client is a library of its own: it knows nothing of us, and only session.ts has a socket",
+      };
     case "wire":
       return {
         inside: (to, typeOnly) =>
           to.ring === "core" ||
           (to.ring === "wire" && to.part === part) ||
-          (to.ring === "vici-client" && to.part === "message" && typeOnly),
+          (to.ring === "vici-client" && to.part === "message" && typeOnly) ||
+          (to.ring === "ovsdb-client" && ["operations", "tables"].includes(to.part) && typeOnly),
         packages: ["zod", "yaml", "ipaddr.js"],
         effects: [],
-        advice: "one foreign language a folder: wire imports core, its own folder and the types of vici-client/message",
+        advice: "one foreign language a folder: wire imports core, its own folder and the clients' types of messages",
       };
     case "reconcile":
       return {
@@ -132,7 +142,7 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
     case "io":
       return {
         inside: (to, typeOnly) =>
-          ["core", "vici-client", "wire"].includes(to.ring) ||
+          ["core", "vici-client", "ovsdb-client", "wire"].includes(to.ring) ||
           (to.ring === "io" &&
             ([part, "metrics", "private-file"].includes(to.part) || (to.part === "log" && typeOnly))),
         packages: IO_PACKAGES[part] ?? [],
@@ -156,10 +166,12 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
         inside: (to) =>
           to.ring === "config" ||
           (to.ring === "core" && ["ids", "secret", "errors"].includes(to.part)) ||
-          (to.ring === "wire" && to.part === "oslo"), // the grammar of transportUrl
+          (to.ring === "wire" && to.part === "oslo") || // the grammar of transportUrl
+          (to.ring === "ovsdb-client" && to.part === "endpoint"), // and of endpoints
         packages: ["zod", "yaml"],
         effects: ["fs", "fs/promises", "net"],
-        advice: "config knows values, not what is done with them: it has core/{ids,secret,errors} and wire/oslo",
+        advice:
+          "config knows values, not what is done with them: it has core/{ids,secret,errors}, wire/oslo and ovsdb-client/endpoint",
       };
     case "agent":
       return compositionRoot;
@@ -178,7 +190,7 @@ function ruleOf(file: string, { ring, part }: Place): Rule {
 
 const compositionRoot: Rule = {
   inside: (to, typeOnly) =>
-    ["core", "vici-client", "wire", "reconcile", "io", "controller"].includes(to.ring) ||
+    ["core", "vici-client", "ovsdb-client", "wire", "reconcile", "io", "controller"].includes(to.ring) ||
     (to.ring === "config" && typeOnly) ||
     to.part === "agent-options" ||
     to.part === "reload",

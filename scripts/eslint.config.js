@@ -35,10 +35,21 @@ export default tseslint.config(
     },
   },
   { files: ["src/**"], rules: { "@typescript-eslint/naming-convention": camelCaseNames } },
-  { files: ["src/wire/**", "src/vici-client/**"], rules: { "@typescript-eslint/naming-convention": "off" } },
   {
-    files: ["src/core/**", "src/wire/**", "src/reconcile/**", "src/cli/**", "src/agent.ts", "src/vici-client/**"],
-    ignores: ["src/vici-client/session.ts"],
+    files: ["src/wire/**", "src/vici-client/**", "src/ovsdb-client/**"],
+    rules: { "@typescript-eslint/naming-convention": "off" },
+  },
+  {
+    files: [
+      "src/core/**",
+      "src/wire/**",
+      "src/reconcile/**",
+      "src/cli/**",
+      "src/agent.ts",
+      "src/vici-client/**",
+      "src/ovsdb-client/**",
+    ],
+    ignores: ["src/vici-client/session.ts", "src/ovsdb-client/session.ts"],
     rules: { "no-restricted-imports": ["error", { paths: effects }] },
   },
   {

@@ -13,7 +13,7 @@ import { argumentsOf, environmentOf, isRunning, readProcesses } from "./processe
 /** In the environment of everything that a run starts: `<pid>-<start time>` of the run. */
 const RUN_MARK = "SWANHERD_TEST_RUN";
 const NAMESPACES = "/run/netns";
-const WATCHED_COMMANDS = new Set(["charon-systemd", "beam.smp", "epmd"]);
+const WATCHED_COMMANDS = new Set(["charon-systemd", "beam.smp", "epmd", "ovsdb-server"]);
 /** Longer than any one test file runs: younger things may belong to a run that goes on beside us. */
 const SETTLED_MS = 10 * 60_000;
 

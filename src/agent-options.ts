@@ -11,6 +11,7 @@ import type { ChoiceOptions } from "./io/charon/supervisor-choice.ts";
 import type { Supervisor } from "./io/charon/supervisor.ts";
 import { comparisons } from "./io/charon/texts.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
+import type { AnnouncerOptions } from "./io/ovn/announcer.ts";
 import type { LoopOptions } from "./reconcile/loop.ts";
 import type { ReconcileOptions } from "./reconcile/memory.ts";
 
@@ -56,6 +57,11 @@ export const inspectionOptions = (config: AgentConfig, key: NodeKey, espBackEnd:
   runDirectory: config.runDirectory,
   socketDirectory: config.charonSocketDirectory,
 });
+
+export const announcerOptions = (
+  { ovn: { enabled, ...ovn }, host }: AgentConfig,
+  parts: Omit<AnnouncerOptions, keyof AgentConfig["ovn"] | "host">,
+): AnnouncerOptions | undefined => (enabled ? { ...ovn, host, ...parts } : undefined);
 
 export const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): LoopOptions => ({
   reconcile,

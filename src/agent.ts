@@ -6,12 +6,19 @@
 // plans (core/network-plan, core/plan) and applies; what came of it goes to reconcile/reporter and from there back over
 // io/rabbit. Stopping the agent stops no tunnel.
 import { once } from "node:events";
-import { ikeOptions, inspectionOptions, loopOptions, reconcileOptions, supervisorOptions } from "./agent-options.ts";
+import {
+  announcerOptions,
+  ikeOptions,
+  inspectionOptions,
+  loopOptions,
+  reconcileOptions,
+  supervisorOptions,
+} from "./agent-options.ts";
 import type { AgentConfig } from "./config.ts";
 import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
 import type { Clock } from "./core/ports.ts";
-import type { AgentState } from "./core/status.ts";
+import type { AgentState, OvnState } from "./core/status.ts";
 import type { RouterViews } from "./core/views.ts";
 import { startControlServer, startHealthServer, type ApiServer, type OrderAnswer } from "./io/api/server.ts";
 import { createInspection } from "./io/charon/inspection.ts";
@@ -22,6 +29,7 @@ import type { Supervisor } from "./io/charon/supervisor.ts";
 import { KernelNetwork } from "./io/kernel/network.ts";
 import { createLog, type Logger } from "./io/log.ts";
 import { createMetrics, type Metrics } from "./io/metrics.ts";
+import { createAnnouncer, type Announcer } from "./io/ovn/announcer.ts";
 import { createBroker, type Broker } from "./io/rabbit/broker.ts";
 import { createControlPlane } from "./io/rabbit/control-plane.ts";
 import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
@@ -81,15 +89,17 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, reload:
     );
     closers.push(() => control.close());
     agent = await buildAgent(config, log, closers, signal);
-    const { metrics, broker, loop, espBackEnd, supervisor } = agent;
+    const { broker, loop, espBackEnd, supervisor, announcer } = agent;
     log.info({ host: config.host, espBackEnd, supervisor, version: config.version }, "agent starts");
     tellWarnings(config, log);
     if (config.http.enabled) {
-      const health = await healthServer(config, metrics, broker, loop, onFailure);
+      const health = await healthServer(config, agent, onFailure);
       closers.push(() => health.close());
     }
     loop.start();
-    broker.start();
+    // Whoever is not announced is sent nothing, and asking binds routers to this host.
+    if (announcer === undefined) broker.start();
+    else announcer.start();
     closers.push(keepWatchdog(notifier, config.serviceManager.watchdogMs, () => !loop.isStalled));
     reloadWhenAsked(config, reload, log, agent.configure);
     notifier.ready();
@@ -110,6 +120,8 @@ type Agent = {
   readonly metrics: Metrics;
   readonly broker: Broker;
   readonly loop: Loop;
+  /** Undefined: the control plane learns in another way that we are alive. */
+  readonly announcer: Announcer | undefined;
   readonly inspect: (router: RouterId | undefined) => Promise<readonly RouterViews[] | undefined>;
   /** Puts in force what needs no restart. */
   readonly configure: (config: AgentConfig) => void;
@@ -127,6 +139,7 @@ function agentState(config: AgentConfig, startedAtMs: number, agent: Agent | und
     espBackEnd: agent?.espBackEnd ?? "kernel",
     ...(agent === undefined ? {} : { supervisor: agent.supervisor }),
     brokerConnected: agent?.broker.isConnected ?? false,
+    ...(agent?.announcer === undefined ? {} : { ovn: agent.announcer.state }),
     desired: agent?.loop.desired.kind ?? "unknown",
     ...(lastFetchAtMs === undefined ? {} : { lastFetchAtMs }),
     routers: agent?.loop.states() ?? [],
@@ -250,13 +263,33 @@ async function buildAgent(
     metrics.brokerConnected(false);
     loop.disconnected();
   });
+  const announcing = announcerOptions(config, {
+    clock: systemClock,
+    log,
+    onState: announcedTo(broker, loop, metrics),
+    onWrite: (result) => metrics.ovnWriteDone(result),
+  });
+  const announcer = announcing && createAnnouncer(announcing);
+  if (announcer !== undefined) closers.push(() => announcer.close());
   const configure = (next: AgentConfig): void => {
     ({ rpcTimeoutSeconds } = next);
     loop.configure(optionsOf(next));
   };
   const inspection = createInspection(inspectionOptions(config, key, espBackEnd));
   const inspect = (router: RouterId | undefined) => loop.inspect(router, inspection);
-  return { espBackEnd, supervisor: supervisor.kind, metrics, broker, loop, inspect, configure };
+  return { espBackEnd, supervisor: supervisor.kind, metrics, broker, loop, announcer, inspect, configure };
+}
+
+/** Messages are taken in from the first time on, also while a later loss lasts: reports have to get out. */
+function announcedTo(broker: Broker, loop: Loop, metrics: Metrics): (state: OvnState) => void {
+  let wasRegistered = false;
+  return ({ registered }) => {
+    metrics.ovnRegistered(registered);
+    if (!registered) return;
+    if (wasRegistered) loop.announcedAgain();
+    else broker.start();
+    wasRegistered = true;
+  };
 }
 
 const MESSAGE_RESULTS = {
@@ -293,9 +326,7 @@ function serveControlPlane(broker: Broker, host: string, loop: Loop): void {
 
 function healthServer(
   config: AgentConfig,
-  metrics: Metrics,
-  broker: Broker,
-  loop: Loop,
+  { metrics, broker, loop, announcer }: Agent,
   onFailure: (err: unknown, request: string) => void,
 ): Promise<ApiServer> {
   return startHealthServer(
@@ -307,6 +338,9 @@ function healthServer(
       health: () => ({ missing: loop.isStalled ? ["loop: no router has had its turn for minutes"] : [] }),
       ready: () => ({
         missing: [
+          ...(announcer === undefined || announcer.state.registered
+            ? []
+            : [`ovn: ${announcer.state.why ?? "not announced"}`]),
           ...(broker.isConnected ? [] : ["broker: not connected"]),
           ...(loop.desired.kind === "fetched" ? [] : [`control plane: desired state is ${loop.desired.kind}`]),
         ],

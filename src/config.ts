@@ -8,6 +8,7 @@ import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { ConfigError } from "./core/errors.ts";
 import { Secret } from "./core/secret.ts";
+import { parseEndpoints } from "./ovsdb-client/endpoint.ts";
 import { parseTransportUrl, type TransportUrl } from "./wire/oslo/transport-url.ts";
 
 const wholeNumber = (min: number, max: number) =>
@@ -26,6 +27,12 @@ const absolutePath = () => text().startsWith("/", { error: "must be an absolute 
 /** sun_path of a unix socket holds 107 bytes and a NUL (unix(7)). */
 const socketPath = () =>
   absolutePath().refine((value) => Buffer.byteLength(value) <= 107, "must not be longer than 107 bytes (unix(7))");
+
+const ovsdbEndpoints = () =>
+  text().refine(
+    (value) => value === "auto" || parseEndpoints(value).kind === "ok",
+    "must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, or several with commas between them (ovsdb(7))",
+  );
 
 /** The raw value is left out of every message: it may be a secret in the wrong place. */
 function wanted(what: string) {
@@ -127,6 +134,18 @@ const agentSchema = z.strictObject({
       absenceConfirmSeconds: wholeNumber(1, 3600).default(10),
       massCount: wholeNumber(0, 100_000).default(3),
       massPercent: wholeNumber(0, 100).default(25),
+    })
+    .prefault({}),
+  ovn: z
+    .strictObject({
+      enabled: flag().default(false),
+      localDatabase: ovsdbEndpoints()
+        .refine((value) => value !== "auto", "must say where the local database is")
+        .default("unix:/var/run/openvswitch/db.sock"),
+      southbound: ovsdbEndpoints().default("auto"),
+      privateKey: absolutePath().default("/etc/swanherd/ovn-key.pem"),
+      certificate: absolutePath().default("/etc/swanherd/ovn-cert.pem"),
+      caCertificate: absolutePath().default("/etc/swanherd/ovn-ca.pem"),
     })
     .prefault({}),
   controlSocket: socketPath().default("/run/swanherd/agent.sock"),

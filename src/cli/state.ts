@@ -43,7 +43,7 @@ export function decodeState(json: unknown): DecodedState {
   const routers = listOf(state["routers"]).map(decodeRouter);
   const placed = (key: string): readonly string[] =>
     listOf(state[key]).map(({ file, line, text }) => `${String(file)}:${String(line)}: ${textOf(text)}`);
-  const { standingBy, ...rest } = state;
+  const { standingBy, ovn, ...rest } = state;
   return {
     kind: "state",
     json: state,
@@ -53,8 +53,16 @@ export function decodeState(json: unknown): DecodedState {
       problems: placed("problems"),
       notes: placed("notes"),
       ...(typeof standingBy === "string" ? { standingBy } : {}),
+      ...decodeOvn(ovn),
     },
   };
+}
+
+function decodeOvn(raw: unknown): Pick<ShownState, "ovn"> {
+  const ovn = recordOf(raw);
+  if (typeof ovn?.["registered"] !== "boolean") return {};
+  const text = (key: "chassis" | "why") => (typeof ovn[key] === "string" ? { [key]: ovn[key] } : {});
+  return { ovn: { registered: ovn["registered"], ...text("chassis"), ...text("why") } };
 }
 
 const decodeRouter = (raw: Readonly<Record<string, unknown>>): ShownRouter => ({

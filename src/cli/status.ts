@@ -66,6 +66,7 @@ function describe(state: ShownState, { id }: StatusOptions, terminal: Terminal, 
   }
   const remarks = [
     ...(state.standingBy === undefined ? [] : [palette.red(`standing by: ${printable(state.standingBy)}`)]),
+    ...(state.ovn?.why === undefined ? [] : [palette.red(`OVN: ${printable(state.ovn.why)}`)]),
     ...state.problems.map((problem) => palette.red(`problem: ${printable(problem)}`)),
     ...state.notes.map((note) => palette.dim(`note: ${printable(note)}`)),
   ];
@@ -78,9 +79,16 @@ function headline(state: ShownState, nowMs: number): string {
     state.startedAtMs === undefined ? undefined : `started ${ago(state.startedAtMs)}`,
     state.espBackEnd === undefined ? undefined : `ESP by ${state.espBackEnd}`,
     state.brokerConnected === undefined ? undefined : `broker ${state.brokerConnected ? "connected" : "NOT CONNECTED"}`,
+    ovnWords(state),
     desiredWords(state, ago),
   ].filter((part) => part !== undefined);
   return `${printable(state.host ?? "controller")}: ${parts.join(", ")}`;
+}
+
+function ovnWords({ ovn }: ShownState): string | undefined {
+  if (ovn === undefined) return undefined;
+  const chassis = ovn.chassis === undefined ? "" : ` as ${printable(ovn.chassis)}`;
+  return ovn.registered ? `announced in OVN${chassis}` : "NOT ANNOUNCED IN OVN";
 }
 
 function desiredWords(state: ShownState, ago: (ms: number) => string): string | undefined {

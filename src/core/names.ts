@@ -30,6 +30,19 @@ export const transitVeth = (port: PortId): VethNames => ({ inner: portName("vr",
 /** The alias on our veths that tells them from the stock agent's and from another swanherd's on the same machine. */
 export const ownerAlias = (host: string): string => `swanherd:${host}`;
 
+/** RFC 9562, section 5.5 (version 5): the same id for the same name of the same namespace, everywhere and for ever. */
+export function uuidOfName(namespace: string, name: string): string {
+  const hash = createHash("sha1")
+    .update(Buffer.from(namespace.replaceAll("-", ""), "hex"))
+    .update(name, "utf8")
+    .digest()
+    .subarray(0, 16);
+  hash[6] = ((hash[6] ?? 0) & 0x0f) | 0x50;
+  hash[8] = ((hash[8] ?? 0) & 0x3f) | 0x80;
+  const hex = hash.toString("hex");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
 const hexDigest = (text: string, characters: number): string =>
   createHash("sha256").update(text).digest("hex").slice(0, characters);
 

@@ -51,6 +51,16 @@ export type RouterState = {
   readonly lastFailure?: string;
 };
 
+/** Whether OVN's southbound database says that this agent is here and alive: without it nothing is scheduled to it. */
+export type OvnState = {
+  readonly registered: boolean;
+  readonly chassis?: string;
+  /** The server that said so, while registered. */
+  readonly southbound?: string;
+  /** What is missing; absent while registered. */
+  readonly why?: string;
+};
+
 /** The agent as its local socket shows it. `version` is raised when a field changes its meaning. */
 export type AgentState = {
   readonly version: 1;
@@ -60,6 +70,8 @@ export type AgentState = {
   /** Who runs charons; absent while the agent is being built. */
   readonly supervisor?: "systemd" | "process";
   readonly brokerConnected: boolean;
+  /** Absent where the agent does not announce itself in OVN. */
+  readonly ovn?: OvnState;
   readonly desired: "unknown" | "remembered" | "fetched";
   readonly lastFetchAtMs?: number;
   readonly routers: readonly RouterState[];

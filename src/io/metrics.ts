@@ -31,6 +31,8 @@ export type Metrics = {
   reportDone(result: Result): void;
   internalError(): void;
   drifted(kind: DriftKind): void;
+  ovnRegistered(isRegistered: boolean): void;
+  ovnWriteDone(result: Result): void;
 };
 
 const STATUSES: readonly ReportedStatus[] = ["ACTIVE", "DOWN", "ERROR"];
@@ -83,6 +85,8 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
   const lastFetch = gauge("last_fetch_timestamp_seconds", "Unix time of the last fetch that succeeded; 0: none yet.");
   const reports = counter("status_reports_total", "Status reports to the control plane.", ["result"]);
   const drift = counter("drift_total", "Things changed by somebody else, found and repaired.", ["kind"]);
+  const ovnRegistered = gauge("ovn_registered", "1 while OVN's southbound database says that this agent is alive.");
+  const ovnWrites = counter("ovn_writes_total", "Writes to our chassis' row of the southbound database.", ["result"]);
   const internalErrors = counter("internal_errors_total", "Bugs met inside one router's pass.");
 
   // A counter that shows up only with its first failure hides that failure from rate().
@@ -90,6 +94,7 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
   for (const result of ["ok", "failed"] as const) {
     fetches.inc({ result }, 0);
     reports.inc({ result }, 0);
+    ovnWrites.inc({ result }, 0);
   }
   buildInfo.set({ version, node: process.versions.node }, 1);
   if (processMetrics) collectDefaultMetrics({ register: registry });
@@ -157,5 +162,7 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
     reportDone: (result) => reports.inc({ result }),
     internalError: () => internalErrors.inc(),
     drifted: (kind) => drift.inc({ kind }),
+    ovnRegistered: (isRegistered) => ovnRegistered.set(isRegistered ? 1 : 0),
+    ovnWriteDone: (result) => ovnWrites.inc({ result }),
   };
 }

@@ -176,6 +176,11 @@ export class Loop {
     this.#fetcher.fetchAll("agent_updated");
   }
 
+  /** While OVN did not know of us, the control plane may have told us nothing. */
+  announcedAgain(): void {
+    this.#fetcher.fetchAll("announced in OVN again");
+  }
+
   /** Done at once and without a fetch, which would bind the router to this host again. */
   removedFromAgent(router: RouterId): void {
     this.#log.info({ router }, "router was taken from this agent, removing it");

@@ -93,6 +93,34 @@ test("every problem is told at once, each with its line and its key", () => {
   `);
 });
 
+test("OVN is off unless it is asked for, and then needs nothing more", () => {
+  expect(agentOf(`transportUrl: ${URL_TEXT}\n`).ovn.enabled).toBe(false);
+  expect(agentOf(`transportUrl: ${URL_TEXT}\novn: {enabled: true}\n`).ovn).toEqual({
+    enabled: true,
+    localDatabase: "unix:/var/run/openvswitch/db.sock",
+    southbound: "auto",
+    privateKey: "/etc/swanherd/ovn-key.pem",
+    certificate: "/etc/swanherd/ovn-cert.pem",
+    caCertificate: "/etc/swanherd/ovn-ca.pem",
+  });
+});
+
+test("databases that cannot be found are problems", () => {
+  const text = [
+    `transportUrl: ${URL_TEXT}`,
+    "ovn:",
+    "  localDatabase: auto",
+    "  southbound: ssl:192.0.2.1:6642,192.0.2.2:6642",
+    "  privateKey: key.pem",
+  ];
+  const endpoints = "must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, or several with commas between them (ovsdb(7))";
+  expect(problemsOf(text.join("\n"))).toEqual([
+    "3: ovn.localDatabase must say where the local database is",
+    `4: ovn.southbound ${endpoints}`,
+    "5: ovn.privateKey must be an absolute path",
+  ]);
+});
+
 test("an unknown key without a near neighbour gets the list of what is known, where that is short", () => {
   expect(problemsOf(`transportUrl: ${URL_TEXT}\nretry: {jitter: 3}\n`)).toEqual([
     "2: retry.jitter is not a key here; known here: baseMs, capMs",

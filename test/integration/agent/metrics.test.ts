@@ -1,5 +1,6 @@
 // Every metric moves because something happened, and the health answers say what is so.
-// swanherd_internal_errors_total is the exception: it counts bugs, of which none is known to be had on demand.
+// swanherd_internal_errors_total is the exception: it counts bugs, of which none is known to be had on demand; those of OVN
+// move in ../ovn/agent.test.ts.
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -89,6 +90,8 @@ test("this file knows every metric that is declared", async () => {
       "swanherd_fetches_total",
       "swanherd_internal_errors_total",
       "swanherd_last_fetch_timestamp_seconds",
+      "swanherd_ovn_registered",
+      "swanherd_ovn_writes_total",
       "swanherd_pass_duration_seconds",
       "swanherd_passes_total",
       "swanherd_rpc_messages_total",

@@ -169,6 +169,21 @@ describe("status", () => {
     `);
   });
 
+  test("says under which name the agent is announced in OVN, or what is missing for it", async () => {
+    await startAgent({ ...state, ovn: { registered: true, chassis: "gw-1", southbound: "tcp:192.0.2.1:6642" } });
+    expect((await run(["status"])).out).toContain("broker connected, announced in OVN as gw-1, list fetched");
+    await server?.close();
+    await startAgent({ ...state, ovn: { registered: false, chassis: "gw-1", why: "no row of \x1b[2J" } });
+    const { out } = await run(["status"]);
+    expect(out).toContain("broker connected, NOT ANNOUNCED IN OVN, list fetched");
+    expect(out).toContain("\nOVN: no row of ?[2J\n");
+  });
+
+  test("passes over what it does not understand of OVN", async () => {
+    await startAgent({ ...state, ovn: { registered: "yes" } });
+    expect((await run(["status"])).out).not.toContain("OVN");
+  });
+
   test("on a terminal shortens ids as far as they stay apart, colours the status and stays within the width", async () => {
     await startAgent();
     const { out } = await run(["status"], {}, true);

@@ -63,6 +63,8 @@ test.each<[string, (metrics: Metrics) => void, string]>([
   ],
   ["fetchDone", (m) => m.fetchDone("failed"), 'swanherd_fetches_total{result="failed"} 1'],
   ["reportDone", (m) => m.reportDone("ok"), 'swanherd_status_reports_total{result="ok"} 1'],
+  ["ovnRegistered", (m) => m.ovnRegistered(true), "swanherd_ovn_registered 1"],
+  ["ovnWriteDone", (m) => m.ovnWriteDone("failed"), 'swanherd_ovn_writes_total{result="failed"} 1'],
   ["internalError", (m) => m.internalError(), "swanherd_internal_errors_total 1"],
   ["setRouter", (m) => m.setRouter(aRouter()), 'swanherd_connections{status="ACTIVE"} 1'],
 ])("%s moves its metric", async (_method, act, line) => {

@@ -58,6 +58,17 @@ describe("at start", () => {
 });
 
 describe("fetching", () => {
+  test("an agent that is announced again asks for what it may not have been told", async () => {
+    const world = new AgentWorld();
+    world.loop.start();
+    world.loop.connected();
+    await world.settle();
+    const before = world.controlPlane.fetches;
+    world.loop.announcedAgain();
+    await world.clock.advance(1_000);
+    expect(world.controlPlane.fetches).toBe(before + 1);
+  });
+
   test("a failed fetch keeps the snapshot and is tried again", async () => {
     const world = await AgentWorld.up(ONE);
     world.controlPlane.failures = 2;
