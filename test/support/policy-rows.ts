@@ -240,7 +240,7 @@ const groups = Object.entries(GROUPS).flatMap(([word, shown]) =>
 
 const modes: readonly Row[] = [
   {
-    name: "IKEv1, aggressive mode",
+    name: "B-38: IKEv1, aggressive mode",
     left: { ike: { ike_version: "v1", phase1_negotiation_mode: "aggressive" } },
     expected: agreed(IKEV1),
   },

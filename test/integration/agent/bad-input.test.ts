@@ -286,7 +286,7 @@ describe("answers of the control plane", () => {
     });
   });
 
-  test("that are an exception leave the last list in force", async () => {
+  test("B-23: that are an exception leave the last list in force", async () => {
     const before = linesOf(NOT_FETCHED).length;
     listed(new Raised("PendingRollbackError", "This Session's transaction has been rolled back"));
     expect(await saidOnce(NOT_FETCHED, before)).toMatchObject({ level: "warn", err: { class: "RemoteError" } });

@@ -249,7 +249,7 @@ const FAULTS: Readonly<Record<string, () => Promise<void> | void>> = {
 /** What only charon could put back, which does not look; a new one does. */
 const NOT_MENDED = new Set(["the policies and states of the kernel are flushed"]);
 
-test.each(Object.keys(FAULTS))("%s: nothing leaves in clear, and unrelated traffic goes on", async (what) => {
+test.each(Object.keys(FAULTS))("B-36: %s: nothing leaves in clear, and unrelated traffic goes on", async (what) => {
   await areActive(lab, "site", "v6");
   await comesThrough();
   const { clear, lost } = await watching(

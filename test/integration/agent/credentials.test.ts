@@ -57,7 +57,7 @@ const kernelStates = (): string =>
 const GONE_AFTER_PSK_MS = 10_000;
 
 describe.each(VERSIONS)("IKE%s", (version) => {
-  test("a PSK changed on one side: its SAs are gone there within 10 s, and the old key brings none up", async () => {
+  test("B-04: a PSK changed on one side: its SAs are gone there within 10 s, and the old key brings none up", async () => {
     lab.write(documents(lab.routers, { version }));
     await isUp(version);
     const old = standing(await sasOf(lab.left, lab.routers.left));

@@ -35,7 +35,7 @@ await until("three passes in a row have nothing to do", 30_000, async () => {
 const trace = await traceProcesses(lab.left.pid ?? 0);
 cleanup.add(() => trace.stop());
 
-test("fetching the list, a full pass over everything and several looks at the SAs start no process", async () => {
+test("B-27: fetching the list, a full pass over everything and several looks at the SAs start no process", async () => {
   const [fetchesBefore, passesBefore, stepsBefore] = [await fetches(), await passes(), await steps()];
   await apiClient(lab.left.socket).sync();
   await until("the list was fetched", 10_000, async () => (await fetches()) > fetchesBefore);

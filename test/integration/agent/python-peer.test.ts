@@ -93,7 +93,7 @@ describe("a Neutron server", () => {
     cleanup.add(() => neutron.stop());
   });
 
-  test("casts an update, and is told ACTIVE for service and connection, both leaving PENDING_CREATE", async () => {
+  test("B-02: casts an update, and is told ACTIVE for service and connection, both leaving PENDING_CREATE", async () => {
     await until("both have the empty list", 20_000, async () => {
       const states = await Promise.all([lab.left.status(), lab.right.status()]);
       return states.every((state) => state.desired === "fetched");
@@ -123,7 +123,7 @@ describe("a Neutron server", () => {
     ]);
   });
 
-  test("changes a PSK on one gateway: the tunnel goes down there, and comes up when the other has it too", async () => {
+  test("B-01: changes a PSK on one gateway: the tunnel goes down there, and comes up when the other has it too", async () => {
     const before = await connectionIs(lab.left, "fx1", "ACTIVE");
     answer({ psk: "changed by an update", status: "ACTIVE" }, { status: "ACTIVE" });
     updated(sites.left);

@@ -70,7 +70,7 @@ const isQuiet = (): Promise<boolean> =>
     return performance.now() - (tap.reports.at(-1)?.atMs ?? tappedSinceMs) > QUIET_MS;
   });
 
-test("DOWN and ACTIVE are on the bus within a second of charon's event when the peer is switched off and on", async ({
+test("B-25: DOWN and ACTIVE are on the bus within a second of charon's event when the peer is switched off and on", async ({
   annotate,
 }) => {
   for (let round = 0; round < 3; round += 1) {

@@ -28,7 +28,7 @@ test("a connection on both gateways comes up, hosts reach each other, and the in
   expect(seen.count).toBeGreaterThanOrEqual(20);
 });
 
-test("large packets pass, TCP's segment size being clamped and IP fragmented where it may be", async () => {
+test("B-14: large packets pass, TCP's segment size being clamped and IP fragmented where it may be", async () => {
   const ping = await lab.world.ping("left", "10.2.0.9", { count: 3, sizeBytes: 3000 });
   expect(ping.received).toBe(3);
 });
@@ -44,7 +44,7 @@ test("what a connection's file says is private, and swanctl's own syntax", () =>
   expect(text).toContain(`0s${Buffer.from(PSK).toString("base64")}`);
 });
 
-test("two connections to one peer are both ACTIVE over one IKE SA, and deleting one leaves the SPIs of the other", async () => {
+test("B-06: two connections to one peer are both ACTIVE over one IKE SA, and deleting one leaves the SPIs of the other", async () => {
   lab.write(documents(site, second)(lab.routers));
   await areActive(lab, "site", "second");
   await areSettled(lab);
@@ -68,7 +68,7 @@ test("two connections to one peer are both ACTIVE over one IKE SA, and deleting 
   expect((await lab.world.ping("left", "10.2.0.9", { count: 2 })).received).toBe(2);
 });
 
-test("IPv6 subnets cross the transit network and the tunnel, over IPv4 outside", async () => {
+test("B-33: IPv6 subnets cross the transit network and the tunnel, over IPv4 outside", async () => {
   lab.write(documents(site, v6)(lab.routers));
   await areActive(lab, "site", "v6");
   expect((await lab.world.ping("left", "fd00:2::9", { count: 3 })).received).toBe(3);
@@ -86,7 +86,7 @@ test.each([
   expect((await lab.world.ping(from, to, { count: 3 })).received).toBe(3);
 });
 
-test("a connection that is admin down is DOWN for that reason, loses its SA at once, and is still guarded", async () => {
+test("B-07: a connection that is admin down is DOWN for that reason, loses its SA at once, and is still guarded", async () => {
   const down = connectionPair({
     name: "site",
     left: ["10.1.0.0/24"],

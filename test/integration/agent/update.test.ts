@@ -67,7 +67,7 @@ test("a PSK changed on both sides within the window leaves the traffic flowing",
   await expectLostAtMost(traffic, LOST_IN_FLIGHT, 20);
 });
 
-test("a subnet that is added is reached, while the first one goes on; taken away it is silent again", async () => {
+test("B-05: a subnet that is added is reached, while the first one goes on; taken away it is silent again", async () => {
   await areActive(lab, "site");
   await areSettled(lab);
   const traffic = startTraffic(lab.world, "left", "10.2.0.9");
@@ -154,7 +154,7 @@ test.each([
   await areActive(lab, "site", "quiet");
 });
 
-test("IKEv1 carries several subnets as one child a pair", async () => {
+test("B-18: IKEv1 carries several subnets as one child a pair", async () => {
   const ike = { ike_version: "v1", encryption_algorithm: "aes-128", auth_algorithm: "sha1", pfs: "group5" };
   const settings = { ike, ipsec: { encryption_algorithm: "aes-128", auth_algorithm: "sha1", pfs: "group5" } };
   lab.write(documents(lab.routers, { settings, subnets: ["10.2.0.0/24", "10.3.0.0/24"] }));
@@ -167,7 +167,7 @@ test("IKEv1 carries several subnets as one child a pair", async () => {
   }
 });
 
-test("different proposals, different subnets and a silent peer each have their reason", async () => {
+test("B-26: different proposals, different subnets and a silent peer each have their reason", async () => {
   const one = documents(lab.routers);
   lab.write(one);
   await areActive(lab, "site");

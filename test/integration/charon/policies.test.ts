@@ -62,7 +62,7 @@ describe.skipIf(reason !== undefined).each(backEnds)("with charon, ESP by %s", (
     }
   });
 
-  test("what charon tells of every row, loaded and negotiated, is what was wanted", () => {
+  test("B-13: what charon tells of every row, loaded and negotiated, is what was wanted", () => {
     expect(scene.differences).toEqual([]);
   });
 

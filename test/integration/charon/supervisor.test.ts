@@ -244,7 +244,7 @@ describe.each(kinds)("under $kind", ({ kind, other, why }) => {
       expect(traces()).toEqual([]);
     });
 
-    test("that was removed leaves no process, unit or file, also when it had just been killed", async () => {
+    test("B-31: that was removed leaves no process, unit or file, also when it had just been killed", async () => {
       const ike = newIke(supervisorOf(kind));
       await ike.start(router, never);
       await ike.remove(router, never);

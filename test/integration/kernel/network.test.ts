@@ -124,7 +124,7 @@ test("whatever is changed by hand is put right in one pass", async () => {
   }
 });
 
-test("removal leaves nothing of ours and all of others", async () => {
+test("B-37: removal leaves nothing of ours and all of others", async () => {
   const lab = await makeLab({ pairs: [DUAL_STACK] });
   const router = lab.config.routerNamespace;
   await sh(router, "ip route add 10.66.0.0/24 via 10.1.0.9; ip link add foreign type bridge; ip link set foreign up");

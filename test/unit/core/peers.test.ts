@@ -94,7 +94,7 @@ describe("who cannot take part", () => {
     expect(group([aTunnel(1), aTunnel(2, change)]).conflicts.size).toBe(0);
   });
 
-  test("a pair of subnets is one connection's only, the one's that charon holds", () => {
+  test("B-45: a pair of subnets is one connection's only, the one's that charon holds", () => {
     const second = aTunnel(2, {
       ...elsewhere,
       peerSubnets: aTunnel(1).peerSubnets,

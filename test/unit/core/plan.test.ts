@@ -155,7 +155,7 @@ describe("plans as text", () => {
     expect(scene.charon.ikeSas.flatMap((sa) => sa.children)).toHaveLength(1);
   });
 
-  test("a connection joins a live peer, leaves it again, and the last one goes", async () => {
+  test("B-03: a connection joins a live peer, leaves it again, and the last one goes", async () => {
     const scene = await up(aTunnel(2));
     scene.want(aTunnel(2), aTunnel(1));
     await scene.pass("C1 joins");
@@ -215,7 +215,7 @@ describe("plans as text", () => {
     scene.expectPlan("another-node-key", HERE);
   });
 
-  test("response-only", async () => {
+  test("B-10: response-only", async () => {
     const scene = new CharonScene();
     scene.want(aTunnel(1, { initiator: "response-only" }));
     await scene.pass("first load");
@@ -236,7 +236,7 @@ describe("plans as text", () => {
     scene.expectPlan("cut-off-update", HERE);
   });
 
-  test("a negotiation without an answer is begun anew", async () => {
+  test("B-11: a negotiation without an answer is begun anew", async () => {
     const scene = new CharonScene();
     scene.want(aTunnel(1));
     peerOf(scene, aTunnel()).answers = "never";

@@ -205,7 +205,7 @@ describe("fetching", () => {
 });
 
 describe("removal", () => {
-  test("of one router does not hold up what another one waits for", async () => {
+  test("B-29: of one router does not hold up what another one waits for", async () => {
     const world = await AgentWorld.up(ONE, ELSEWHERE);
     world.controlPlane.failures = 1;
     world.controlPlane.routers = [ELSEWHERE, TWO];
@@ -338,7 +338,7 @@ describe("what wakes a router", () => {
     expect([world.ike.isRunning(ROUTER), world.status()]).toEqual([true, "ACTIVE"]);
   });
 
-  test("a bug in one router's pass is that router's ERROR, and leaves the others", async () => {
+  test("B-30: a bug in one router's pass is that router's ERROR, and leaves the others", async () => {
     const world = await AgentWorld.up(ONE, ELSEWHERE);
     world.ike.nextError = new TypeError("x is not a function");
     world.ike.tell(ROUTER, { kind: "sasChanged" });

@@ -66,7 +66,7 @@ describe("a cast for this router came in and one fetch no longer lists it", () =
 });
 
 describe("absent without a word", () => {
-  test("is removed after a second fetch, 10 s later, says the same", async () => {
+  test("B-08: is removed after a second fetch, 10 s later, says the same", async () => {
     const world = await AgentWorld.up(ONE, ELSEWHERE);
     world.controlPlane.routers = [ELSEWHERE];
     world.loop.agentUpdated();
@@ -171,7 +171,7 @@ describe("the list is empty or shrank by more than max(3, 25 %)", () => {
     expect(told(world)).toEqual([...looks("first fetch after the start"), confirmed(ROUTER)]);
   });
 
-  test("so is a namespace of ours that nobody lists or remembers", async () => {
+  test("B-32: so is a namespace of ours that nobody lists or remembers", async () => {
     const world = new AgentWorld();
     await world.converge(ONE);
     world.controlPlane.routers = [ELSEWHERE];

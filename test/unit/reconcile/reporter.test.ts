@@ -124,7 +124,7 @@ describe("when the broker goes and comes", () => {
     expect(world.told).toHaveLength(2);
   });
 
-  test("a report that fails is made again, with growing pauses, and with what is so then", async () => {
+  test("B-28: a report that fails is made again, with growing pauses, and with what is so then", async () => {
     const world = connected();
     world.controlPlane.failures = 2;
     await world.says("DOWN");

@@ -155,6 +155,11 @@ describe("a connection that cannot be configured says why", () => {
     expect(refusalOf(changed)).toContain(expected);
   });
 
+  test("B-19: a line break in an identity is refused, while quotes and ampersands stay what they are", () => {
+    expect(refusalOf({ peer_id: "@x\nleftupdown=/bin/sh" })).toContain("contains a control character");
+    expect(tunnelOf({ peer_id: `@a&b'c"d<e>` }).peerId).toBe(`fqdn:a&b'c"d<e>`);
+  });
+
   test("and is guarded as far as its CIDRs can be read", () => {
     const decoded = decodeOne(aWireConnection({ psk: "", peer_cidrs: ["10.2.0.9/24", "nonsense", 5] }));
     expect(decoded.guarded).toEqual({ localSubnets: ["10.1.0.0/24"], peerSubnets: ["10.2.0.0/24"] });
@@ -192,7 +197,7 @@ describe("a connection that is switched off", () => {
 });
 
 describe("the list", () => {
-  test("merges all services of one router", () => {
+  test("B-09: merges all services of one router", () => {
     const second = aWireService({
       id: "44444444-4444-4444-8444-444444444444",
       ipsec_site_connections: [aWireConnection({ id: "55555555-5555-4555-8555-555555555555" })],

@@ -35,6 +35,14 @@ describe("the '@' rule is undone", () => {
     ]);
   });
 
+  test("B-21: an address, an e-mail address and a name keep their type beside an identity of another", () => {
+    expect(["@203.0.113.1", "@user@host", "@C=CH, O=x"].map((wire) => read(wire))).toEqual([
+      "203.0.113.1",
+      "fqdn:user@host",
+      "C=CH, O=x",
+    ]);
+  });
+
   test("an identity of our own is never a wildcard", () => {
     expect(read("0.0.0.0", "local")).toMatch(/^refused/);
     expect(read("%any", "local")).toMatch(/^refused/);

@@ -157,7 +157,7 @@ describe("the plumbing", () => {
     expect(plumbing).toMatchObject({ value: { transit: { addresses: [{ prefixLength: 30 }] } } });
   });
 
-  test("has no default route where the subnet has no gateway", () => {
+  test("B-34: has no default route where the subnet has no gateway", () => {
     const without = [...subnets].map(([id, subnet]) => [id, { ...(subnet as object), gateway_ip: null }] as const);
     expect(decodePlumbing(details, new Map(without))).toMatchObject({ value: { external: { gateways: [] } } });
   });

@@ -68,7 +68,7 @@ test("a cast carries no key of a call", () => {
   expect(cast).toEqual({ method: "m", args: {}, version: "1.0", _unique_id: "u" });
 });
 
-test("the context we send is an admin's, with Python's form of a time", () => {
+test("B-46: the context we send is an admin's, with Python's form of a time", () => {
   const context = adminContext("req-1", new Date(Date.UTC(2026, 10, 21, 3, 4, 5, 678)));
   expect(context).toMatchObject({ is_admin: true, request_id: "req-1", timestamp: "2026-11-21 03:04:05.678000" });
   expect(context).not.toHaveProperty("trace_info");

@@ -27,7 +27,7 @@ function childOf(tunnel: Tunnel, backEnd: EspBackEnd = "kernel"): Section {
   return child;
 }
 
-test("an IKEv2 peer, whole", () => {
+test("B-16: an IKEv2 peer, whole", () => {
   expect(sectionOf(aTunnel())).toEqual({
     version: "2",
     local_addrs: ["203.0.113.10"],
@@ -76,6 +76,10 @@ test("an IKEv1 peer says its mode and its DPD timeout, and has a child for each 
   expect(sectionOf(aTunnel(1, { ike: anIkePolicy({ version: 1 }) }))["aggressive"]).toBe("no");
 });
 
+test("B-42: MOBIKE is off, since Neutron knows one address of each side", () => {
+  expect(sectionOf(aTunnel())["mobike"]).toBe("no");
+});
+
 test("AH in transport mode has no ESP proposals", () => {
   const child = childOf(aTunnel(1, { ipsec: anIpsecPolicy({ protocol: "ah", mode: "transport" }) }));
   expect(child).toMatchObject({ mode: "transport", ah_proposals: ["sha256-modp2048"] });
@@ -88,14 +92,14 @@ test.each([
   [120, "108s", "12s", "6s"],
   [3600, "3240s", "360s", "180s"],
   [86_400, "77760s", "8640s", "4320s"],
-])("a lifetime of %i s is rekeyed after %s, at the latest %s later", (seconds, rekey, over, spread) => {
+])("B-15: a lifetime of %i s is rekeyed after %s, at the latest %s later", (seconds, rekey, over, spread) => {
   const lifetime: Lifetime = { kind: "seconds", seconds };
   const tunnel = aTunnel(1, { ike: anIkePolicy({ lifetime }), ipsec: anIpsecPolicy({ lifetime }) });
   expect(sectionOf(tunnel)).toMatchObject({ rekey_time: rekey, over_time: over, rand_time: spread });
   expect(childOf(tunnel)).toMatchObject({ life_time: `${String(seconds)}s`, rekey_time: rekey, rand_time: spread });
 });
 
-test("a lifetime in kilobytes limits bytes, not time", () => {
+test("B-17: a lifetime in kilobytes limits bytes, not time", () => {
   const child = childOf(aTunnel(1, { ipsec: anIpsecPolicy({ lifetime: { kind: "kilobytes", kilobytes: 1000 } }) }));
   expect(child).toMatchObject({ life_bytes: "1024000", rekey_bytes: "921600", rand_bytes: "51200" });
   expect(child["life_time"]).toBeUndefined();
@@ -111,7 +115,7 @@ test.each<[DpdAction, Tunnel["initiator"], EspBackEnd, string]>([
   ["restart", "response-only", "kernel", "clear"],
   ["restart-by-peer", "bi-directional", "kernel", "restart"],
   ["disabled", "bi-directional", "kernel", "clear"],
-])("DPD action %s, %s, %s: %s", (action, initiator, backEnd, expected) => {
+])("B-12: DPD action %s, %s, %s: %s", (action, initiator, backEnd, expected) => {
   const tunnel = aTunnel(1, { initiator, dpd: { action, intervalSeconds: 30, timeoutSeconds: 120 } });
   expect(childOf(tunnel, backEnd)["dpd_action"]).toBe(expected);
   expect(sectionOf(tunnel, backEnd)["dpd_delay"]).toBe(action === "disabled" ? "0s" : "30s");
@@ -130,7 +134,7 @@ test.each<[Partial<Tunnel>, EspBackEnd, string, string]>([
   expect(sectionOf(aTunnel(1, change), backEnd)["keyingtries"]).toBe(tries);
 });
 
-test("a peer that shares its identities with another one replaces nobody's SA", () => {
+test("B-40: a peer that shares its identities with another one replaces nobody's SA", () => {
   const { peers } = groupPeers(
     [aTunnel(1), aTunnel(2, { peerAddress: "203.0.113.30" })],
     { committed: new Set(), leaders: new Set() },

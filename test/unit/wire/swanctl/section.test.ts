@@ -34,7 +34,7 @@ function lexed(text: string): string {
   return parts.replace(/\\(.)/gsu, (_, escaped: string) => special[escaped] ?? escaped);
 }
 
-test("any value comes back through the rules of the lexer", () => {
+test("B-20: any value comes back through the rules of the lexer", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), (value) => {
       expect(lexed(sectionText({ k: value }))).toBe(value);
