@@ -1,5 +1,6 @@
 // (desired, observed, what failed) -> what we report of each connection and service, and why. The status says what is
 // true, and an update that was not applied is never called fine.
+import { canonicalAddress } from "./address.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, Tunnel } from "./model.ts";
 import { belongsTo, carriesAll, carriesTraffic, type ChildSa, type Notes, type ObservedCharon } from "./observed.ts";
@@ -128,6 +129,10 @@ function negotiatedVerdict(tunnel: Tunnel, children: readonly ChildState[], inpu
     const narrowed = narrowing(tunnel, input);
     return narrowed === undefined ? { status: "ACTIVE" } : down("selectors-narrowed", narrowed);
   }
+  if (installed.length === 0) {
+    const missing = missingAddress(tunnel, input.router);
+    if (missing !== undefined) return error({ code: "no-external-address", text: missing });
+  }
   const failure = input.notes?.failures.get(peerNameOf(tunnel));
   if (installed.length > 0) {
     const missing = children.filter((child) => !child.installed).map(describePair);
@@ -140,6 +145,15 @@ function negotiatedVerdict(tunnel: Tunnel, children: readonly ChildState[], inpu
   if (failure !== undefined) return down(failure.code, failure.text);
   if (!mayInitiate(tunnel)) return down("initiator-is-peer", "waiting for the peer to initiate");
   return down("negotiating", `negotiating with ${tunnel.peerAddress}`);
+}
+
+/** The service keeps the address that the router's gateway had when it was made (service_drivers/base_ipsec.py). */
+function missingAddress({ localAddress }: Tunnel, { plumbing }: DesiredRouter): string | undefined {
+  if (plumbing.kind === "unknown") return undefined;
+  const addresses = plumbing.value.external.addresses.map(({ address }) => canonicalAddress(address));
+  if (addresses.includes(canonicalAddress(localAddress))) return undefined;
+  const are = addresses.length === 0 ? "none" : addresses.join(", ");
+  return `external_ip ${localAddress} is no address of the router's external port (${are}): create the service again`;
 }
 
 const describePair = (child: {

@@ -117,6 +117,15 @@ describe("what is told of a connection", () => {
     );
   });
 
+  test("B-35: an address that the gateway has no more: ERROR that names both, unless an SA stands all the same", () => {
+    const tunnel = aTunnel(1, { localAddress: "203.0.113.77" });
+    const text =
+      "external_ip 203.0.113.77 is no address of the router's external port (203.0.113.10, 2001:db8:ff::10): create the service again";
+    expect(told(stateOf(tunnel))).toEqual(["ERROR", "no-external-address", text]);
+    const charon = { ...charonWith(), ikeSas: [anIkeSa(peerNameOf(tunnel), { children: [aChildSa()] })] };
+    expect(told(stateOf(tunnel, { charon }))[0]).toBe("ACTIVE");
+  });
+
   test.each<ReasonCode>(["peer-unreachable", "authentication-failed", "no-proposal-chosen", "selectors-refused"])(
     "nothing installed after %s: DOWN for that",
     (code) => {
