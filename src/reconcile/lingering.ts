@@ -1,6 +1,7 @@
 // What has left the list is guarded for as long as an SA may stand for it.
+import { cidrContains } from "../core/address.ts";
 import { connectionId, isUuid, type ConnectionId } from "../core/ids.ts";
-import type { DesiredRouter, Guarded } from "../core/model.ts";
+import type { Cidr, DesiredRouter, Guarded } from "../core/model.ts";
 import type { GuardedRouter, Lingering } from "../core/network.ts";
 import { belongsTo, type ChildSa, type ObservedCharon } from "../core/observed.ts";
 
@@ -39,7 +40,9 @@ const childSasOf = (charon: ObservedCharon): readonly ChildSa[] =>
 const guardedOf = (desired: DesiredRouter, id: ConnectionId): Guarded | undefined =>
   desired.connections.find((connection) => connection.id === id)?.guarded;
 
+/** Also one that the peer has narrowed. */
 const isWanted = ({ localSubnets, peerSubnets }: ChildSa, wanted: Guarded | undefined): boolean =>
-  wanted !== undefined &&
-  localSubnets.every((subnet) => wanted.localSubnets.includes(subnet)) &&
-  peerSubnets.every((subnet) => wanted.peerSubnets.includes(subnet));
+  wanted !== undefined && areWithin(localSubnets, wanted.localSubnets) && areWithin(peerSubnets, wanted.peerSubnets);
+
+const areWithin = (subnets: readonly Cidr[], wanted: readonly Cidr[]): boolean =>
+  subnets.every((subnet) => wanted.includes(subnet) || wanted.some((outer) => cidrContains(outer, subnet)));
