@@ -32,6 +32,15 @@ export function cidrContains(outer: Cidr, inner: Cidr): boolean {
   return masked.every((byte, index) => byte === a.bytes[index]);
 }
 
+/**
+ * The CIDR of a selector as charon prints one: `10.2.0.0/24`, or `10.2.0.0/24[tcp/http]` where it has a protocol or port.
+ * Undefined for a range of addresses that is none.
+ */
+export function cidrOfSelector(selector: string): Cidr | undefined {
+  const cidr = selector.replace(/\[.*\]$/, "");
+  return ipaddr.isValidCIDR(cidr) ? canonicalCidr(cidr) : undefined;
+}
+
 /** The same addresses in as few CIDRs as containment gives: one that lies in another is left out. Sorted. */
 export function withoutContained(cidrs: readonly Cidr[]): readonly Cidr[] {
   const parsed = [...new Set(cidrs)].sort().map((cidr) => ({ cidr, ...parseCidr(cidr) }));

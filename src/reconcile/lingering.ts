@@ -1,5 +1,5 @@
 // What has left the list is guarded for as long as an SA may stand for it.
-import { cidrContains } from "../core/address.ts";
+import { cidrContains, cidrOfSelector } from "../core/address.ts";
 import { connectionId, isUuid, type ConnectionId } from "../core/ids.ts";
 import type { Cidr, DesiredRouter, Guarded } from "../core/model.ts";
 import type { GuardedRouter, Lingering } from "../core/network.ts";
@@ -21,8 +21,8 @@ export function lingeringSas(desired: DesiredRouter, charon: ObservedCharon): Li
   return childSasOf(charon).flatMap((sa) => {
     const id = sa.name.slice(0, UUID_LENGTH);
     if (!isUuid(id) || isWanted(sa, guardedOf(desired, connectionId(id)))) return [];
-    const { localSubnets, peerSubnets } = sa;
-    return [{ kind: "lingering" as const, id: connectionId(id), guarded: { localSubnets, peerSubnets } }];
+    const guarded = { localSubnets: cidrsOf(sa.localSubnets), peerSubnets: cidrsOf(sa.peerSubnets) };
+    return [{ kind: "lingering" as const, id: connectionId(id), guarded }];
   });
 }
 
@@ -44,5 +44,12 @@ const guardedOf = (desired: DesiredRouter, id: ConnectionId): Guarded | undefine
 const isWanted = ({ localSubnets, peerSubnets }: ChildSa, wanted: Guarded | undefined): boolean =>
   wanted !== undefined && areWithin(localSubnets, wanted.localSubnets) && areWithin(peerSubnets, wanted.peerSubnets);
 
-const areWithin = (subnets: readonly Cidr[], wanted: readonly Cidr[]): boolean =>
-  subnets.every((subnet) => wanted.includes(subnet) || wanted.some((outer) => cidrContains(outer, subnet)));
+const areWithin = (selectors: readonly string[], wanted: readonly Cidr[]): boolean =>
+  selectors.every((selector) => {
+    if (wanted.includes(selector)) return true;
+    const cidr = cidrOfSelector(selector);
+    return cidr !== undefined && wanted.some((outer) => cidrContains(outer, cidr));
+  });
+
+const cidrsOf = (selectors: readonly string[]): readonly Cidr[] =>
+  selectors.flatMap((selector) => cidrOfSelector(selector) ?? []);

@@ -1,0 +1,39 @@
+// What is guarded beside what is wanted, by the SAs that an agent finds when it starts.
+import { expect, test } from "vitest";
+import type { ObservedCharon } from "../../../src/core/observed.ts";
+import { lingeringSas } from "../../../src/reconcile/lingering.ts";
+import { ALL_ALGORITHMS, aChildSa, aConnectionId, anIkeSa, aRouterWith, aTunnel } from "../../support/builders.ts";
+
+const GONE = aConnectionId(9);
+
+const charonWith = (name: string, localSubnets: readonly string[], peerSubnets: readonly string[]): ObservedCharon => ({
+  kind: "up",
+  instance: "1",
+  algorithms: ALL_ALGORITHMS,
+  peers: new Map(),
+  loaded: new Map(),
+  secretIds: new Set(),
+  markers: new Map(),
+  ikeSas: [anIkeSa("peer", { children: [aChildSa({ name, localSubnets, peerSubnets })] })],
+  files: new Map(),
+});
+const guardedBeside = (charon: ObservedCharon) =>
+  lingeringSas(aRouterWith([aTunnel(1)]), charon).map(({ id, guarded }) => ({ id, ...guarded }));
+
+test("an SA of a connection that nobody lists is guarded, one of a listed connection only where it is wider", () => {
+  const subnets = [["10.8.0.0/24"], ["10.9.0.0/24"]] as const;
+  expect(guardedBeside(charonWith(GONE, ...subnets))).toEqual([
+    { id: GONE, localSubnets: subnets[0], peerSubnets: subnets[1] },
+  ]);
+  expect(guardedBeside(charonWith(aConnectionId(1), ["10.1.1.0/24"], ["10.2.1.0/24"]))).toEqual([]);
+  expect(guardedBeside(charonWith(aConnectionId(1), ["10.1.1.0/24"], ["10.2.1.128/25"]))).toEqual([]);
+  expect(guardedBeside(charonWith(aConnectionId(1), ["10.1.1.0/24"], ["10.2.0.0/16"]))).toHaveLength(1);
+});
+
+test("a selector with a protocol is guarded for all of its subnet; a range, and an SA of others, for nothing", () => {
+  expect(guardedBeside(charonWith(`${GONE}-0a1b`, ["10.8.0.0/24[tcp/http]"], ["10.9.0.0..10.9.0.5"]))).toEqual([
+    { id: GONE, localSubnets: ["10.8.0.0/24"], peerSubnets: [] },
+  ]);
+  expect(guardedBeside(charonWith("theirs", ["10.8.0.0/24"], ["10.9.0.0/24"]))).toEqual([]);
+  expect(lingeringSas(aRouterWith([aTunnel(1)]), { kind: "absent" })).toEqual([]);
+});
