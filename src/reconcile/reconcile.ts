@@ -292,8 +292,9 @@ export class Reconciler {
         break;
       }
       run.steps += count;
-      // What a new charon lacks follows from its being new, and later rounds mend what the first one did.
-      if (round === 1 && !hasEnded) run.drift?.push(...charonFindings(planned));
+      // What a new charon lacks follows from its being new, and later rounds mend what the first one did. But an SA is
+      // judged only when what it came from is loaded again.
+      if (!hasEnded) run.drift?.push(...(round === 1 ? charonFindings(planned) : planned.findings));
       const failures = await applyGroups(planned.groups, memory.notes, this.#applier(desired.id), signal);
       for (const failure of failures) this.#stepFailed(desired.id, failure, run);
       memory.charon = await ike.observe(desired.id, signal);

@@ -126,6 +126,15 @@ describe("charon that tells it otherwise, whatever is loaded,", () => {
   });
 });
 
+test("an SA is told of also when the config that it came from has to be loaded again first", async () => {
+  const desired = aRouterWith([aTunnel()]);
+  const world = await whole(desired);
+  world.ike.charon(ROUTER).conns.delete(PEER);
+  negotiate(world, "ike", ["proposals", "3des-sha1-prfsha1-modp1024"]);
+  await world.converge(desired);
+  expect(kinds(world).sort()).toEqual(["config", "sa"]);
+});
+
 test("an SA that comes out the same again is left alone", async () => {
   const desired = aRouterWith([aTunnel()]);
   const world = await whole(desired);
