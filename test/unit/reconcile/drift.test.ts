@@ -132,7 +132,7 @@ test("an SA is told of also when the config that it came from has to be loaded a
   world.ike.charon(ROUTER).conns.delete(PEER);
   negotiate(world, "ike", ["proposals", "3des-sha1-prfsha1-modp1024"]);
   await world.converge(desired);
-  expect(kinds(world).sort()).toEqual(["config", "sa"]);
+  expect(new Set(kinds(world))).toEqual(new Set(["config", "sa"]));
 });
 
 test("an SA that comes out the same again is left alone", async () => {
