@@ -8,6 +8,7 @@ import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { ConfigError } from "./core/errors.ts";
 import { Secret } from "./core/secret.ts";
+import { readQueryOptions, type SettingValue } from "./wire/oslo/rabbit-options.ts";
 import { parseTransportUrl, type TransportUrl } from "./wire/oslo/transport-url.ts";
 
 const wholeNumber = (min: number, max: number) =>
@@ -40,6 +41,13 @@ const secretReference = z.union(
 );
 type SecretReference = z.infer<typeof secretReference>;
 
+const fileOrNone = () =>
+  z
+    .string({ error: wanted("a path or null") })
+    .min(1)
+    .nullable()
+    .default(null);
+
 const bus = {
   transportUrl: secretReference,
   exchange: text().default("neutron"),
@@ -48,7 +56,33 @@ const bus = {
       durableQueues: flag().default(false),
       autoDelete: flag().default(false),
       quorumQueue: flag().default(false),
+      transientQuorumQueue: flag().default(false),
       transientQueuesTtlSeconds: wholeNumber(0, 604_800).default(1800),
+      streamFanout: flag().default(false),
+      heartbeatSeconds: wholeNumber(0, 3600).default(60),
+      failoverStrategy: z.enum(["round-robin", "shuffle"]).default("round-robin"),
+      tls: z
+        .strictObject({
+          enabled: flag().default(false),
+          caFile: fileOrNone(),
+          certFile: fileOrNone(),
+          keyFile: fileOrNone(),
+          verify: z.enum(["full", "chain", "none"]).default("full"),
+        })
+        .refine((value) => value.certFile === null || value.keyFile !== null, {
+          path: ["keyFile"],
+          error: "must be given with certFile: it is the private key of that certificate",
+        })
+        .refine((value) => value.keyFile === null || value.certFile !== null, {
+          path: ["certFile"],
+          error: "must be given with keyFile: it is the certificate of that private key",
+        })
+        .prefault({}),
+    })
+    // As oslo.messaging does: what is a stream on one side must be one on the other.
+    .refine((value) => !value.streamFanout || value.transientQuorumQueue, {
+      path: ["streamFanout"],
+      error: "wants transientQuorumQueue: true, as rabbit_stream_fanout wants rabbit_transient_quorum_queue",
     })
     .prefault({}),
 };
@@ -211,7 +245,9 @@ export function programVersion(): string {
 export const controlSocketOf = (env: Environment = process.env): string =>
   env["SWANHERD_SOCKET"] ?? "/run/swanherd/agent.sock";
 
-function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>(
+type BusSettings = { transportUrl: SecretReference; amqp: z.output<typeof bus.amqp> };
+
+function readConfig<Schema extends z.ZodType<BusSettings>>(
   schema: Schema,
   defaultFile: string,
   { env = process.env, file = env["SWANHERD_CONFIG"] ?? defaultFile }: ConfigSource,
@@ -234,30 +270,122 @@ function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>
   }
   const found = plainOf(document);
   if (typeof found === "string") return invalid([`${file}:1: ${found}`]);
-  const parsed = schema.safeParse({ ...machineDefaults, ...found });
-  const explained = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, schema));
   // Looked up even when other keys are wrong: every problem is told at once.
   const reference = secretReference.safeParse(found["transportUrl"]);
   const url = reference.success ? readTransportUrl(reference.data, env, path.dirname(file)) : undefined;
+  const { settings, problems: ofQuery } = readQueryOptions(
+    url === undefined || typeof url === "string" ? new Map<string, string>() : url.options,
+  );
+  const parsed = schema.safeParse(withSettings({ ...machineDefaults, ...found }, settings));
+  const explained = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, schema));
   if (typeof url === "string") explained.push({ at: ["transportUrl"], says: url });
+  for (const says of ofQuery) explained.push({ at: ["transportUrl"], says });
+  const amqp = parsed.success ? withPaths(parsed.data.amqp, path.dirname(file)) : undefined;
+  if (amqp !== undefined) explained.push(...unreadableFiles(amqp.tls));
   const problems = explained
-    .map(({ at, says }) => ({ line: lineOf(document, lines, at), says: `${at.map(String).join(".")} ${says}` }))
+    .map(({ at, says }) => {
+      const key = at.map(String).join(".");
+      if (!settings.has(key)) return { line: lineOf(document, lines, at), says: `${key} ${says}` };
+      return { line: lineOf(document, lines, ["transportUrl"]), says: `transportUrl sets ${key}, which ${says}` };
+    })
     .sort((one, other) => one.line - other.line)
     .map(({ line, says }) => `${file}:${line}: ${says}`);
-  if (!parsed.success || url === undefined || typeof url === "string") return invalid(problems);
+  if (!parsed.success || amqp === undefined || url === undefined || typeof url === "string" || problems.length > 0) {
+    return invalid(problems);
+  }
+  const warned: Explained[] = [
+    ...exposures(found["transportUrl"] as SecretReference, file).map((says) => ({ at: ["transportUrl"], says })),
+    ...tlsWarnings(amqp.tls),
+  ];
   return {
     kind: "ok",
     file,
     value: {
       ...parsed.data,
+      amqp,
       transportUrl: url,
       serviceManager: serviceManagerOf(env),
       version: programVersion(),
-      warnings: exposures(found["transportUrl"] as SecretReference, file).map(
-        (says) => `${file}:${lineOf(document, lines, ["transportUrl"])}: transportUrl ${says}`,
+      warnings: warned.map(
+        ({ at, says }) => `${file}:${lineOf(document, lines, at)}: ${at.map(String).join(".")} ${says}`,
       ),
     } as Finished<z.output<Schema>>,
   };
+}
+
+/** The values of the file under those of the transport URL, which oslo.messaging lets override it, too. */
+function withSettings(
+  found: Readonly<Record<string, unknown>>,
+  settings: ReadonlyMap<string, SettingValue>,
+): Readonly<Record<string, unknown>> {
+  let value = found;
+  for (const [key, setting] of settings) value = withSetting(value, key.split("."), setting);
+  return value;
+}
+
+function withSetting(
+  found: Readonly<Record<string, unknown>>,
+  [name = "", ...below]: readonly string[],
+  setting: SettingValue,
+): Readonly<Record<string, unknown>> {
+  if (below.length === 0) return { ...found, [name]: setting };
+  const group = found[name] ?? {};
+  // What is no map is told by the schema; it must not be hidden by what is put into its place.
+  if (typeof group !== "object" || Array.isArray(group)) return found;
+  return { ...found, [name]: withSetting(group as Readonly<Record<string, unknown>>, below, setting) };
+}
+
+type AmqpSettings = BusSettings["amqp"];
+type TlsSettings = AmqpSettings["tls"];
+
+const TLS_FILES = ["caFile", "certFile", "keyFile"] as const;
+
+/** Files that are named relative to the configuration, named absolutely. */
+function withPaths(amqp: AmqpSettings, directory: string): AmqpSettings {
+  const absolute = (name: string | null): string | null => (name === null ? null : path.resolve(directory, name));
+  const { caFile, certFile, keyFile } = amqp.tls;
+  return {
+    ...amqp,
+    tls: { ...amqp.tls, caFile: absolute(caFile), certFile: absolute(certFile), keyFile: absolute(keyFile) },
+  };
+}
+
+/** They are read again at every connect; that one cannot be read now is told while somebody is looking. */
+function unreadableFiles(tls: TlsSettings): Explained[] {
+  if (!tls.enabled) return [];
+  return TLS_FILES.flatMap((key) => {
+    const file = tls[key];
+    if (file === null) return [];
+    try {
+      readFileSync(file);
+      return [];
+    } catch (err) {
+      return [{ at: ["amqp", "tls", key], says: `names the file ${file}, which cannot be read (${errnoOf(err)})` }];
+    }
+  });
+}
+
+function tlsWarnings(tls: TlsSettings): Explained[] {
+  if (!tls.enabled) {
+    const unused = TLS_FILES.filter((key) => tls[key] !== null);
+    if (unused.length === 0) return [];
+    return [{ at: ["amqp", "tls"], says: `has ${unused.join(", ")}, but enabled is false: no TLS is spoken` }];
+  }
+  const warnings: Explained[] = [];
+  if (tls.verify === "none") {
+    warnings.push({
+      at: ["amqp", "tls", "verify"],
+      says: "is none: whoever sits between here and the broker can read and change everything, pre-shared keys too",
+    });
+  }
+  const mode = tls.keyFile === null ? undefined : modeForAll(tls.keyFile);
+  if (mode !== undefined) {
+    warnings.push({
+      at: ["amqp", "tls", "keyFile"],
+      says: `names the file ${String(tls.keyFile)}, which everybody may read (mode ${mode}): chmod 600 it`,
+    });
+  }
+  return warnings;
 }
 
 /** The values, or why there are none: an alias without its anchor is found only now. */
@@ -318,7 +446,7 @@ function modeForAll(file: string): string | undefined {
   }
 }
 
-/** Gives the URL taken apart, or what is wrong with it. An option that is not heeded must not look as if it were. */
+/** Gives the URL taken apart, or what is wrong with it. */
 function readTransportUrl(reference: SecretReference, env: Environment, directory: string): TransportUrl | string {
   const secret = readSecret(reference, env, directory);
   if (typeof secret === "string") return secret;
@@ -326,9 +454,7 @@ function readTransportUrl(reference: SecretReference, env: Environment, director
   if (parsed.kind === "invalid") {
     return `must look like rabbit://user:password@host:5672/vhost: ${parsed.problem}`;
   }
-  const options = [...parsed.url.options.keys()];
-  if (options.length === 0) return parsed.url;
-  return `has options that are not heeded here (${options.join(", ")}): queue options go under amqp, TLS is not offered`;
+  return parsed.url;
 }
 
 function serviceManagerOf(env: Environment): ServiceManager {
