@@ -77,8 +77,18 @@ async function open(options: ConnectionOptions, { host, port, credentials }: Bro
       },
     );
   } catch (error) {
-    throw tls.enabled ? explainTlsError(error) : error;
+    throw explainRefusal(tls.enabled ? explainTlsError(error) : error, options.url.virtualHost);
   }
+}
+
+/** amqplib says only that it got connection.close in answer to connection.open, and that text is all there is to go by. */
+function explainRefusal(error: unknown, virtualHost: string): unknown {
+  if (!(error instanceof Error) || !error.message.startsWith("Expected ConnectionOpenOk")) return error;
+  return new UnavailableError(
+    "BROKER_DOWN",
+    `the broker refuses the virtual host ${JSON.stringify(virtualHost)}: it is not there, or not for this user`,
+    { cause: error },
+  );
 }
 
 export function createConnection(options: ConnectionOptions): Connection {

@@ -46,11 +46,10 @@ const story = (lines: readonly LogLine[]): readonly string[] =>
 
 test("from a broker that is stopped to the next one and back, with one line for each loss and return", async () => {
   const topic = randomUUID();
-  for (const { ctl } of [one, other]) {
-    await ctl("add_user", "swanherd", PASSWORD);
-    await ctl("set_permissions", "swanherd", ".*", ".*", ".*");
-    await ctl("add_vhost", "cloud");
-    await ctl("set_permissions", "-p", "cloud", "swanherd", ".*", ".*", ".*");
+  for (const rabbit of [one, other]) {
+    await rabbit.ctl("add_user", "swanherd", PASSWORD);
+    await rabbit.ctl("add_vhost", "cloud");
+    await rabbit.ctl("set_permissions", "-p", "cloud", "swanherd", ".*", ".*", ".*");
   }
   const login = `swanherd:${PASSWORD}`;
   const url = `rabbit://${login}@${addressOf(one)},${login}@${addressOf(other)}/cloud`;
