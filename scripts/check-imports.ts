@@ -67,6 +67,7 @@ const FILES_BESIDE: Readonly<Record<string, Ring>> = {
   "agent-options": "agent",
   reload: "agent",
   "config-changes": "config",
+  "config-import": "config",
 };
 
 /** The ring of a file, and the part of it: the folder or file right below the ring. */

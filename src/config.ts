@@ -70,12 +70,12 @@ const bus = {
           verify: z.enum(["full", "chain", "none"]).default("full"),
         })
         .refine((value) => value.certFile === null || value.keyFile !== null, {
-          path: ["keyFile"],
-          error: "must be given with certFile: it is the private key of that certificate",
+          path: ["certFile"],
+          error: "wants keyFile as well, its private key",
         })
         .refine((value) => value.keyFile === null || value.certFile !== null, {
-          path: ["certFile"],
-          error: "must be given with keyFile: it is the certificate of that private key",
+          path: ["keyFile"],
+          error: "wants certFile as well, its certificate",
         })
         .prefault({}),
     })
@@ -533,6 +533,18 @@ function keysOf(schema: unknown): readonly string[] {
 
 export const AGENT_KEYS: readonly string[] = keysOf(agentSchema);
 export const CONTROLLER_KEYS: readonly string[] = keysOf(controllerSchema);
+
+/** A problem of a setting, by the first part of its dotted name that it is about. */
+export type SettingProblem = { readonly key: string; readonly says: string };
+
+/** What an agent's configuration of these values would be told, but for files and secrets, which are not looked at. */
+export const problemsOfSettings = (values: Readonly<Record<string, unknown>>): readonly SettingProblem[] => {
+  const parsed = agentSchema.safeParse({ host: "any", ...values });
+  if (parsed.success) return [];
+  return parsed.error.issues
+    .flatMap((issue) => explain(issue, agentSchema))
+    .map(({ at, says }) => ({ key: at.map(String).join("."), says }));
+};
 
 const plain = (key: string): string => key.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
 

@@ -227,10 +227,10 @@ describe("TLS to the broker", () => {
 
   test("wants both files of a pair, and files that can be read", () => {
     expect(problemsOf(withTls("{enabled: true, certFile: none.pem}"))).toEqual([
-      "2: amqp.tls.keyFile must be given with certFile: it is the private key of that certificate",
+      "2: amqp.tls.certFile wants keyFile as well, its private key",
     ]);
     expect(problemsOf(withTls("{enabled: true, keyFile: none.key}"))).toEqual([
-      "2: amqp.tls.certFile must be given with keyFile: it is the certificate of that private key",
+      "2: amqp.tls.keyFile wants certFile as well, its certificate",
     ]);
     expect(problemsOf(withTls("{enabled: true, caFile: none.pem}"))).toEqual([
       "2: amqp.tls.caFile names the file DIR/none.pem, which cannot be read (ENOENT)",
