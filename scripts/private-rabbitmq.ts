@@ -30,6 +30,8 @@ export type TlsListener = {
   readonly keyFile: string;
   /** Nobody without a certificate signed by `caFile` is let in. */
   readonly wantsClientCertificate: boolean;
+  /** The common name of such a certificate may be the login (mechanism EXTERNAL). */
+  readonly isLogin?: boolean;
 };
 
 export type PrivateRabbitmqOptions = { readonly tls?: TlsListener };
@@ -151,6 +153,12 @@ type Membership = {
 
 type Listeners = { readonly port: number; readonly tlsPort: number | undefined; readonly tls: TlsListener | undefined };
 
+const LOGIN_BY_CERTIFICATE = [
+  "auth_mechanisms.1 = PLAIN",
+  "auth_mechanisms.2 = EXTERNAL",
+  "ssl_cert_login_from = common_name",
+];
+
 function tlsLines({ tlsPort, tls }: Listeners): readonly string[] {
   if (tls === undefined) return [];
   return [
@@ -160,6 +168,7 @@ function tlsLines({ tlsPort, tls }: Listeners): readonly string[] {
     `ssl_options.keyfile = ${tls.keyFile}`,
     "ssl_options.verify = verify_peer",
     `ssl_options.fail_if_no_peer_cert = ${String(tls.wantsClientCertificate)}`,
+    ...(tls.isLogin === true ? LOGIN_BY_CERTIFICATE : []),
   ];
 }
 
@@ -169,7 +178,8 @@ function writeFiles(directory: string, member: Membership, listeners: Listeners)
   writeFileSync(join(directory, "home/.erlang.cookie"), member.cookie, { mode: 0o400 });
   writeFileSync(join(directory, "inetrc"), member.inetrc);
   writeFileSync(join(directory, "rabbitmq-env.conf"), "");
-  writeFileSync(join(directory, "enabled_plugins"), "[].\n");
+  const plugins = listeners.tls?.isLogin === true ? "rabbitmq_auth_mechanism_ssl" : "";
+  writeFileSync(join(directory, "enabled_plugins"), `[${plugins}].\n`);
   writeFileSync(
     join(directory, "rabbitmq.conf"),
     [

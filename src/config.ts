@@ -61,6 +61,7 @@ const bus = {
       streamFanout: flag().default(false),
       heartbeatSeconds: wholeNumber(0, 3600).default(60),
       failoverStrategy: z.enum(["round-robin", "shuffle"]).default("round-robin"),
+      loginMethod: z.enum(["PLAIN", "AMQPLAIN", "EXTERNAL"]).default("PLAIN"),
       tls: z
         .strictObject({
           enabled: flag().default(false),
@@ -78,6 +79,10 @@ const bus = {
           error: "wants certFile as well, its certificate",
         })
         .prefault({}),
+    })
+    .refine((value) => value.loginMethod !== "EXTERNAL" || (value.tls.enabled && value.tls.certFile !== null), {
+      path: ["loginMethod"],
+      error: "EXTERNAL wants tls.enabled: true and tls.certFile: the certificate is the login",
     })
     // As oslo.messaging does: what is a stream on one side must be one on the other.
     .refine((value) => !value.streamFanout || value.transientQuorumQueue, {

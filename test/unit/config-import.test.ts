@@ -178,6 +178,8 @@ describe("Debian's files", () => {
         heartbeatSeconds: 30
         # neutron.conf:38: [oslo_messaging_rabbit] kombu_failover_strategy
         failoverStrategy: shuffle
+        # neutron.conf:37: [oslo_messaging_rabbit] rabbit_login_method
+        loginMethod: AMQPLAIN
       # neutron.conf:16: [DEFAULT] host
       host: gw-debian
       attachment:

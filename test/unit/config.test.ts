@@ -62,6 +62,7 @@ test("a file with nothing but the broker gives the documented defaults", () => {
       streamFanout: false,
       heartbeatSeconds: 60,
       failoverStrategy: "round-robin",
+      loginMethod: "PLAIN",
       tls: { enabled: false, caFile: null, certFile: null, keyFile: null, verify: "full" },
     },
     passIntervalSeconds: 60,
@@ -238,6 +239,11 @@ describe("TLS to the broker", () => {
     expect(problemsOf(`transportUrl: ${URL_TEXT}?ssl=1&ssl_ca_file=/nowhere/ca.pem\n`)).toEqual([
       "1: transportUrl sets amqp.tls.caFile, which names the file /nowhere/ca.pem, which cannot be read (ENOENT)",
     ]);
+  });
+
+  test("is wanted, with a certificate, by a login that is the certificate", () => {
+    const problem = "amqp.loginMethod EXTERNAL wants tls.enabled: true and tls.certFile: the certificate is the login";
+    expect(problemsOf(`transportUrl: ${URL_TEXT}\namqp: {loginMethod: EXTERNAL}\n`)).toEqual([`2: ${problem}`]);
   });
 
   test("that protects nobody, or is not spoken, is worth a warning", () => {

@@ -1,7 +1,7 @@
 // One connection to the broker, kept up: hosts in turn, backoff with jitter, a fresh preparation after every loss.
 // It refuses to know what is prepared. One connection serves consuming and publishing: the load is a few messages a
 // second, and while a broker out of memory blocks it, neither replies nor calls could go anywhere anyway.
-import { connect, type ChannelModel } from "amqplib";
+import { connect, credentials as mechanisms, type ChannelModel } from "amqplib";
 import type { Logger } from "pino";
 import { backoffMs } from "../../core/backoff.ts";
 import { UnavailableError } from "../../core/errors.ts";
@@ -17,12 +17,16 @@ export type ConnectionSettings = {
   readonly heartbeatSeconds: number;
   /** kombu_failover_strategy */
   readonly failoverStrategy: FailoverStrategy;
+  /** rabbit_login_method; EXTERNAL takes the name from our certificate, and no password. */
+  readonly loginMethod: "PLAIN" | "AMQPLAIN" | "EXTERNAL";
   readonly tls: TlsSettings;
 };
 
 export const defaultConnectionSettings: ConnectionSettings = {
   heartbeatSeconds: 60,
   failoverStrategy: "round-robin",
+  // oslo's is AMQPLAIN, which says the same in another form; every broker offers both unless it is told otherwise.
+  loginMethod: "PLAIN",
   tls: noTls,
 };
 
@@ -62,14 +66,13 @@ async function open(options: ConnectionOptions, { host, port, credentials }: Bro
         protocol: tls.enabled ? "amqps" : "amqp",
         hostname: host,
         port,
-        username: credentials?.username ?? "guest",
-        password: credentials?.password.reveal() ?? "guest",
         // amqplib percent-decodes this even when it is not part of a URL.
         vhost: encodeURIComponent(options.url.virtualHost),
         heartbeat: Math.ceil(heartbeatSeconds / HEARTBEATS_IN_TIMEOUT),
       },
       {
         ...tlsOptions,
+        credentials: loginOf(options.settings.loginMethod, credentials),
         noDelay: true,
         keepAlive: true,
         timeout: CONNECT_TIMEOUT_MS,
@@ -79,6 +82,14 @@ async function open(options: ConnectionOptions, { host, port, credentials }: Bro
   } catch (error) {
     throw explainRefusal(tls.enabled ? explainTlsError(error) : error, options.url.virtualHost);
   }
+}
+
+function loginOf(method: ConnectionSettings["loginMethod"], credentials: BrokerHost["credentials"]) {
+  if (method === "EXTERNAL") return mechanisms.external();
+  // Without credentials in the URL RabbitMQ's own, which it takes from its own machine only.
+  const username = credentials?.username ?? "guest";
+  const password = credentials?.password.reveal() ?? "guest";
+  return method === "PLAIN" ? mechanisms.plain(username, password) : mechanisms.amqplain(username, password);
 }
 
 /** amqplib says only that it got connection.close in answer to connection.open, and that text is all there is to go by. */

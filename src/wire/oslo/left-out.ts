@@ -23,7 +23,6 @@ const REASONS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     rabbit_quorum_max_memory_length: "nothing to set: a queue that stands with a limit is used as it is",
     rabbit_quorum_max_memory_bytes: "nothing to set: a queue that stands with a limit is used as it is",
     rabbit_qos_prefetch_count: "requests are taken as they come; streams are read 100 messages at a time",
-    rabbit_login_method: "logs in with PLAIN; EXTERNAL, the login by certificate, is not there",
     rabbit_retry_interval: OWN_PAUSES,
     rabbit_retry_backoff: OWN_PAUSES,
     rabbit_interval_max: OWN_PAUSES,

@@ -33,7 +33,7 @@ const boolean = { read: readBoolean, wants: "true or false" };
 const wholeNumber = { read: readWholeNumber, wants: "a whole number" };
 const file = { read: (text: string) => (text === "" ? undefined : text), wants: "a file" };
 const oneOf = (...values: readonly string[]) => ({
-  read: (text: string) => values.find((value) => value === text.trim().toLowerCase()),
+  read: (text: string) => values.find((value) => value.toLowerCase() === text.trim().toLowerCase()),
   wants: values.join(" or "),
 });
 
@@ -55,6 +55,11 @@ export const RABBIT_OPTIONS: readonly RabbitOption[] = [
     option: "kombu_failover_strategy",
     setting: "amqp.failoverStrategy",
     ...oneOf("round-robin", "shuffle"),
+  },
+  {
+    option: "rabbit_login_method",
+    setting: "amqp.loginMethod",
+    ...oneOf("PLAIN", "AMQPLAIN", "EXTERNAL"),
   },
   { option: "ssl", formerly: ["rabbit_use_ssl"], setting: "amqp.tls.enabled", ...boolean },
   { option: "ssl_ca_file", formerly: ["kombu_ssl_ca_certs"], setting: "amqp.tls.caFile", ...file },

@@ -2,8 +2,8 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { DeadlineError, UnavailableError } from "../../../src/core/errors.ts";
-import { createBroker } from "../../../src/io/rabbit/broker.ts";
-import { noTls } from "../../../src/io/rabbit/tls.ts";
+import { createBroker, type BrokerOptions } from "../../../src/io/rabbit/broker.ts";
+import { defaultConnectionSettings } from "../../../src/io/rabbit/connection.ts";
 import { systemTiming } from "../../../src/io/rabbit/timing.ts";
 import {
   createCleanup,
@@ -90,7 +90,7 @@ test("a host that answers no more is given up after the heartbeat timeout, for t
   cleanup.add(() => wire.close());
   const topic = randomUUID();
   const url = `rabbit://guest:guest@127.0.0.1:${String(wire.port)},guest:guest@${addressOf(other)}/`;
-  const connection = { heartbeatSeconds: 3, failoverStrategy: "round-robin", tls: noTls } as const;
+  const connection = { ...defaultConnectionSettings, heartbeatSeconds: 3 };
   const { broker, lines } = await startBroker(cleanup, url, (b) => b.serve(topic, pong), { ...inOrder, connection });
   expect(await broker.call(topic, "m", {}, soon)).toBe("pong");
   wire.freeze();
@@ -133,13 +133,24 @@ test("a broker that is short of memory is told of, calls end in time, and all go
 });
 
 /** A broker that is begun, and need not come up. */
-function beginAt(url: string) {
+function beginAt(url: string, options: Partial<BrokerOptions> = {}) {
   const { log, lines } = rememberingLog();
-  const broker = createBroker({ url: transportUrl(url), log });
+  const broker = createBroker({ url: transportUrl(url), log, ...options });
   cleanup.add(() => broker.close());
   broker.start();
   return { broker, lines };
 }
+
+test("AMQPLAIN, oslo's own login method, lets in with the right password only", async () => {
+  const connection = { ...defaultConnectionSettings, loginMethod: "AMQPLAIN" } as const;
+  const { broker } = await startBroker(cleanup, one.url, undefined, { connection });
+  expect(broker.isConnected).toBe(true);
+  expect(await one.ctl("-q", "list_connections", "auth_mechanism")).toContain("AMQPLAIN");
+  const wrong = beginAt(`rabbit://guest:${PASSWORD}@${addressOf(one)}/`, { connection });
+  await eventually(() => wrong.lines.some(({ level }) => level >= 40), { what: "the refusal" });
+  expect(JSON.stringify(wrong.lines)).toContain("ACCESS_REFUSED");
+  expect(JSON.stringify(wrong.lines)).not.toContain(PASSWORD);
+});
 
 test("a virtual host that is not there is told, and used once it is", async () => {
   const name = `vhost-${randomUUID()}`;

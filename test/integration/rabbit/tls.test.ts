@@ -28,7 +28,8 @@ beforeAll(async () => {
   strangers = certificates.authority("another-ca");
   client = ours.issue("gw-left", "DNS:gw-left");
   const server = ours.issue("mq1", "DNS:localhost,IP:127.0.0.1");
-  strict = await startPrivateRabbitmq({ tls: { ...server, caFile: ours.certFile, wantsClientCertificate: true } });
+  const listener = { ...server, caFile: ours.certFile, wantsClientCertificate: true, isLogin: true };
+  strict = await startPrivateRabbitmq({ tls: listener });
   whole.add(() => strict.stop());
 });
 
@@ -60,6 +61,17 @@ describe("with a client certificate and the broker's authority", () => {
     expect(lines.filter(({ level }) => level >= 40)).toEqual([]);
     expect(await strict.ctl("-q", "list_connections", "ssl", "peer_cert_subject")).toContain("true\tCN=gw-left");
   });
+});
+
+test("the certificate is the login where EXTERNAL is asked for, and the URL needs no password", async () => {
+  await strict.ctl("add_user", "gw-left", "a password that nobody uses");
+  await strict.ctl("set_permissions", "gw-left", ".*", ".*", ".*");
+  const connection = { ...defaultConnectionSettings, loginMethod: "EXTERNAL", tls: tls(client) } as const;
+  const url = `rabbit://127.0.0.1:${String(strict.tlsPort)}/`;
+  const topic = randomUUID();
+  const { broker } = await startBroker(cleanup, url, (b) => b.serve(topic, pong), { connection });
+  expect(await broker.call(topic, "m", {}, soon)).toBe("pong");
+  expect(await strict.ctl("-q", "list_connections", "user", "auth_mechanism")).toContain("gw-left\tEXTERNAL");
 });
 
 describe("what is wrong is told in words that name the setting", () => {
