@@ -67,6 +67,7 @@ const FILES_BESIDE: Readonly<Record<string, Ring>> = {
   "agent-options": "agent",
   reload: "agent",
   "config-changes": "config",
+  "config-files": "config",
   "config-import": "config",
 };
 

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
 import path from "node:path";
 import { Document, isMap, isScalar, type YAMLMap } from "yaml";
+import { errnoOf } from "./config-files.ts";
 import { AGENT_KEYS, problemsOfSettings } from "./config.ts";
 import { importNeutron, type ImportedSetting, type LeftOut } from "./wire/oslo/import-neutron.ts";
 import { parseIni } from "./wire/oslo/ini.ts";
@@ -153,6 +154,3 @@ function comment(map: YAMLMap | undefined, [name, ...below]: readonly string[], 
     pair.key.commentBefore = lines.map((line) => ` ${line}`).join("\n");
   }
 }
-
-const errnoOf = (err: unknown): string =>
-  err instanceof Error && "code" in err && typeof err.code === "string" ? err.code : "unknown error";

@@ -1,11 +1,12 @@
 // The configuration of the agent and of the controller: what may be set, its units, bounds and defaults.
 // The only reader of the environment and of the configuration file. It refuses to know what a value is used for.
-import { readFileSync, realpathSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { hostname as machineName } from "node:os";
 import path from "node:path";
 import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
+import { errnoOf, modeForAll, tlsWarnings, unreadableTlsFiles, withAbsoluteFiles } from "./config-files.ts";
 import { ConfigError } from "./core/errors.ts";
 import { Secret } from "./core/secret.ts";
 import { readQueryOptions, type SettingValue } from "./wire/oslo/rabbit-options.ts";
@@ -285,8 +286,10 @@ function readConfig<Schema extends z.ZodType<BusSettings>>(
   const explained = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, schema));
   if (typeof url === "string") explained.push({ at: ["transportUrl"], says: url });
   for (const says of ofQuery) explained.push({ at: ["transportUrl"], says });
-  const amqp = parsed.success ? withPaths(parsed.data.amqp, path.dirname(file)) : undefined;
-  if (amqp !== undefined) explained.push(...unreadableFiles(amqp.tls));
+  const amqp = parsed.success
+    ? { ...parsed.data.amqp, tls: withAbsoluteFiles(parsed.data.amqp.tls, path.dirname(file)) }
+    : undefined;
+  if (amqp !== undefined) explained.push(...unreadableTlsFiles(amqp.tls).map(ofTls));
   const problems = explained
     .map(({ at, says }) => {
       const key = at.map(String).join(".");
@@ -300,7 +303,7 @@ function readConfig<Schema extends z.ZodType<BusSettings>>(
   }
   const warned: Explained[] = [
     ...exposures(found["transportUrl"] as SecretReference, file).map((says) => ({ at: ["transportUrl"], says })),
-    ...tlsWarnings(amqp.tls),
+    ...tlsWarnings(amqp.tls).map(ofTls),
   ];
   return {
     kind: "ok",
@@ -340,60 +343,6 @@ function withSetting(
   return { ...found, [name]: withSetting(group as Readonly<Record<string, unknown>>, below, setting) };
 }
 
-type AmqpSettings = BusSettings["amqp"];
-type TlsSettings = AmqpSettings["tls"];
-
-const TLS_FILES = ["caFile", "certFile", "keyFile"] as const;
-
-/** Files that are named relative to the configuration, named absolutely. */
-function withPaths(amqp: AmqpSettings, directory: string): AmqpSettings {
-  const absolute = (name: string | null): string | null => (name === null ? null : path.resolve(directory, name));
-  const { caFile, certFile, keyFile } = amqp.tls;
-  return {
-    ...amqp,
-    tls: { ...amqp.tls, caFile: absolute(caFile), certFile: absolute(certFile), keyFile: absolute(keyFile) },
-  };
-}
-
-/** They are read again at every connect; that one cannot be read now is told while somebody is looking. */
-function unreadableFiles(tls: TlsSettings): Explained[] {
-  if (!tls.enabled) return [];
-  return TLS_FILES.flatMap((key) => {
-    const file = tls[key];
-    if (file === null) return [];
-    try {
-      readFileSync(file);
-      return [];
-    } catch (err) {
-      return [{ at: ["amqp", "tls", key], says: `names the file ${file}, which cannot be read (${errnoOf(err)})` }];
-    }
-  });
-}
-
-function tlsWarnings(tls: TlsSettings): Explained[] {
-  if (!tls.enabled) {
-    const unused = TLS_FILES.filter((key) => tls[key] !== null);
-    if (unused.length === 0) return [];
-    return [{ at: ["amqp", "tls"], says: `has ${unused.join(", ")}, but enabled is false: no TLS is spoken` }];
-  }
-  const warnings: Explained[] = [];
-  if (tls.verify === "none") {
-    warnings.push({
-      at: ["amqp", "tls", "verify"],
-      says: "is none: whoever sits between here and the broker can read and change everything, pre-shared keys too",
-    });
-  }
-  const mode = tls.keyFile === null ? undefined : modeForAll(tls.keyFile);
-  if (mode !== undefined) {
-    warnings.push({
-      at: ["amqp", "tls", "keyFile"],
-      says: `names the file ${String(tls.keyFile)}, which everybody may read (mode ${mode}): chmod 600 it`,
-    });
-  }
-  return warnings;
-}
-
-/** The values, or why there are none: an alias without its anchor is found only now. */
 function plainOf(document: Document): Record<string, unknown> | string {
   try {
     return (document.toJS() ?? {}) as Record<string, unknown>;
@@ -436,21 +385,6 @@ function exposures(reference: SecretReference, configuration: string): string[] 
   return mode === undefined ? [] : [`names the file ${file}, which everybody may read (mode ${mode}): chmod 600 it`];
 }
 
-/** The mode of a file that everybody may read, which takes a way there, too; undefined for others. */
-function modeForAll(file: string): string | undefined {
-  try {
-    const real = realpathSync(file);
-    const { mode } = statSync(real);
-    if ((mode & 0o004) === 0) return undefined;
-    for (let below = real; path.dirname(below) !== below; below = path.dirname(below)) {
-      if ((statSync(path.dirname(below)).mode & 0o001) === 0) return undefined;
-    }
-    return (mode & 0o7777).toString(8).padStart(4, "0");
-  } catch {
-    return undefined; // no file: a pipe, or gone since it was read
-  }
-}
-
 /** Gives the URL taken apart, or what is wrong with it. */
 function readTransportUrl(reference: SecretReference, env: Environment, directory: string): TransportUrl | string {
   const secret = readSecret(reference, env, directory);
@@ -472,6 +406,11 @@ function serviceManagerOf(env: Environment): ServiceManager {
     ...(watchdogMs > 0 ? { watchdogMs } : {}),
   };
 }
+
+const ofTls = ({ key, says }: { readonly key: string | undefined; readonly says: string }): Explained => ({
+  at: key === undefined ? ["amqp", "tls"] : ["amqp", "tls", key],
+  says,
+});
 
 type Explained = { readonly at: readonly PropertyKey[]; readonly says: string };
 
@@ -581,6 +520,3 @@ function editDistance(a: string, b: string): number {
   }
   return last[b.length] ?? 0;
 }
-
-const errnoOf = (err: unknown): string =>
-  err instanceof Error && "code" in err && typeof err.code === "string" ? err.code : "unknown error";
