@@ -343,6 +343,7 @@ function withSetting(
   return { ...found, [name]: withSetting(group as Readonly<Record<string, unknown>>, below, setting) };
 }
 
+/** The values, or why there are none: an alias without its anchor is found only now. */
 function plainOf(document: Document): Record<string, unknown> | string {
   try {
     return (document.toJS() ?? {}) as Record<string, unknown>;

@@ -211,6 +211,16 @@ test("a password with every odd character survives", () => {
   expect(hostsOf(config)).toEqual([`u:${password}@mq:5672`]);
 });
 
+test("names that mean something to JavaScript are names like others", () => {
+  const text =
+    "[DEFAULT]\ntransport_url = rabbit://u:p@mq/\nconstructor = 1\n[constructor]\nname = 1\n[__proto__]\na = 1\n";
+  expect(roundTrip({ "neutron.conf": text }).notes).toEqual([
+    expect.stringMatching(/^neutron.conf:3: \[DEFAULT\] constructor: belongs to the Neutron server/),
+    "neutron.conf:5: [constructor] (1 option): is not for an agent of VPNs",
+    "neutron.conf:7: [__proto__] (1 option): is not for an agent of VPNs",
+  ]);
+});
+
 test("a later file overrides an earlier one, and a directory's files are read by their names", () => {
   mkdirSync(at("conf.d"));
   const [neutron = ""] = put({ "neutron.conf": "[DEFAULT]\ntransport_url = rabbit://u:p@mq\nhost = one\n" });

@@ -132,10 +132,14 @@ const REASONS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "*": "is not for this agent",
   },
 };
+/** Names come from files: one of them may be `constructor`. */
+const ownOf = <Value>(table: Readonly<Record<string, Value>>, name: string): Value | undefined =>
+  Object.hasOwn(table, name) ? table[name] : undefined;
+
 /** Why this option becomes no setting of ours; undefined when its whole section is another program's. */
 export function whyLeftOut(section: string, option: string): string | undefined {
-  const reasons = REASONS[sectionKey(section)];
-  return reasons === undefined ? undefined : (reasons[option] ?? reasons["*"]);
+  const reasons = ownOf(REASONS, sectionKey(section));
+  return reasons === undefined ? undefined : (ownOf(reasons, option) ?? reasons["*"]);
 }
 
 /** What the device driver of the other agent means for who takes its place. */
