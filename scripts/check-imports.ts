@@ -69,6 +69,8 @@ const FILES_BESIDE: Readonly<Record<string, Ring>> = {
   "agent-options": "agent",
   reload: "agent",
   "config-changes": "config",
+  "config-files": "config",
+  "config-import": "config",
 };
 
 /** The ring of a file, and the part of it: the folder or file right below the ring. */

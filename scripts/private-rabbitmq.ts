@@ -23,9 +23,24 @@ const GRACE_MS = patiently(10_000);
 const PROTOCOL_HEADER = Buffer.from("AMQP\x00\x00\x09\x01", "latin1");
 const METHOD_FRAME = 1;
 
+/** A second listener, with TLS; the files are PEM. */
+export type TlsListener = {
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Nobody without a certificate signed by `caFile` is let in. */
+  readonly wantsClientCertificate: boolean;
+  /** The common name of such a certificate may be the login (mechanism EXTERNAL). */
+  readonly isLogin?: boolean;
+};
+
+export type PrivateRabbitmqOptions = { readonly tls?: TlsListener };
+
 export type PrivateRabbitmq = {
   readonly url: string;
   readonly port: number;
+  /** Of the listener with TLS; undefined without one. */
+  readonly tlsPort: number | undefined;
   readonly directory: string;
   /** Where the broker writes what it has to say; worth reading when it does not start. */
   readonly logFile: string;
@@ -115,16 +130,61 @@ function answersAmqp(port: number): Promise<boolean> {
   });
 }
 
-function writeFiles(directory: string, port: number): void {
+function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    socket.once("error", () => resolve(false));
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+}
+
+/** How a node of a cluster is found by the others: all use one port, each on a loopback address of its own. */
+type Membership = {
+  readonly node: string;
+  readonly address: string;
+  readonly distributionPort: number;
+  readonly cookie: string;
+  /** Erlang's own hosts file, where node names have hosts that nobody else knows. */
+  readonly inetrc: string;
+};
+
+type Listeners = { readonly port: number; readonly tlsPort: number | undefined; readonly tls: TlsListener | undefined };
+
+const LOGIN_BY_CERTIFICATE = [
+  "auth_mechanisms.1 = PLAIN",
+  "auth_mechanisms.2 = EXTERNAL",
+  "ssl_cert_login_from = common_name",
+];
+
+function tlsLines({ tlsPort, tls }: Listeners): readonly string[] {
+  if (tls === undefined) return [];
+  return [
+    `listeners.ssl.1 = 127.0.0.1:${String(tlsPort)}`,
+    `ssl_options.cacertfile = ${tls.caFile}`,
+    `ssl_options.certfile = ${tls.certFile}`,
+    `ssl_options.keyfile = ${tls.keyFile}`,
+    "ssl_options.verify = verify_peer",
+    `ssl_options.fail_if_no_peer_cert = ${String(tls.wantsClientCertificate)}`,
+    ...(tls.isLogin === true ? LOGIN_BY_CERTIFICATE : []),
+  ];
+}
+
+function writeFiles(directory: string, member: Membership, listeners: Listeners): void {
   for (const name of ["home", "data", "log"]) mkdirSync(join(directory, name), { mode: 0o700 });
   // In a file, because arguments and environment of a process are for everybody to read.
-  writeFileSync(join(directory, "home/.erlang.cookie"), randomBytes(20).toString("hex"), { mode: 0o400 });
+  writeFileSync(join(directory, "home/.erlang.cookie"), member.cookie, { mode: 0o400 });
+  writeFileSync(join(directory, "inetrc"), member.inetrc);
   writeFileSync(join(directory, "rabbitmq-env.conf"), "");
-  writeFileSync(join(directory, "enabled_plugins"), "[].\n");
+  const plugins = listeners.tls?.isLogin === true ? "rabbitmq_auth_mechanism_ssl" : "";
+  writeFileSync(join(directory, "enabled_plugins"), `[${plugins}].\n`);
   writeFileSync(
     join(directory, "rabbitmq.conf"),
     [
-      `listeners.tcp.1 = 127.0.0.1:${String(port)}`,
+      `listeners.tcp.1 = 127.0.0.1:${String(listeners.port)}`,
+      ...tlsLines(listeners),
       "log.console = true",
       "log.console.level = info",
       "log.file = false",
@@ -135,12 +195,14 @@ function writeFiles(directory: string, port: number): void {
   );
 }
 
-function environment(directory: string, node: string, distributionPort: number): NodeJS.ProcessEnv {
+function environment(directory: string, { node, address, distributionPort }: Membership): NodeJS.ProcessEnv {
+  const inetrc = `-kernel inetrc "${join(directory, "inetrc")}"`;
   const erlang = [
     // RabbitMQ asks epmd only when it has to make its node distributed itself; OTP 23 and later need none when the
     // port is given.
     `-sname ${node} -erl_epmd_port ${String(distributionPort)}`,
-    "-kernel inet_dist_use_interface {127,0,0,1}",
+    `-kernel inet_dist_use_interface {${address.replaceAll(".", ",")}}`,
+    inetrc,
     "-noinput +S 2:2",
   ];
   return {
@@ -167,23 +229,85 @@ function environment(directory: string, node: string, distributionPort: number):
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: erlang.join(" "),
     // The script then becomes the Erlang VM instead of standing between it and our signals.
     RABBITMQ_ALLOW_INPUT: "1",
+    // Where the broker is, for rabbitmqctl, without epmd; a port of its own would be the same one.
+    RABBITMQ_CTL_ERL_ARGS: `-erl_epmd_port ${String(distributionPort)} -dist_listen false ${inetrc}`,
   };
 }
 
 const isRabbitmqInstalled = (): boolean => existsSync(SERVER);
 
+const randomName = (): string => `swanherd-${String(process.pid)}-${randomBytes(4).toString("hex")}`;
+const newCookie = (): string => randomBytes(20).toString("hex");
+
 /** Makes and starts a private broker; takes away first what killed runs left behind. */
-export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
-  if (!isRabbitmqInstalled()) throw new Error(`${SERVER} is missing: install Debian's rabbitmq-server`);
+export async function startPrivateRabbitmq(options: PrivateRabbitmqOptions = {}): Promise<PrivateRabbitmq> {
   await reapStale();
+  return startNode(
+    {
+      node: `${randomName()}@localhost`,
+      address: "127.0.0.1",
+      distributionPort: await freePort(),
+      cookie: newCookie(),
+      inetrc: "{lookup, [file, native]}.\n",
+    },
+    options,
+  );
+}
+
+export type PrivateCluster = {
+  readonly nodes: readonly PrivateRabbitmq[];
+  /** All nodes, as a transport URL names them. */
+  readonly url: string;
+  stop(): Promise<void>;
+};
+
+/** Several private brokers that are one cluster. About 100 MB of memory a node. */
+export async function startPrivateCluster(nodeCount: number): Promise<PrivateCluster> {
+  await reapStale();
+  const name = randomName();
+  const cookie = newCookie();
+  const distributionPort = await freePort();
+  const hosts = Array.from({ length: nodeCount }, (_, index) => ({
+    name: `${name}-${String(index + 1)}`,
+    address: `127.0.0.${String(index + 11)}`,
+  }));
+  const inetrc = [
+    ...hosts.map((host) => `{host, {${host.address.replaceAll(".", ",")}}, ["${host.name}"]}.`),
+    "{lookup, [file, native]}.\n",
+  ].join("\n");
+  const begun = await Promise.allSettled(
+    hosts.map((host) =>
+      startNode({ node: `rabbit@${host.name}`, address: host.address, distributionPort, cookie, inetrc }, {}),
+    ),
+  );
+  const nodes = begun.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const stop = async (): Promise<void> => {
+    await Promise.all(nodes.map((node) => node.stop()));
+  };
+  try {
+    for (const one of begun) if (one.status === "rejected") throw one.reason;
+    for (const node of nodes.slice(1)) {
+      await node.ctl("stop_app");
+      await node.ctl("join_cluster", `rabbit@${name}-1`);
+      await node.ctl("start_app");
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const addresses = nodes.map(({ port }) => `guest:guest@127.0.0.1:${String(port)}`);
+  return { nodes, url: `rabbit://${addresses.join(",")}/`, stop };
+}
+
+async function startNode(member: Membership, { tls }: PrivateRabbitmqOptions): Promise<PrivateRabbitmq> {
+  if (!isRabbitmqInstalled()) throw new Error(`${SERVER} is missing: install Debian's rabbitmq-server`);
   const owner = ownId().startTime;
   const directory = join(
     tmpdir(),
     `${DIRECTORY_PREFIX}${String(process.pid)}-${owner}-${randomBytes(4).toString("hex")}`,
   );
   const port = await freePort();
-  const distributionPort = await freePort();
-  const node = `swanherd-${String(process.pid)}-${randomBytes(4).toString("hex")}@localhost`;
+  const tlsPort = tls === undefined ? undefined : await freePort();
   const logFile = join(directory, "log/console.log");
   let child: ChildProcess | undefined;
 
@@ -197,7 +321,7 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
     const log = openSync(logFile, "a");
     const started = spawn(SERVER, [], {
       cwd: directory,
-      env: environment(directory, node, distributionPort),
+      env: environment(directory, member),
       stdio: ["ignore", log, log],
       detached: true, // Ctrl-C is for its owner, which stops it; Erlang's own answer to it is a menu
     });
@@ -206,7 +330,7 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
     let spawnError: Error | undefined;
     started.on("error", (error) => (spawnError = error));
     const deadline = performance.now() + START_TIMEOUT_MS;
-    while (!(await answersAmqp(port))) {
+    while (!(await answersAmqp(port)) || (tlsPort !== undefined && !(await isListening(tlsPort)))) {
       if (spawnError !== undefined || started.exitCode !== null || performance.now() > deadline) {
         const last = readFileSync(logFile, "utf8").slice(-2000);
         throw new Error(`RabbitMQ did not start: ${last}`, { cause: spawnError });
@@ -216,11 +340,7 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
   }
 
   async function ctl(...args: readonly string[]): Promise<string> {
-    const env = {
-      ...environment(directory, node, distributionPort),
-      // Where the broker is, without epmd; a port of its own would be the same one.
-      RABBITMQ_CTL_ERL_ARGS: `-erl_epmd_port ${String(distributionPort)} -dist_listen false`,
-    };
+    const env = environment(directory, member);
     const { stdout } = await run(CTL, args, { cwd: directory, env, timeout: START_TIMEOUT_MS });
     return stdout;
   }
@@ -251,6 +371,7 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
   const broker: PrivateRabbitmq = {
     url: `rabbit://guest:guest@127.0.0.1:${String(port)}/`,
     port,
+    tlsPort,
     directory,
     logFile,
     startBroker,
@@ -259,7 +380,7 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
     stop,
   };
   try {
-    writeFiles(directory, port);
+    writeFiles(directory, member, { port, tlsPort, tls });
     await startBroker();
   } catch (error) {
     await stop();

@@ -215,6 +215,7 @@ async function buildAgent(
     url: config.transportUrl,
     exchange: config.exchange,
     topology: config.amqp,
+    connection: config.amqp,
     programName: "swanherd-agent",
     log,
     onMessage: ({ method, result }) => metrics.message(method, MESSAGE_RESULTS[result]),

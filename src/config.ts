@@ -1,14 +1,16 @@
 // The configuration of the agent and of the controller: what may be set, its units, bounds and defaults.
 // The only reader of the environment and of the configuration file. It refuses to know what a value is used for.
-import { readFileSync, realpathSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { hostname as machineName } from "node:os";
 import path from "node:path";
 import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
+import { errnoOf, modeForAll, tlsWarnings, unreadableTlsFiles, withAbsoluteFiles } from "./config-files.ts";
 import { ConfigError } from "./core/errors.ts";
 import { Secret } from "./core/secret.ts";
 import { parseEndpoints } from "./ovsdb-client/endpoint.ts";
+import { readQueryOptions, type SettingValue } from "./wire/oslo/rabbit-options.ts";
 import { parseTransportUrl, type TransportUrl } from "./wire/oslo/transport-url.ts";
 
 const wholeNumber = (min: number, max: number) =>
@@ -47,6 +49,13 @@ const secretReference = z.union(
 );
 type SecretReference = z.infer<typeof secretReference>;
 
+const fileOrNone = () =>
+  z
+    .string({ error: wanted("a path or null") })
+    .min(1)
+    .nullable()
+    .default(null);
+
 const bus = {
   transportUrl: secretReference,
   exchange: text().default("neutron"),
@@ -55,7 +64,38 @@ const bus = {
       durableQueues: flag().default(false),
       autoDelete: flag().default(false),
       quorumQueue: flag().default(false),
+      transientQuorumQueue: flag().default(false),
       transientQueuesTtlSeconds: wholeNumber(0, 604_800).default(1800),
+      streamFanout: flag().default(false),
+      heartbeatSeconds: wholeNumber(0, 3600).default(60),
+      failoverStrategy: z.enum(["round-robin", "shuffle"]).default("round-robin"),
+      loginMethod: z.enum(["PLAIN", "AMQPLAIN", "EXTERNAL"]).default("PLAIN"),
+      tls: z
+        .strictObject({
+          enabled: flag().default(false),
+          caFile: fileOrNone(),
+          certFile: fileOrNone(),
+          keyFile: fileOrNone(),
+          verify: z.enum(["full", "chain", "none"]).default("full"),
+        })
+        .refine((value) => value.certFile === null || value.keyFile !== null, {
+          path: ["certFile"],
+          error: "wants keyFile as well, its private key",
+        })
+        .refine((value) => value.keyFile === null || value.certFile !== null, {
+          path: ["keyFile"],
+          error: "wants certFile as well, its certificate",
+        })
+        .prefault({}),
+    })
+    .refine((value) => value.loginMethod !== "EXTERNAL" || (value.tls.enabled && value.tls.certFile !== null), {
+      path: ["loginMethod"],
+      error: "EXTERNAL wants tls.enabled: true and tls.certFile: the certificate is the login",
+    })
+    // As oslo.messaging does: what is a stream on one side must be one on the other.
+    .refine((value) => !value.streamFanout || value.transientQuorumQueue, {
+      path: ["streamFanout"],
+      error: "wants transientQuorumQueue: true, as rabbit_stream_fanout wants rabbit_transient_quorum_queue",
     })
     .prefault({}),
 };
@@ -230,7 +270,9 @@ export function programVersion(): string {
 export const controlSocketOf = (env: Environment = process.env): string =>
   env["SWANHERD_SOCKET"] ?? "/run/swanherd/agent.sock";
 
-function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>(
+type BusSettings = { transportUrl: SecretReference; amqp: z.output<typeof bus.amqp> };
+
+function readConfig<Schema extends z.ZodType<BusSettings>>(
   schema: Schema,
   defaultFile: string,
   { env = process.env, file = env["SWANHERD_CONFIG"] ?? defaultFile }: ConfigSource,
@@ -253,30 +295,71 @@ function readConfig<Schema extends z.ZodType<{ transportUrl: SecretReference }>>
   }
   const found = plainOf(document);
   if (typeof found === "string") return invalid([`${file}:1: ${found}`]);
-  const parsed = schema.safeParse({ ...machineDefaults, ...found });
-  const explained = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, schema));
   // Looked up even when other keys are wrong: every problem is told at once.
   const reference = secretReference.safeParse(found["transportUrl"]);
   const url = reference.success ? readTransportUrl(reference.data, env, path.dirname(file)) : undefined;
+  const { settings, problems: ofQuery } = readQueryOptions(
+    url === undefined || typeof url === "string" ? new Map<string, string>() : url.options,
+  );
+  const parsed = schema.safeParse(withSettings({ ...machineDefaults, ...found }, settings));
+  const explained = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, schema));
   if (typeof url === "string") explained.push({ at: ["transportUrl"], says: url });
+  for (const says of ofQuery) explained.push({ at: ["transportUrl"], says });
+  const amqp = parsed.success
+    ? { ...parsed.data.amqp, tls: withAbsoluteFiles(parsed.data.amqp.tls, path.dirname(file)) }
+    : undefined;
+  if (amqp !== undefined) explained.push(...unreadableTlsFiles(amqp.tls).map(ofTls));
   const problems = explained
-    .map(({ at, says }) => ({ line: lineOf(document, lines, at), says: `${at.map(String).join(".")} ${says}` }))
+    .map(({ at, says }) => {
+      const key = at.map(String).join(".");
+      if (!settings.has(key)) return { line: lineOf(document, lines, at), says: `${key} ${says}` };
+      return { line: lineOf(document, lines, ["transportUrl"]), says: `transportUrl sets ${key}, which ${says}` };
+    })
     .sort((one, other) => one.line - other.line)
     .map(({ line, says }) => `${file}:${line}: ${says}`);
-  if (!parsed.success || url === undefined || typeof url === "string") return invalid(problems);
+  if (!parsed.success || amqp === undefined || url === undefined || typeof url === "string" || problems.length > 0) {
+    return invalid(problems);
+  }
+  const warned: Explained[] = [
+    ...exposures(found["transportUrl"] as SecretReference, file).map((says) => ({ at: ["transportUrl"], says })),
+    ...tlsWarnings(amqp.tls).map(ofTls),
+  ];
   return {
     kind: "ok",
     file,
     value: {
       ...parsed.data,
+      amqp,
       transportUrl: url,
       serviceManager: serviceManagerOf(env),
       version: programVersion(),
-      warnings: exposures(found["transportUrl"] as SecretReference, file).map(
-        (says) => `${file}:${lineOf(document, lines, ["transportUrl"])}: transportUrl ${says}`,
+      warnings: warned.map(
+        ({ at, says }) => `${file}:${lineOf(document, lines, at)}: ${at.map(String).join(".")} ${says}`,
       ),
     } as Finished<z.output<Schema>>,
   };
+}
+
+/** The values of the file under those of the transport URL, which oslo.messaging lets override it, too. */
+function withSettings(
+  found: Readonly<Record<string, unknown>>,
+  settings: ReadonlyMap<string, SettingValue>,
+): Readonly<Record<string, unknown>> {
+  let value = found;
+  for (const [key, setting] of settings) value = withSetting(value, key.split("."), setting);
+  return value;
+}
+
+function withSetting(
+  found: Readonly<Record<string, unknown>>,
+  [name = "", ...below]: readonly string[],
+  setting: SettingValue,
+): Readonly<Record<string, unknown>> {
+  if (below.length === 0) return { ...found, [name]: setting };
+  const group = found[name] ?? {};
+  // What is no map is told by the schema; it must not be hidden by what is put into its place.
+  if (typeof group !== "object" || Array.isArray(group)) return found;
+  return { ...found, [name]: withSetting(group as Readonly<Record<string, unknown>>, below, setting) };
 }
 
 /** The values, or why there are none: an alias without its anchor is found only now. */
@@ -322,22 +405,7 @@ function exposures(reference: SecretReference, configuration: string): string[] 
   return mode === undefined ? [] : [`names the file ${file}, which everybody may read (mode ${mode}): chmod 600 it`];
 }
 
-/** The mode of a file that everybody may read, which takes a way there, too; undefined for others. */
-function modeForAll(file: string): string | undefined {
-  try {
-    const real = realpathSync(file);
-    const { mode } = statSync(real);
-    if ((mode & 0o004) === 0) return undefined;
-    for (let below = real; path.dirname(below) !== below; below = path.dirname(below)) {
-      if ((statSync(path.dirname(below)).mode & 0o001) === 0) return undefined;
-    }
-    return (mode & 0o7777).toString(8).padStart(4, "0");
-  } catch {
-    return undefined; // no file: a pipe, or gone since it was read
-  }
-}
-
-/** Gives the URL taken apart, or what is wrong with it. An option that is not heeded must not look as if it were. */
+/** Gives the URL taken apart, or what is wrong with it. */
 function readTransportUrl(reference: SecretReference, env: Environment, directory: string): TransportUrl | string {
   const secret = readSecret(reference, env, directory);
   if (typeof secret === "string") return secret;
@@ -345,9 +413,7 @@ function readTransportUrl(reference: SecretReference, env: Environment, director
   if (parsed.kind === "invalid") {
     return `must look like rabbit://user:password@host:5672/vhost: ${parsed.problem}`;
   }
-  const options = [...parsed.url.options.keys()];
-  if (options.length === 0) return parsed.url;
-  return `has options that are not heeded here (${options.join(", ")}): queue options go under amqp, TLS is not offered`;
+  return parsed.url;
 }
 
 function serviceManagerOf(env: Environment): ServiceManager {
@@ -360,6 +426,11 @@ function serviceManagerOf(env: Environment): ServiceManager {
     ...(watchdogMs > 0 ? { watchdogMs } : {}),
   };
 }
+
+const ofTls = ({ key, says }: { readonly key: string | undefined; readonly says: string }): Explained => ({
+  at: key === undefined ? ["amqp", "tls"] : ["amqp", "tls", key],
+  says,
+});
 
 type Explained = { readonly at: readonly PropertyKey[]; readonly says: string };
 
@@ -427,6 +498,18 @@ function keysOf(schema: unknown): readonly string[] {
 export const AGENT_KEYS: readonly string[] = keysOf(agentSchema);
 export const CONTROLLER_KEYS: readonly string[] = keysOf(controllerSchema);
 
+/** A problem of a setting, by the first part of its dotted name that it is about. */
+export type SettingProblem = { readonly key: string; readonly says: string };
+
+/** What an agent's configuration of these values would be told, but for files and secrets, which are not looked at. */
+export const problemsOfSettings = (values: Readonly<Record<string, unknown>>): readonly SettingProblem[] => {
+  const parsed = agentSchema.safeParse({ host: "any", ...values });
+  if (parsed.success) return [];
+  return parsed.error.issues
+    .flatMap((issue) => explain(issue, agentSchema))
+    .map(({ at, says }) => ({ key: at.map(String).join("."), says }));
+};
+
 const plain = (key: string): string => key.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
 
 function suggestion(key: string, known: readonly string[]): string {
@@ -457,6 +540,3 @@ function editDistance(a: string, b: string): number {
   }
   return last[b.length] ?? 0;
 }
-
-const errnoOf = (err: unknown): string =>
-  err instanceof Error && "code" in err && typeof err.code === "string" ? err.code : "unknown error";

@@ -12,6 +12,7 @@ import {
   type AgentConfig,
   type ControllerConfig,
 } from "./config.ts";
+import { readNeutronConfig, writeImported } from "./config-import.ts";
 import { createLog } from "./io/log.ts";
 
 const EXIT_INTERNAL = 70; // EX_SOFTWARE of sysexits.h
@@ -85,6 +86,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
     const read = readers[role]({ file });
     return read.kind === "invalid" ? read : { file: read.file, warnings: read.value.warnings };
   },
+  importNeutron: { read: (files) => readNeutronConfig(files), write: writeImported },
   checkDocuments: async (directory) => (await import("./controller/check.ts")).checkDocuments(directory, process.env),
   teardownOffline: async (file, router) =>
     (await loadAgent()).teardownWithoutAgent(validConfig(readAgentConfig({ file })), router, stop.signal),

@@ -5,6 +5,7 @@ import type { RouterId } from "../core/ids.ts";
 import { apiClient, type ApiClient } from "../io/api/client.ts";
 import { showCheckedConfig, type CheckedConfig } from "./check-config.ts";
 import { showCheckedDocuments, type CheckedDocuments } from "./controller-check.ts";
+import { runImportNeutron, type ImportActions } from "./import-neutron.ts";
 import { runDiff } from "./diff.ts";
 import { runStatus } from "./status.ts";
 import { runSync } from "./sync.ts";
@@ -23,6 +24,7 @@ export type CliOptions = {
   /** Runs the daemon until `signal`. */
   readonly runDaemon: (role: Role, file: string | undefined) => Promise<void>;
   readonly checkConfig: (role: Role, file: string | undefined) => CheckedConfig;
+  readonly importNeutron: ImportActions;
   readonly checkDocuments: (directory: string) => Promise<CheckedDocuments>;
   /** Tears down without an agent, by its configuration. */
   readonly teardownOffline: (file: string | undefined, router: RouterId | undefined) => Promise<readonly RouterId[]>;
@@ -164,6 +166,31 @@ ${examples(["swanherd diff 7d3c2a52", "what is not as it should be at one router
     .action((file, { controller = false }) =>
       done(showCheckedConfig(options.checkConfig(controller ? "controller" : "agent", file), terminal)),
     );
+
+  program
+    .command("import-neutron")
+    .description("make an agent's configuration out of the files of a Neutron VPN agent")
+    .argument("<file...>", "neutron.conf, ovn_vpn_agent.ini and others, in the order of --config-file; or a directory")
+    .option("-o, --output <file>", "make this file, mode 0600, instead of printing; one that is there stays as it is")
+    .addHelpText(
+      "after",
+      `
+Give the files that the agent in place is started with, in the same order: a later one overrides an earlier one. Of a
+directory its *.conf are read, as --config-dir does. Values of several lines, options given several times and $names are
+understood as oslo.config understands them.
+
+Taken over are the host, the broker with its password, virtual host and TLS, the kinds of queues, exchange, timeout and
+intervals; each with its origin beside it. What is left out is told on standard error and at the end of the result, one
+line each, with the reason. The result holds the broker's password: print it only where nobody else looks.
+${examples(
+  [
+    "swanherd import-neutron /etc/neutron/neutron.conf /etc/neutron/ovn_vpn_agent.ini -o /etc/swanherd/agent.yaml",
+    "the usual two files of a gateway",
+  ],
+  ["swanherd check-config /etc/swanherd/agent.yaml", "judges the result, and the files that it names"],
+)}`,
+    )
+    .action((files, { output }) => done(runImportNeutron(files, output, options.importNeutron, terminal)));
   return program;
 }
 

@@ -52,6 +52,7 @@ export async function runController(
     url: config.transportUrl,
     exchange: config.exchange,
     topology: config.amqp,
+    connection: config.amqp,
     programName: "swanherd-controller",
     log,
     claim: {

@@ -6,12 +6,16 @@ export type TcpProxy = {
   /** Ends what goes through it, and refuses what comes. */
   cut(): void;
   mend(): void;
+  /** Carries nothing any more and ends nothing: what comes is taken, and gets no answer. */
+  freeze(): void;
   close(): Promise<void>;
 };
 
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
+  const pairs = new Set<readonly [Socket, Socket]>();
   let isCut = false;
+  let isFrozen = false;
   const keep = (socket: Socket): void => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
@@ -24,10 +28,14 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
       near.destroy();
       return;
     }
+    if (isFrozen) return;
     const far = connect(targetPort, "127.0.0.1");
     keep(far);
     near.pipe(far);
     far.pipe(near);
+    const pair = [near, far] as const;
+    pairs.add(pair);
+    near.on("close", () => pairs.delete(pair));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
@@ -41,6 +49,13 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
       destroyAll();
     },
     mend: () => void (isCut = false),
+    freeze() {
+      isFrozen = true;
+      for (const [near, far] of pairs) {
+        near.unpipe(far).resume();
+        far.unpipe(near).resume();
+      }
+    },
     async close() {
       destroyAll();
       await new Promise((resolve) => server.close(resolve));

@@ -100,6 +100,12 @@ test.each([
   expect(read.value.transportUrl).toBe(read.inForce.transportUrl);
 });
 
+test("an option of its query is told as the key that it sets", () => {
+  const read = changed("", "", URL_LINE.replace("mq1", "mq1/?heartbeat_timeout_threshold=30"));
+  expect(told(read)).toEqual(["amqp.heartbeatSeconds: 60 -> 30, restart"]);
+  expect(read.value.amqp).toEqual(read.inForce.amqp);
+});
+
 test("a URL that stands in a file now, and is the same, is no change", () => {
   writeFileSync(path.join(directory, "url"), "rabbit://user:correct-horse@mq1\n");
   expect(changed("", "", "transportUrl: {file: url}\n").changes).toEqual([]);

@@ -53,7 +53,18 @@ test("a file with nothing but the broker gives the documented defaults", () => {
     exchange: "neutron",
     topology: "transit",
     attachment: { kind: "bridge", bridges: {}, routerNamespace: "qrouter-{id}" },
-    amqp: { durableQueues: false, autoDelete: false, quorumQueue: false, transientQueuesTtlSeconds: 1800 },
+    amqp: {
+      durableQueues: false,
+      autoDelete: false,
+      quorumQueue: false,
+      transientQuorumQueue: false,
+      transientQueuesTtlSeconds: 1800,
+      streamFanout: false,
+      heartbeatSeconds: 60,
+      failoverStrategy: "round-robin",
+      loginMethod: "PLAIN",
+      tls: { enabled: false, caFile: null, certFile: null, keyFile: null, verify: "full" },
+    },
     passIntervalSeconds: 60,
     retry: { baseMs: 500, capMs: 30_000 },
     removal: { absenceConfirmSeconds: 10, massCount: 3, massPercent: 25 },
@@ -177,11 +188,111 @@ describe("a secret", () => {
       "1: transportUrl must look like rabbit://user:password@host:5672/vhost: does not begin with rabbit://",
     ]);
     expect(problemsOf("transportUrl: rabbit://user:correct-horse@mq:port/\n").join()).not.toContain("correct-horse");
-    expect(problemsOf("transportUrl: rabbit://user:correct-horse@mq/v?ssl=1\n")).toEqual([
-      "1: transportUrl has options that are not heeded here (ssl): queue options go under amqp, TLS is not offered",
-    ]);
+    const query = "heartbeat_timeout_threshold=correct-horse";
+    const problems = problemsOf(`transportUrl: rabbit://user:correct-horse@mq/v?${query}\n`);
+    expect(problems).toEqual(["1: transportUrl has an option heartbeat_timeout_threshold that wants a whole number"]);
     expect(problemsOf("transportUrl: {text: correct-horse}\nhost: 3\n").join("\n")).not.toContain("correct-horse");
     expect(JSON.stringify(agentOf(`transportUrl: ${URL_TEXT}\n`))).not.toContain("correct-horse");
+  });
+});
+
+describe("options in the query of the transport URL", () => {
+  const withQuery = (query: string, more = ""): string => `transportUrl: ${URL_TEXT}?${query}\n${more}`;
+
+  test("override the keys, and leave the others as the file has them", () => {
+    const query = "rabbit_quorum_queue=True&kombu_failover_strategy=shuffle&heartbeat_timeout_threshold=30";
+    const { amqp } = agentOf(withQuery(query, "amqp: {quorumQueue: false, heartbeatSeconds: 10, autoDelete: true}\n"));
+    expect(amqp).toMatchObject({
+      quorumQueue: true,
+      failoverStrategy: "shuffle",
+      heartbeatSeconds: 30,
+      autoDelete: true,
+      durableQueues: false,
+    });
+  });
+
+  test("are refused by name where no key says the same", () => {
+    expect(problemsOf(withQuery("kombu_compression=gzip&ssl=0&heartbeat=3"))).toEqual([
+      "1: transportUrl has options that are not heeded here (kombu_compression, heartbeat)",
+    ]);
+  });
+
+  test("that are out of bounds are told as what they set", () => {
+    expect(problemsOf(withQuery("heartbeat_timeout_threshold=4000", "amqp: {durableQueues: perhaps}\n"))).toEqual([
+      "1: transportUrl sets amqp.heartbeatSeconds, which must be at most 3600",
+      "2: amqp.durableQueues wants true or false",
+    ]);
+    expect(problemsOf(withQuery("rabbit_stream_fanout=1"))).toEqual([
+      "1: transportUrl sets amqp.streamFanout, which wants transientQuorumQueue: true, as rabbit_stream_fanout wants " +
+        "rabbit_transient_quorum_queue",
+    ]);
+  });
+
+  test("do not hide that what stands under their key is no map", () => {
+    expect(problemsOf(withQuery("ssl=1", "amqp: nothing\n"))).toEqual(["2: amqp wants a map of keys and values"]);
+    expect(problemsOf(withQuery("ssl=1", "amqp: {tls: nothing}\n"))).toEqual([
+      "2: amqp.tls wants a map of keys and values",
+    ]);
+  });
+});
+
+describe("TLS to the broker", () => {
+  const withTls = (tls: string): string => `transportUrl: ${URL_TEXT}\namqp: {tls: ${tls}}\n`;
+  const put = (name: string, mode = 0o600): string => {
+    writeFileSync(path.join(directory, name), "PEM", { mode });
+    return path.join(directory, name);
+  };
+
+  test("has files beside the configuration, named absolutely from then on", () => {
+    const [caFile, certFile, keyFile] = [put("ca.pem"), put("gw.pem"), put("gw.key")];
+    expect(agentOf(withTls("{enabled: true, caFile: ca.pem, certFile: gw.pem, keyFile: gw.key}")).amqp.tls).toEqual({
+      enabled: true,
+      caFile,
+      certFile,
+      keyFile,
+      verify: "full",
+    });
+  });
+
+  test("wants both files of a pair, and files that can be read", () => {
+    expect(problemsOf(withTls("{enabled: true, certFile: none.pem}"))).toEqual([
+      "2: amqp.tls.certFile wants keyFile as well, its private key",
+    ]);
+    expect(problemsOf(withTls("{enabled: true, keyFile: none.key}"))).toEqual([
+      "2: amqp.tls.keyFile wants certFile as well, its certificate",
+    ]);
+    expect(problemsOf(withTls("{enabled: true, caFile: none.pem}"))).toEqual([
+      "2: amqp.tls.caFile names the file DIR/none.pem, which cannot be read (ENOENT)",
+    ]);
+    expect(problemsOf(`transportUrl: ${URL_TEXT}?ssl=1&ssl_ca_file=/nowhere/ca.pem\n`)).toEqual([
+      "1: transportUrl sets amqp.tls.caFile, which names the file /nowhere/ca.pem, which cannot be read (ENOENT)",
+    ]);
+  });
+
+  test("is wanted, with a certificate, by a login that is the certificate", () => {
+    const problem = "amqp.loginMethod EXTERNAL wants tls.enabled: true and tls.certFile: the certificate is the login";
+    expect(problemsOf(`transportUrl: ${URL_TEXT}\namqp: {loginMethod: EXTERNAL}\n`)).toEqual([`2: ${problem}`]);
+  });
+
+  test("that protects nobody, or is not spoken, is worth a warning", () => {
+    const warningsOf = (tls: string) =>
+      agentOf(withTls(tls)).warnings.map((warning) => warning.replace(/^.*yaml:/, ""));
+    expect(warningsOf("{enabled: true}")).toEqual([]);
+    expect(warningsOf("{enabled: true, verify: none}")).toEqual([expect.stringMatching(/^2: amqp.tls.verify is none/)]);
+    expect(warningsOf("{caFile: absent.pem}")).toEqual([
+      "2: amqp.tls has caFile, but enabled is false: no TLS is spoken",
+    ]);
+  });
+
+  test("with a private key that everybody may read is worth a warning", () => {
+    put("open.pem");
+    put("open.key", 0o644);
+    chmodSync(directory, 0o755);
+    const { warnings } = agentOf(withTls("{enabled: true, certFile: open.pem, keyFile: open.key}"));
+    chmodSync(directory, 0o700);
+    expect(warnings.filter((warning) => warning.includes("keyFile"))).toEqual([
+      expect.stringMatching(/:2: amqp.tls.keyFile names the file .*open.key, which everybody may read \(mode 0644\)/),
+    ]);
   });
 });
 

@@ -59,3 +59,15 @@ test("status of an agent that is not there ends with 69 and names the socket tha
     err: `${socket}: there is no such socket; is the agent running?\n`,
   });
 });
+
+test("import-neutron prints a configuration that check-config takes", () => {
+  const from = path.join(directory, "neutron.conf");
+  writeFileSync(from, "[DEFAULT]\ntransport_url = rabbit://u:hunter2@mq1,u:hunter2@mq2/\nstate_path = /srv\n");
+  const { code, out, err } = swanherd(["import-neutron", from]);
+  expect(code).toBe(0);
+  expect(err).toContain(`${from}:3: [DEFAULT] state_path: `);
+  expect(err).not.toContain("hunter2");
+  const file = path.join(directory, "imported.yaml");
+  writeFileSync(file, out, { mode: 0o600 });
+  expect(swanherd(["check-config", file])).toEqual({ code: 0, out: `${file}: fine\n`, err: "" });
+});

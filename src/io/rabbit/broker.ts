@@ -7,7 +7,7 @@ import { DEFAULT_VERSION } from "../../wire/oslo/request.ts";
 import { createAnswerer } from "./answer.ts";
 import { createClaim, type ClaimOptions } from "./claim.ts";
 import { type CallOptions, type CastTarget, createClient } from "./client.ts";
-import { createConnection } from "./connection.ts";
+import { createConnection, defaultConnectionSettings, type ConnectionSettings } from "./connection.ts";
 import type { Handlers, MessageResult } from "./handler.ts";
 import { createPublisher } from "./publisher.ts";
 import { createServer, type Server } from "./server.ts";
@@ -22,6 +22,7 @@ export type BrokerOptions = {
   readonly log: Logger;
   readonly exchange?: string;
   readonly topology?: AmqpTopologyOptions;
+  readonly connection?: ConnectionSettings;
   /** Shown by the broker's own tools; oslo.messaging's form is `<program>:<pid>:<uuid>`. */
   readonly programName?: string;
   readonly timing?: Timing;
@@ -58,13 +59,16 @@ export type Broker = {
 
 export function createBroker(options: BrokerOptions): Broker {
   const { url, log, exchange = DEFAULT_EXCHANGE, topology = defaultTopology, timing = systemTiming } = options;
+  const settings = options.connection ?? defaultConnectionSettings;
   const declarer = createDeclarer(topology, log);
   const servers: Server[] = [];
-  const claim = options.claim === undefined ? undefined : createClaim(options.claim, log, timing);
+  const claim =
+    options.claim === undefined ? undefined : createClaim(options.claim, settings.heartbeatSeconds, log, timing);
   let isStarted = false;
 
   const connection = createConnection({
     url,
+    settings,
     connectionName: `${options.programName ?? "swanherd"}:${process.pid}:${randomUUID()}`,
     log,
     timing,
@@ -94,7 +98,8 @@ export function createBroker(options: BrokerOptions): Broker {
     serve(topic, handlers, { version = DEFAULT_VERSION, isAlone = false } = {}) {
       if (isStarted) throw new TypeError("topics are served from the start of the connection on");
       const onMessage = options.onMessage ?? (() => undefined);
-      const shared = { exchange, declarer, answerer, log, timing, onMessage };
+      const { streamFanout } = topology;
+      const shared = { exchange, streamFanout, declarer, answerer, log, timing, onMessage };
       servers.push(createServer({ ...shared, topic, version, isAlone, handlers }));
     },
     call: (topic, method, args, callOptions) => client.call(topic, method, args, callOptions),

@@ -15,8 +15,9 @@ const RETRY_BASE_MS = 250;
 // Each try is a line in the broker's log while somebody else holds the queue.
 const RETRY_CAP_MS = 5000;
 // A holder that does not answer may be a connection that died without a word: RabbitMQ 3.10 was seen to give one up
-// after 60 s, three of our heartbeat intervals.
-const SILENT_HOLDER_MS = 90_000;
+// after three heartbeat intervals, which is what amqp.heartbeatSeconds says (60 s), and half of that more is waited.
+const SILENT_HOLDER_FACTOR_MS = 1500;
+const MIN_SILENT_HOLDER_MS = 90_000;
 // Consumers of a connection that ended a moment ago are counted for some milliseconds.
 const FORMER_CONSUMER_MS = 2000;
 
@@ -43,8 +44,9 @@ export type Claim = {
   take(model: ChannelModel, lost: AbortSignal): Promise<void>;
 };
 
-export function createClaim(options: ClaimOptions, log: Logger, timing: Timing): Claim {
+export function createClaim(options: ClaimOptions, heartbeatSeconds: number, log: Logger, timing: Timing): Claim {
   const { queue, holder, topic, onBarred } = options;
+  const silentHolderMs = Math.max(MIN_SILENT_HOLDER_MS, heartbeatSeconds * SILENT_HOLDER_FACTOR_MS);
 
   /** The channel that holds the queue, undefined when another connection holds it. */
   async function hold(model: ChannelModel): Promise<Channel | undefined> {
@@ -121,7 +123,7 @@ export function createClaim(options: ClaimOptions, log: Logger, timing: Timing):
         if (bar === undefined) return;
         if (bar.kind !== kind) sinceMs = timing.nowMs();
         kind = bar.kind;
-        const patienceMs = bar.kind === "consumed" ? FORMER_CONSUMER_MS : bar.by === undefined ? SILENT_HOLDER_MS : 0;
+        const patienceMs = bar.kind === "consumed" ? FORMER_CONSUMER_MS : bar.by === undefined ? silentHolderMs : 0;
         const key = JSON.stringify(bar);
         if (timing.nowMs() - sinceMs >= patienceMs && !told.has(key)) {
           told.add(key);

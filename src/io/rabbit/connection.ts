@@ -1,16 +1,37 @@
 // One connection to the broker, kept up: hosts in turn, backoff with jitter, a fresh preparation after every loss.
 // It refuses to know what is prepared. One connection serves consuming and publishing: the load is a few messages a
 // second, and while a broker out of memory blocks it, neither replies nor calls could go anywhere anyway.
-import { connect, type ChannelModel } from "amqplib";
+import { connect, credentials as mechanisms, type ChannelModel } from "amqplib";
 import type { Logger } from "pino";
 import { backoffMs } from "../../core/backoff.ts";
 import { UnavailableError } from "../../core/errors.ts";
 import { clientProperties } from "../../wire/oslo/properties.ts";
 import type { BrokerHost, TransportUrl } from "../../wire/oslo/transport-url.ts";
+import { createHostOrder, type FailoverStrategy } from "./hosts.ts";
+import { explainTlsError, noTls, tlsConnectionOptions, type TlsSettings } from "./tls.ts";
 import { pause, type Timing } from "./timing.ts";
 
-// oslo's heartbeat_timeout_threshold gives a silent broker up after 60 s; amqplib does after two to three intervals.
-const HEARTBEAT_SECONDS = 20;
+/** The options of oslo.messaging's [oslo_messaging_rabbit] that shape the connection; defaults are oslo's. */
+export type ConnectionSettings = {
+  /** heartbeat_timeout_threshold: a broker that is silent for so long is given up. 0: it never is. */
+  readonly heartbeatSeconds: number;
+  /** kombu_failover_strategy */
+  readonly failoverStrategy: FailoverStrategy;
+  /** rabbit_login_method; EXTERNAL takes the name from our certificate, and no password. */
+  readonly loginMethod: "PLAIN" | "AMQPLAIN" | "EXTERNAL";
+  readonly tls: TlsSettings;
+};
+
+export const defaultConnectionSettings: ConnectionSettings = {
+  heartbeatSeconds: 60,
+  failoverStrategy: "round-robin",
+  // oslo's is AMQPLAIN, which says the same in another form; every broker offers both unless it is told otherwise.
+  loginMethod: "PLAIN",
+  tls: noTls,
+};
+
+// amqplib gives a silent broker up after two to three of the intervals that it agrees on with it.
+const HEARTBEATS_IN_TIMEOUT = 3;
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 3000;
 const RETRY_BASE_MS = 500;
@@ -19,6 +40,7 @@ const RETRY_CAP_MS = 10_000;
 
 export type ConnectionOptions = {
   readonly url: TransportUrl;
+  readonly settings: ConnectionSettings;
   readonly connectionName: string;
   readonly log: Logger;
   readonly timing: Timing;
@@ -35,24 +57,48 @@ export type Connection = {
   close(): Promise<void>;
 };
 
-function open(options: ConnectionOptions, { host, port, credentials }: BrokerHost): Promise<ChannelModel> {
-  return connect(
-    {
-      protocol: "amqp",
-      hostname: host,
-      port,
-      username: credentials?.username ?? "guest",
-      password: credentials?.password.reveal() ?? "guest",
-      // amqplib percent-decodes this even when it is not part of a URL.
-      vhost: encodeURIComponent(options.url.virtualHost),
-      heartbeat: HEARTBEAT_SECONDS,
-    },
-    {
-      noDelay: true,
-      keepAlive: true,
-      timeout: CONNECT_TIMEOUT_MS,
-      clientProperties: clientProperties(options.connectionName),
-    },
+async function open(options: ConnectionOptions, { host, port, credentials }: BrokerHost): Promise<ChannelModel> {
+  const { tls, heartbeatSeconds } = options.settings;
+  const tlsOptions = tls.enabled ? tlsConnectionOptions(tls) : {};
+  try {
+    return await connect(
+      {
+        protocol: tls.enabled ? "amqps" : "amqp",
+        hostname: host,
+        port,
+        // amqplib percent-decodes this even when it is not part of a URL.
+        vhost: encodeURIComponent(options.url.virtualHost),
+        heartbeat: Math.ceil(heartbeatSeconds / HEARTBEATS_IN_TIMEOUT),
+      },
+      {
+        ...tlsOptions,
+        credentials: loginOf(options.settings.loginMethod, credentials),
+        noDelay: true,
+        keepAlive: true,
+        timeout: CONNECT_TIMEOUT_MS,
+        clientProperties: clientProperties(options.connectionName),
+      },
+    );
+  } catch (error) {
+    throw explainRefusal(tls.enabled ? explainTlsError(error) : error, options.url.virtualHost);
+  }
+}
+
+function loginOf(method: ConnectionSettings["loginMethod"], credentials: BrokerHost["credentials"]) {
+  if (method === "EXTERNAL") return mechanisms.external();
+  // Without credentials in the URL RabbitMQ's own, which it takes from its own machine only.
+  const username = credentials?.username ?? "guest";
+  const password = credentials?.password.reveal() ?? "guest";
+  return method === "PLAIN" ? mechanisms.plain(username, password) : mechanisms.amqplain(username, password);
+}
+
+/** amqplib says only that it got connection.close in answer to connection.open, and that text is all there is to go by. */
+function explainRefusal(error: unknown, virtualHost: string): unknown {
+  if (!(error instanceof Error) || !error.message.startsWith("Expected ConnectionOpenOk")) return error;
+  return new UnavailableError(
+    "BROKER_DOWN",
+    `the broker refuses the virtual host ${JSON.stringify(virtualHost)}: it is not there, or not for this user`,
+    { cause: error },
   );
 }
 
@@ -63,8 +109,9 @@ export function createConnection(options: ConnectionOptions): Connection {
   const disconnectedListeners = new Set<() => void>();
   let model: ChannelModel | undefined;
   let running: Promise<void> | undefined;
-  // Agents of one cloud share one transport_url; each begins at another host of it.
-  let hostIndex = Math.floor(timing.random() * url.hosts.length);
+  const hosts = createHostOrder(url.hosts, options.settings.failoverStrategy, () => timing.random());
+  /** Why a host is of no use, by its name: told once while nothing else is so. */
+  const told = new Map<string, string>();
 
   /** Lives through one connection. Resolves with true when it had been prepared. */
   async function live(opened: ChannelModel, broker: string): Promise<boolean> {
@@ -108,25 +155,37 @@ export function createConnection(options: ConnectionOptions): Connection {
     return wasReady;
   }
 
+  function tellFailure(broker: string, failures: number, err: unknown): void {
+    const reason = err instanceof Error ? `${err.message}: ${String(err.cause)}` : String(err);
+    const level = told.get(broker) === reason ? "debug" : "warn";
+    told.set(broker, reason);
+    log[level]({ broker, failures, err }, "cannot use the broker, will retry");
+  }
+
   async function run(): Promise<void> {
     let failures = 0;
+    let fruitlessRounds = 0;
     while (!closing.signal.aborted) {
-      const host = url.hosts[hostIndex % url.hosts.length] ?? url.hosts[0];
-      const broker = `${host.host}:${host.port}`;
+      const { host, port } = hosts.current;
+      const broker = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+      let isPauseDue = true;
       try {
-        if (await live(await open(options, host), broker)) failures = 0;
+        if (await live(await open(options, hosts.current), broker)) {
+          hosts.settle();
+          failures = 0;
+          fruitlessRounds = 0;
+          told.clear();
+        }
       } catch (err) {
         failures += 1;
-        hostIndex += 1;
-        log.warn({ broker, failures, err }, "cannot use the broker, will retry");
+        tellFailure(broker, failures, err);
+        // The other hosts of the list are tried at once; the wait grows from round to round.
+        isPauseDue = hosts.next();
+        if (isPauseDue) fruitlessRounds += 1;
       }
-      // The other hosts of the list are tried at once; the wait grows from round to round.
-      const round = Math.floor(failures / url.hosts.length);
-      const isRoundDone = failures % url.hosts.length === 0;
-      if (isRoundDone) {
-        const delayMs = backoffMs(Math.max(0, round - 1), RETRY_BASE_MS, RETRY_CAP_MS, timing.random());
-        await pause(timing, delayMs, closing.signal);
-      }
+      if (!isPauseDue) continue;
+      const delayMs = backoffMs(Math.max(0, fruitlessRounds - 1), RETRY_BASE_MS, RETRY_CAP_MS, timing.random());
+      await pause(timing, delayMs, closing.signal);
     }
   }
 

@@ -1,4 +1,4 @@
-// Serves the queue of one topic. Ack policy: a request is acknowledged before it is dispatched, as oslo.messaging does
+// Serves one topic: its queue, and its fanouts where they are a stream. Ack policy: a request is acknowledged before it is dispatched, as oslo.messaging does
 // it, so one that kills us is not delivered for ever; what must not be lost is fetched again by whoever wants it.
 // Undecodable messages are rejected without requeue. No message ends the process.
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
@@ -11,6 +11,7 @@ import { decodeRequest, UnusableRequestError, type ReplyTo, type Request } from 
 import type { Answerer } from "./answer.ts";
 import { readBody } from "./body.ts";
 import { createDispatcher, type Handlers, type MessageResult, type Outcome } from "./handler.ts";
+import { queueSource, streamSource, type Source } from "./source.ts";
 import { pause, type Timing } from "./timing.ts";
 import type { Declarer } from "./topology.ts";
 
@@ -25,6 +26,8 @@ export type ServerOptions = {
   readonly version: string;
   /** No other consumer of the queue is let in. */
   readonly isAlone: boolean;
+  /** The stream of the topic's fanouts is served as well. */
+  readonly streamFanout: boolean;
   readonly handlers: Handlers;
   readonly declarer: Declarer;
   readonly answerer: Answerer;
@@ -46,7 +49,12 @@ export function createServer(options: ServerOptions): Server {
   const stopping = new AbortController();
   const running = new Set<Promise<void>>();
   let seen = noneSeen;
-  let stopConsuming: (() => Promise<unknown>) | undefined;
+  const sources: readonly Source[] = [
+    queueSource(options.declarer, options.exchange, topic, options.isAlone),
+    ...(options.streamFanout ? [streamSource(options.declarer, topic)] : []),
+  ];
+  /** How to stop consuming, for each source that is consumed. */
+  const consumed = new Map<Source, () => Promise<unknown>>();
 
   // Names we do not serve are the sender's invention and would make a metric's labels endless.
   const labelOf = (method: string) => (dispatcher.knows(method) ? method : "unknown");
@@ -131,10 +139,12 @@ export function createServer(options: ServerOptions): Server {
   }
 
   /** Declares and consumes; after that, `gone` is called once, when the channel or the consumer is no more. */
-  async function consume(model: ChannelModel, gone: () => void): Promise<void> {
-    await options.declarer.ensureServerQueue(model, options.exchange, topic);
+  async function consume(source: Source, model: ChannelModel, gone: () => void): Promise<void> {
+    const { queue } = source;
+    await source.ensure(model);
     const channel = await model.createChannel();
-    channel.on("error", (err) => log.warn({ topic, err }, "broker closed the channel of a server"));
+    channel.on("error", (err) => log.warn({ topic, queue, err }, "broker closed the channel of a server"));
+    if (source.prefetchCount !== undefined) await channel.prefetch(source.prefetchCount);
     let isConsuming = false;
     channel.on("close", () => {
       if (isConsuming) gone();
@@ -143,50 +153,54 @@ export function createServer(options: ServerOptions): Server {
     const deliver = (message: ConsumeMessage | null): void => {
       // RabbitMQ cancels a consumer whose queue is deleted or moves to another node.
       if (message === null) {
-        log.warn({ topic }, "consumer cancelled by the broker, will consume again");
+        log.warn({ topic, queue }, "consumer cancelled by the broker, will consume again");
+        source.cancelled();
         close();
         return;
       }
       try {
-        receive(channel, message);
+        if (source.accepts(message)) receive(channel, message);
+        else channel.ack(message);
       } catch (err) {
         // The ack did not go out: the request comes again on the next channel, so it must not be served now.
         log.warn({ topic, err }, "request dropped, its acknowledgement could not be sent");
       }
     };
-    const { consumerTag } = await channel.consume(topic, deliver, { exclusive: options.isAlone });
+    const { consumerTag } = await channel.consume(queue, deliver, source.consumeOptions());
     isConsuming = true;
-    stopConsuming = () => channel.cancel(consumerTag).catch(() => undefined);
+    consumed.set(source, () => channel.cancel(consumerTag).catch(() => undefined));
   }
 
   const isOver = (lost: AbortSignal) => lost.aborted || stopping.signal.aborted;
 
   /** Resolves once it consumes; from then on it looks after itself until the connection is lost. */
-  function attach(model: ChannelModel, lost: AbortSignal): Promise<void> {
-    return consume(model, () => {
-      if (!isOver(lost)) void consumeAgain(model, lost);
+  function keepConsuming(source: Source, model: ChannelModel, lost: AbortSignal): Promise<void> {
+    return consume(source, model, () => {
+      if (!isOver(lost)) void consumeAgain(source, model, lost);
     });
   }
 
-  async function consumeAgain(model: ChannelModel, lost: AbortSignal): Promise<void> {
+  async function consumeAgain(source: Source, model: ChannelModel, lost: AbortSignal): Promise<void> {
     for (let attempt = 0; !isOver(lost); attempt++) {
       try {
-        await attach(model, lost);
+        await keepConsuming(source, model, lost);
         return;
       } catch (err) {
         if (isOver(lost)) return;
-        log.warn({ topic, attempt, err }, "cannot consume, will retry");
+        log.warn({ topic, queue: source.queue, attempt, err }, "cannot consume, will retry");
       }
       await pause(timing, backoffMs(attempt, RETRY_BASE_MS, RETRY_CAP_MS, timing.random()), lost);
     }
   }
 
   return {
-    attach,
+    async attach(model, lost) {
+      for (const source of sources) await keepConsuming(source, model, lost);
+    },
     async close() {
       const enough = new AbortController();
       const finished = (async () => {
-        await stopConsuming?.();
+        await Promise.all([...consumed.values()].map((stop) => stop()));
         stopping.abort();
         await Promise.allSettled(running);
       })();

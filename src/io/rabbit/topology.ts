@@ -11,26 +11,35 @@ export type AmqpTopologyOptions = {
   readonly autoDelete: boolean;
   /** rabbit_quorum_queue; makes queue and control exchange durable too */
   readonly quorumQueue: boolean;
-  /** rabbit_transient_queues_ttl; 0 lets the reply queue live for ever */
+  /** rabbit_transient_quorum_queue: reply queues are quorum queues */
+  readonly transientQuorumQueue: boolean;
+  /** rabbit_transient_queues_ttl, also the age to which a stream keeps messages; 0 lets the reply queue live for ever */
   readonly transientQueuesTtlSeconds: number;
+  /** rabbit_stream_fanout: what is sent to all servers of a topic is read from one stream */
+  readonly streamFanout: boolean;
 };
 
 export const defaultTopology: AmqpTopologyOptions = {
   durableQueues: false,
   autoDelete: false,
   quorumQueue: false,
+  transientQuorumQueue: false,
   transientQueuesTtlSeconds: 1800,
+  streamFanout: false,
 };
 
 const PRECONDITION_FAILED = 406;
 
-type Kind = "exchange" | "queue" | "reply queue";
+type Kind = "exchange" | "queue" | "reply queue" | "fanout exchange" | "fanout stream";
 
 /** An option of [oslo_messaging_rabbit] on the other side, and our setting that says the same. */
 type OptionName = { readonly option: string; readonly setting?: string };
 
 const DURABLE = { option: "amqp_durable_queues", setting: "amqp.durableQueues" };
 const QUORUM = { option: "rabbit_quorum_queue", setting: "amqp.quorumQueue" };
+
+const TRANSIENT_QUORUM = { option: "rabbit_transient_quorum_queue", setting: "amqp.transientQuorumQueue" };
+const STREAM = { option: "rabbit_stream_fanout", setting: "amqp.streamFanout" };
 
 const OPTION_OF: ReadonlyMap<string, OptionName> = new Map<string, OptionName>([
   ["auto_delete", { option: "amqp_auto_delete", setting: "amqp.autoDelete" }],
@@ -41,12 +50,17 @@ const OPTION_OF: ReadonlyMap<string, OptionName> = new Map<string, OptionName>([
   ["x-max-in-memory-bytes", { option: "rabbit_quorum_max_memory_bytes" }],
   ["x-ha-policy", { option: "rabbit_ha_queues" }],
 ]);
-// Only queues of replies expire by an option of oslo.messaging's.
+// Only queues of replies, and what is in streams, expire by an option of oslo.messaging's.
 const EXPIRY = { option: "rabbit_transient_queues_ttl", setting: "amqp.transientQueuesTtlSeconds" };
 
 /** Which option an argument of a declaration comes from; undefined: none, somebody declared it by hand. */
 function optionOf(argument: string, kind: Kind, options: AmqpTopologyOptions): OptionName | undefined {
   if (argument === "x-expires") return kind === "reply queue" ? EXPIRY : undefined;
+  if (argument === "x-max-age") return kind === "fanout stream" ? EXPIRY : undefined;
+  if (argument === "durable" || argument === "x-queue-type") {
+    if (kind === "fanout stream" || kind === "fanout exchange") return STREAM;
+    if (kind === "reply queue" && options.transientQuorumQueue) return TRANSIENT_QUORUM;
+  }
   // Quorum queues are durable, and make their exchange so.
   if (argument === "durable") return options.quorumQueue ? QUORUM : DURABLE;
   return OPTION_OF.get(argument);
@@ -75,12 +89,34 @@ export function serverQueueArguments(options: AmqpTopologyOptions): Declared {
 
 /**
  * Nobody but us declares our reply queue, so nothing has to match. It is durable where the operator asked for quorum
- * queues: that is done for brokers that refuse transient queues which are not exclusive (RabbitMQ 4.0 warns of them, 4.3
- * refuses them unless it is told otherwise).
+ * queues of whichever kind: that is done for brokers that refuse transient queues which are not exclusive (RabbitMQ 4.0
+ * warns of them, 4.3 refuses them unless it is told otherwise).
  */
 export function replyQueueArguments(options: AmqpTopologyOptions): Declared {
   const ttlMs = options.transientQueuesTtlSeconds * 1000;
-  return { durable: options.quorumQueue, autoDelete: false, arguments: ttlMs > 0 ? { "x-expires": ttlMs } : {} };
+  return {
+    durable: options.quorumQueue || options.transientQuorumQueue,
+    autoDelete: false,
+    arguments: {
+      ...(options.transientQuorumQueue ? { "x-queue-type": "quorum" } : {}),
+      ...(ttlMs > 0 ? { "x-expires": ttlMs } : {}),
+    },
+  };
+}
+
+/** oslo.messaging's exchange for what all servers of a topic shall hear, and the stream that they read it from. */
+export const fanoutName = (topic: string): string => `${topic}_fanout`;
+
+/** Deletes itself with its last binding, whatever amqp_auto_delete says. */
+export const FANOUT_EXCHANGE: Declared = { durable: true, autoDelete: true };
+
+/** Other arguments than these are none of a stream; x-max-age is a text with its unit. */
+export function fanoutStreamArguments({ transientQueuesTtlSeconds: ttl }: AmqpTopologyOptions): Declared {
+  return {
+    durable: true,
+    autoDelete: false,
+    arguments: { "x-queue-type": "stream", ...(ttl > 0 ? { "x-max-age": `${String(ttl)}s` } : {}) },
+  };
 }
 
 /** A channel of its own for one step: a refused declaration closes its channel, and nothing else may be on it. */
@@ -98,6 +134,8 @@ export type Declarer = {
   /** The queue of a server, bound to the exchange under its own name. */
   ensureServerQueue(model: ChannelModel, exchange: string, queue: string): Promise<void>;
   ensureReplyQueue(model: ChannelModel, queue: string): Promise<void>;
+  /** The stream of a topic's fanouts, bound to their exchange; both are called `fanoutName(topic)`. */
+  ensureFanoutStream(model: ChannelModel, topic: string): Promise<void>;
 };
 
 export function createDeclarer(options: AmqpTopologyOptions, log: Logger): Declarer {
@@ -158,6 +196,18 @@ export function createDeclarer(options: AmqpTopologyOptions, log: Logger): Decla
       await ensureExchange(model, exchange);
       await ensureQueue(model, "queue", queue, serverQueueArguments(options));
       await onOwnChannel(model, (channel) => channel.bindQueue(queue, exchange, queue));
+    },
+    async ensureFanoutStream(model, topic) {
+      const name = fanoutName(topic);
+      await declareOrAccept(
+        model,
+        "fanout exchange",
+        name,
+        (channel) => channel.assertExchange(name, "fanout", FANOUT_EXCHANGE),
+        (channel) => channel.checkExchange(name),
+      );
+      await ensureQueue(model, "fanout stream", name, fanoutStreamArguments(options));
+      await onOwnChannel(model, (channel) => channel.bindQueue(name, name, topic));
     },
     ensureReplyQueue: (model, queue) => ensureQueue(model, "reply queue", queue, replyQueueArguments(options)),
   };

@@ -116,6 +116,21 @@ test("a deleted reply queue comes back under the waiting call", async () => {
   expect(await call).toBe(1);
 });
 
+test("a reply queue that is deleted while nobody waits is there again for the next call", async () => {
+  const topic = freshTopic();
+  // One that tries again when the queue of a caller is missing, as every oslo.messaging server does.
+  await startBroker(cleanup, rabbit.url, (b) => b.serve(topic, pong));
+  const { broker } = await startBroker(cleanup, rabbit.url);
+  const { channel } = await openChannel(cleanup, rabbit.url);
+  const { queue: tap } = await channel.assertQueue("", { exclusive: true });
+  await channel.bindQueue(tap, "neutron", topic);
+  for (let turn = 0; turn < 5; turn++) {
+    expect(await broker.call(topic, "m", {}, soon)).toBe("pong");
+    const request = await eventually(() => channel.get(tap, { noAck: true }), { what: "the request" });
+    await channel.deleteQueue(decodeRequest(request.content).replyTo?.queue ?? "");
+  }
+});
+
 test("the reply queue keeps its name over a short loss and takes a new one after 60 s", async () => {
   const topic = freshTopic();
   let server = await serveByHand(topic);

@@ -78,6 +78,11 @@ const ROWS: readonly Row[] = [
     reply: { durable: true },
   },
   {
+    option: "rabbit_transient_quorum_queue",
+    ours: { transientQuorumQueue: true },
+    reply: { durable: true, arguments: { "x-queue-type": "quorum", ...EXPIRES } },
+  },
+  {
     option: "rabbit_transient_queues_ttl",
     ours: { transientQueuesTtlSeconds: 600 },
     reply: { arguments: { "x-expires": 600_000 } },

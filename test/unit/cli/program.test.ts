@@ -146,6 +146,7 @@ async function run(argv: readonly string[], over: Partial<CliOptions> = {}, isIn
     teardownOffline: () => Promise.reject(new Error("an agent runs")),
     checkConfig: (_role, file) => ({ file: file ?? "default", problems: [] }),
     checkDocuments: (directory) => Promise.resolve({ directory, problems: [], notes: [] }),
+    importNeutron: { read: () => ({ kind: "invalid", problems: [] }), write: () => undefined },
     ...over,
   });
   return { code, out, err };
@@ -444,5 +445,68 @@ describe("diff", () => {
   ] as const)("%j ends with %i", async (argv, code, text) => {
     await startAgent();
     expect(await run(argv)).toMatchObject({ code, err: expect.stringContaining(text) as string });
+  });
+});
+
+describe("import-neutron", () => {
+  const YAML = "transportUrl: rabbit://u:hunter2@mq/\n";
+  const NOTES = ["neutron.conf:3: [DEFAULT] state_path stays", "odd\x1b[2J.conf:1: [DEFAULT] (an odd name) stays"];
+
+  async function runImport(argv: readonly string[], over: Partial<CliOptions["importNeutron"]> = {}) {
+    const asked: unknown[] = [];
+    const importNeutron: CliOptions["importNeutron"] = {
+      read: (files) => {
+        asked.push(files);
+        return { kind: "ok", yaml: YAML, notes: NOTES };
+      },
+      write: (file, yaml) => void asked.push([file, yaml]),
+      ...over,
+    };
+    return { ...(await run(["import-neutron", ...argv], { importNeutron })), asked };
+  }
+
+  test("prints the configuration, and on standard error what is left out, without its secrets", async () => {
+    expect(await runImport(["neutron.conf", "l3_agent.ini"])).toEqual({
+      code: 0,
+      out: YAML,
+      err:
+        "Not taken over, or to be looked at:\nneutron.conf:3: [DEFAULT] state_path stays\n" +
+        "odd?[2J.conf:1: [DEFAULT] (an odd name) stays\n",
+      asked: [["neutron.conf", "l3_agent.ini"]],
+    });
+  });
+
+  test("with a file to write prints nothing of it", async () => {
+    const { code, out, err, asked } = await runImport(["neutron.conf", "--output", "agent.yaml"]);
+    expect({ code, out, asked }).toEqual({ code: 0, out: "", asked: [["neutron.conf"], ["agent.yaml", YAML]] });
+    expect(err).toContain("agent.yaml: written, mode 0600; swanherd check-config agent.yaml\n");
+    expect(err).not.toContain("hunter2");
+  });
+
+  test.each([
+    ["EEXIST", "agent.yaml: is there already and stays as it is: name another file\n"],
+    ["EACCES", "agent.yaml: cannot be written (EACCES)\n"],
+  ])("a file that cannot be made (%s) ends with 1 and a sentence", async (code, told) => {
+    const write = (): never => {
+      throw Object.assign(new Error(YAML), { code });
+    };
+    const result = await runImport(["neutron.conf", "-o", "agent.yaml"], { write });
+    expect(result).toMatchObject({ code: 1, out: "", err: told });
+  });
+
+  test("what cannot be used ends with 78 and every problem", async () => {
+    const read = () => ({ kind: "invalid", problems: ["neutron.conf:3: is odd", "l3.ini: cannot be read"] }) as const;
+    expect(await runImport(["neutron.conf", "l3.ini"], { read })).toMatchObject({
+      code: 78,
+      out: "",
+      err: "neutron.conf:3: is odd\nl3.ini: cannot be read\n2 problems, nothing is written\n",
+    });
+  });
+
+  test("wants a file, and its help says which", async () => {
+    expect(await runImport([])).toMatchObject({ code: 1, out: "" });
+    const { out } = await runImport(["--help"]);
+    expect(out).toContain("/etc/neutron/ovn_vpn_agent.ini -o /etc/swanherd/agent.yaml");
+    expect(out).toMatch(/a later one overrides an earlier one/);
   });
 });

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import {
   defaultTopology,
   exchangeArguments,
+  fanoutStreamArguments,
   replyQueueArguments,
   serverQueueArguments,
 } from "../../../../src/io/rabbit/topology.ts";
@@ -32,4 +33,23 @@ test("durable and auto-delete concern exchange and server queue, not the reply q
 
 test("a time to live of zero leaves the expiry out", () => {
   expect(replyQueueArguments({ ...defaultTopology, transientQueuesTtlSeconds: 0 }).arguments).toEqual({});
+});
+
+test("reply queues are quorum queues where transient ones are, and expire all the same", () => {
+  expect(replyQueueArguments({ ...defaultTopology, transientQuorumQueue: true })).toEqual({
+    durable: true,
+    autoDelete: false,
+    arguments: { "x-queue-type": "quorum", "x-expires": 1_800_000 },
+  });
+});
+
+test("a stream has its type and, as a text, the age to which it keeps messages, and nothing else", () => {
+  const options = { ...defaultTopology, transientQuorumQueue: true, streamFanout: true };
+  expect(fanoutStreamArguments(options)).toEqual({
+    durable: true,
+    autoDelete: false,
+    arguments: { "x-queue-type": "stream", "x-max-age": "1800s" },
+  });
+  const forever = { ...options, transientQueuesTtlSeconds: 0 };
+  expect(fanoutStreamArguments(forever).arguments).toEqual({ "x-queue-type": "stream" });
 });
