@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { cpus } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { apiClient } from "../src/io/api/client.ts";
 import { FAULT_KINDS, isFaultKind, type FaultKind } from "./chaos/faults/kinds.ts";
 import { copyProgram } from "./chaos/program-copy.ts";
 import { bugNamed, proveBug } from "./chaos/prove.ts";
@@ -18,6 +19,11 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
+async function keepAnswer(file: string, asked: Promise<unknown>): Promise<void> {
+  const answer = await asked.catch((error: unknown) => ({ error: String(error) }));
+  writeFileSync(file, `${JSON.stringify(answer, undefined, 2)}\n`);
+}
+
 /** What the programs say of themselves, logs, documents and the course of things; the world is gone afterwards. */
 const keep: Keep = async (world, result) => {
   const directory = path.join(RESULTS, `seed-${result.seed}`);
@@ -27,11 +33,10 @@ const keep: Keep = async (world, result) => {
   for (const program of [...Object.values(world.agents), world.controller]) {
     const name = path.join(directory, path.basename(program.directory));
     writeFileSync(`${name}.log`, program.log());
-    const state = await program.status().catch((error: unknown) => ({ error: String(error) }));
-    writeFileSync(`${name}.status.json`, `${JSON.stringify(state, undefined, 2)}\n`);
+    await keepAnswer(`${name}.status.json`, program.status());
   }
   for (const agent of Object.values(world.agents)) {
-    writeFileSync(path.join(directory, `${agent.host}.diff`), (await agent.run("diff")).stdout);
+    await keepAnswer(path.join(directory, `${agent.host}.diff.json`), apiClient(agent.socket).diff());
   }
   writeFileSync(path.join(directory, "result.json"), `${JSON.stringify(result, undefined, 2)}\n`);
   say(`kept in ${directory}`);
