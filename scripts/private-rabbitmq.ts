@@ -196,13 +196,11 @@ function writeFiles(directory: string, member: Membership, listeners: Listeners)
 }
 
 function environment(directory: string, { node, address, distributionPort }: Membership): NodeJS.ProcessEnv {
-  const inetrc = `-kernel inetrc "${join(directory, "inetrc")}"`;
   const erlang = [
     // RabbitMQ asks epmd only when it has to make its node distributed itself; OTP 23 and later need none when the
     // port is given.
     `-sname ${node} -erl_epmd_port ${String(distributionPort)}`,
     `-kernel inet_dist_use_interface {${address.replaceAll(".", ",")}}`,
-    inetrc,
     "-noinput +S 2:2",
   ];
   return {
@@ -211,6 +209,8 @@ function environment(directory: string, { node, address, distributionPort }: Mem
     HOME: join(directory, "home"),
     ERL_CRASH_DUMP: join(directory, "log/erl_crash.dump"),
     ERL_MAX_PORTS: "4096",
+    // Not an argument: rabbitmqctl's script keeps quotes around it (3.10.8) or takes them away (4.0.5).
+    ERL_INETRC: join(directory, "inetrc"),
     // Not an argument of the broker: every minute it starts another Erlang to see to it that epmd runs (3.10.8 and 4.0.5,
     // rabbit_nodes_common.erl), and such a daemon outlives everybody. This one that other Erlang heeds too.
     ERL_ZFLAGS: "-start_epmd false",
@@ -230,7 +230,7 @@ function environment(directory: string, { node, address, distributionPort }: Mem
     // The script then becomes the Erlang VM instead of standing between it and our signals.
     RABBITMQ_ALLOW_INPUT: "1",
     // Where the broker is, for rabbitmqctl, without epmd; a port of its own would be the same one.
-    RABBITMQ_CTL_ERL_ARGS: `-erl_epmd_port ${String(distributionPort)} -dist_listen false ${inetrc}`,
+    RABBITMQ_CTL_ERL_ARGS: `-erl_epmd_port ${String(distributionPort)} -dist_listen false`,
   };
 }
 
