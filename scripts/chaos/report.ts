@@ -73,7 +73,7 @@ export function figuresText(results: readonly RunResult[], commit: string, machi
   const failed = results.filter(({ violations }) => violations.length > 0).map(({ seed }) => seed);
   const minutes = results.reduce((sum, { durationMs }) => sum + durationMs, 0) / 60_000;
   const seeds = results.map(({ seed }) => seed);
-  const first = `Seeds ${Math.min(...seeds)} to ${Math.max(...seeds)} at commit ${commit}, ${machine}: `;
+  const first = `${seeds.length} seeds of ${Math.min(...seeds)} to ${Math.max(...seeds)} at commit ${commit}, ${machine}: `;
   const lines = [
     `${first}${rounds.length} rounds, ${count(({ faults }) => faults.length)} faults of ${FAULT_KINDS.length} kinds and`,
     `${count(({ changes }) => changes.length)} changes of ${CHANGE_KINDS.length} kinds in ${Math.round(minutes)} minutes.`,
