@@ -15,7 +15,8 @@ import { Secret } from "./core/secret.ts";
 /** `live`: the composition root hands it on when it changes. A key that is not here does not compile. */
 type KeyClass = "live" | "restart";
 
-const AGENT_CLASSES: Readonly<Record<AgentKey, KeyClass>> = {
+/** Of the broker, which both programs have. */
+const BUS_CLASSES = {
   transportUrl: "restart",
   exchange: "restart",
   "amqp.durableQueues": "restart",
@@ -32,6 +33,10 @@ const AGENT_CLASSES: Readonly<Record<AgentKey, KeyClass>> = {
   "amqp.tls.certFile": "restart",
   "amqp.tls.keyFile": "restart",
   "amqp.tls.verify": "restart",
+} as const satisfies Readonly<Partial<Record<AgentKey & ControllerKey, KeyClass>>>;
+
+const AGENT_CLASSES: Readonly<Record<AgentKey, KeyClass>> = {
+  ...BUS_CLASSES,
   host: "restart",
   rpcTimeoutSeconds: "live",
   topology: "restart",
@@ -75,22 +80,7 @@ const AGENT_CLASSES: Readonly<Record<AgentKey, KeyClass>> = {
 };
 
 const CONTROLLER_CLASSES: Readonly<Record<ControllerKey, KeyClass>> = {
-  transportUrl: "restart",
-  exchange: "restart",
-  "amqp.durableQueues": "restart",
-  "amqp.autoDelete": "restart",
-  "amqp.quorumQueue": "restart",
-  "amqp.transientQuorumQueue": "restart",
-  "amqp.transientQueuesTtlSeconds": "restart",
-  "amqp.streamFanout": "restart",
-  "amqp.heartbeatSeconds": "restart",
-  "amqp.failoverStrategy": "restart",
-  "amqp.loginMethod": "restart",
-  "amqp.tls.enabled": "restart",
-  "amqp.tls.caFile": "restart",
-  "amqp.tls.certFile": "restart",
-  "amqp.tls.keyFile": "restart",
-  "amqp.tls.verify": "restart",
+  ...BUS_CLASSES,
   documents: "restart",
   stateDirectory: "restart",
   controlSocket: "restart",

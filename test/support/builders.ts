@@ -16,7 +16,7 @@ import type {
   IpsecPolicy,
   Tunnel,
 } from "../../src/core/model.ts";
-import type { ChildSa, IkeSa } from "../../src/core/observed.ts";
+import type { ChildSa, IkeSa, RunningCharon } from "../../src/core/observed.ts";
 import { Secret } from "../../src/core/secret.ts";
 import { PLUMBING, ROUTER } from "./network-builders.ts";
 
@@ -147,4 +147,17 @@ export const anIkeSa = (peer: string, more: Partial<IkeSa> = {}): IkeSa => ({
   values: new Map(),
   children: [aChildSa()],
   ...more,
+});
+
+/** With these SAs and nothing else. */
+export const aRunningCharon = (...ikeSas: readonly IkeSa[]): RunningCharon => ({
+  kind: "up",
+  instance: "1",
+  algorithms: ALL_ALGORITHMS,
+  peers: new Map(),
+  loaded: new Map(),
+  secretIds: new Set(),
+  markers: new Map(),
+  ikeSas,
+  files: new Map(),
 });

@@ -1,6 +1,6 @@
-// Serves one topic: its queue, and its fanouts where they are a stream. Ack policy: a request is acknowledged before it is dispatched, as oslo.messaging does
-// it, so one that kills us is not delivered for ever; what must not be lost is fetched again by whoever wants it.
-// Undecodable messages are rejected without requeue. No message ends the process.
+// Serves one topic: its queue, and its fanouts where they are a stream. Ack policy: a request is acknowledged before it is
+// dispatched, as oslo.messaging does it, so one that kills us is not delivered for ever; what must not be lost is fetched
+// again by whoever wants it. Undecodable messages are rejected without requeue. No message ends the process.
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 import type { Logger } from "pino";
 import { backoffMs } from "../../core/backoff.ts";

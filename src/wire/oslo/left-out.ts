@@ -4,6 +4,15 @@ import { sectionKey } from "./settings.ts";
 const OWN_PAUSES = "pauses between tries are its own: half a second, growing to 10 s";
 const ONE_CONNECTION = "one connection carries everything, there is no pool";
 const IN_URL = "was taken out of oslo.messaging long ago: transport_url says it";
+/** Of the broker, in both of the groups where it stood before there was a URL. */
+const OLD_ADDRESS = {
+  rabbit_host: IN_URL,
+  rabbit_hosts: IN_URL,
+  rabbit_port: IN_URL,
+  rabbit_userid: IN_URL,
+  rabbit_password: IN_URL,
+  rabbit_virtual_host: IN_URL,
+};
 const TEMPLATE =
   "swanherd writes its own files and loads them over VICI: what a changed template adds must be looked at by hand";
 const LIBRESWAN = "is LibreSwan's; strongSwan's charon is what runs here";
@@ -45,22 +54,12 @@ const REASONS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ssl_version: TLS_VERSION,
     kombu_ssl_version: TLS_VERSION,
     ssl_enforce_fips_mode: "is a matter of how Node.js and OpenSSL are set up on the machine",
-    rabbit_host: IN_URL,
-    rabbit_hosts: IN_URL,
-    rabbit_port: IN_URL,
-    rabbit_userid: IN_URL,
-    rabbit_password: IN_URL,
-    rabbit_virtual_host: IN_URL,
+    ...OLD_ADDRESS,
     "*": "has no counterpart here",
   },
   DEFAULT: {
     rpc_backend: IN_URL,
-    rabbit_host: IN_URL,
-    rabbit_hosts: IN_URL,
-    rabbit_port: IN_URL,
-    rabbit_userid: IN_URL,
-    rabbit_password: IN_URL,
-    rabbit_virtual_host: IN_URL,
+    ...OLD_ADDRESS,
     rpc_response_max_timeout: "timeouts do not grow: rpcTimeoutSeconds is that of every call",
     rpc_conn_pool_size: ONE_CONNECTION,
     conn_pool_min_size: ONE_CONNECTION,

@@ -230,7 +230,6 @@ class CaseRun {
       await world.clock.step(sinceMs + REST_MS);
     }
     for (const router of [ROUTER, NEIGHBOUR]) countPasses(world, router);
-    world.isNewAgent = false;
   }
 
   async #restart(round: Round): Promise<void> {

@@ -64,8 +64,6 @@ export class ModelWorld {
   stepCount = 0;
   /** IKE SAs may be on terms that nobody can tell to be old. */
   mayHaveOldTerms = false;
-  /** Since the last time that all was as wanted. */
-  isNewAgent = false;
   /** For whoever looks at one case. */
   trace: ((line: string) => void) | undefined;
   agent: Agent;
@@ -107,7 +105,6 @@ export class ModelWorld {
     this.known.clear();
     this.unfinished.clear();
     this.#seeAgain(...this.#blind);
-    this.isNewAgent = true;
     // What the kernel holds was made by somebody else, for all that the new one knows.
     for (const space of this.network.namespaces.values()) space.guardKnown = false;
     this.agent = new Agent(this);

@@ -22,7 +22,7 @@ import {
   anIkeSa,
   anUnusableConnection,
   aRouterWith,
-  ALL_ALGORITHMS,
+  aRunningCharon,
   aService,
   aTunnel,
   SERVICE,
@@ -34,17 +34,8 @@ const V1_PAIRS = {
   peerSubnets: ["10.2.1.0/24", "10.3.1.0/24", "10.4.1.0/24"],
 };
 
-const charonWith = (...children: readonly ChildSa[]): RunningCharon => ({
-  kind: "up",
-  instance: "1",
-  algorithms: ALL_ALGORITHMS,
-  peers: new Map(),
-  loaded: new Map(),
-  secretIds: new Set(),
-  markers: new Map(),
-  ikeSas: [anIkeSa(peerNameOf(aTunnel()), { children })],
-  files: new Map(),
-});
+const charonWith = (...children: readonly ChildSa[]): RunningCharon =>
+  aRunningCharon(anIkeSa(peerNameOf(aTunnel()), { children }));
 const EMPTY: RunningCharon = { ...charonWith(), ikeSas: [] };
 
 function notesWith(change: (notes: Notes) => void): Notes {

@@ -2,21 +2,12 @@
 import { expect, test } from "vitest";
 import type { ObservedCharon } from "../../../src/core/observed.ts";
 import { lingeringSas } from "../../../src/reconcile/lingering.ts";
-import { ALL_ALGORITHMS, aChildSa, aConnectionId, anIkeSa, aRouterWith, aTunnel } from "../../support/builders.ts";
+import { aChildSa, aConnectionId, anIkeSa, aRouterWith, aRunningCharon, aTunnel } from "../../support/builders.ts";
 
 const GONE = aConnectionId(9);
 
-const charonWith = (name: string, localSubnets: readonly string[], peerSubnets: readonly string[]): ObservedCharon => ({
-  kind: "up",
-  instance: "1",
-  algorithms: ALL_ALGORITHMS,
-  peers: new Map(),
-  loaded: new Map(),
-  secretIds: new Set(),
-  markers: new Map(),
-  ikeSas: [anIkeSa("peer", { children: [aChildSa({ name, localSubnets, peerSubnets })] })],
-  files: new Map(),
-});
+const charonWith = (name: string, localSubnets: readonly string[], peerSubnets: readonly string[]): ObservedCharon =>
+  aRunningCharon(anIkeSa("peer", { children: [aChildSa({ name, localSubnets, peerSubnets })] }));
 const guardedBeside = (charon: ObservedCharon) =>
   lingeringSas(aRouterWith([aTunnel(1)]), charon).map(({ id, guarded }) => ({ id, ...guarded }));
 
