@@ -3,7 +3,7 @@ import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
 import type { Fault } from "../core/connection-status.ts";
 import type { DriftKind } from "../core/finding.ts";
-import type { EspBackEnd } from "../core/guard.ts";
+import type { EspBackEnd, Guard } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter, Plumbing } from "../core/model.ts";
 import type { Attachment, GuardedRouter, NetworkScope } from "../core/network.ts";
@@ -30,6 +30,8 @@ export type RouterMemory = {
   scope: NetworkScope | undefined;
   /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */
   hasNetworkFailed: boolean;
+  /** In force, when it was looked at last. */
+  guard: Guard | undefined;
   notes: Notes | undefined;
   charon: ObservedCharon;
   /** What the last charon of the router could compute. */
@@ -56,6 +58,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   applied: undefined,
   scope: undefined,
   hasNetworkFailed: false,
+  guard: undefined,
   notes: undefined,
   charon: { kind: "absent" },
   algorithms: undefined,

@@ -127,8 +127,15 @@ export class KernelNetwork implements Network {
         const adds = step.kind === "addRule";
         const what = `${adds ? "add" : "remove"} rule ${rule.preference} to table ${rule.table} in ${rule.namespace}`;
         return adds
-          ? this.#tell(rule.namespace, what, RTM_NEWRULE, encodeRule(rule), NLM_F_CREATE | NLM_F_EXCL, ALREADY_THERE)
-          : this.#tell(rule.namespace, what, RTM_DELRULE, encodeRule(rule), 0, ALREADY_GONE);
+          ? this.#tell(
+              rule.namespace,
+              what,
+              RTM_NEWRULE,
+              encodeRule(rule, ROUTE_PROTOCOL),
+              NLM_F_CREATE | NLM_F_EXCL,
+              ALREADY_THERE,
+            )
+          : this.#tell(rule.namespace, what, RTM_DELRULE, encodeRule(rule, undefined), 0, ALREADY_GONE);
       }
       default:
         return step satisfies never;
