@@ -352,11 +352,9 @@ function peerRoutes(transit: Veth, plumbing: Plumbing, peers: readonly Cidr[]): 
     const blocked = { kind: "unreachable", via: undefined, link: undefined, metric: UNREACHABLE_METRIC } as const;
     const { namespace } = transit.outer;
     const unreachable: Route = { namespace, table: MAIN_TABLE, destination: peer, onlink: false, ...blocked };
-    return [
-      unreachable,
-      ...(peer === everything(familyOf(peer)) ? [] : [{ ...unreachable, table: UNREACHABLE_TABLE }]),
-      ...(via === undefined ? [] : [unicast(transit.outer, peer, via, { metric })]),
-    ];
+    const isEverything = peer === everything(familyOf(peer));
+    const block = isEverything ? [unreachable] : [unreachable, { ...unreachable, table: UNREACHABLE_TABLE }];
+    return via === undefined ? block : [...block, unicast(transit.outer, peer, via, { metric })];
   });
 }
 

@@ -303,7 +303,7 @@ export function decodeRule(message: Message): RawRule | undefined {
   return { rule, protocol: found.get(FRA.protocol)?.readUInt8(0) ?? 0 };
 }
 
-/** `protocol` undefined: to delete, whoever made it. */
+/** `protocol` undefined: not marked; to delete, whoever made it. */
 export function encodeRule(rule: Rule, protocol: number | undefined): Buffer[] {
   const header = Buffer.alloc(FIB_RULE_BYTES);
   header.writeUInt8(rawFamily(rule.family), 0);
