@@ -97,11 +97,11 @@ export const counterName = (hook: string): string => `clear_${hook}`;
 
 /** Does `outer` guard at least all that `inner` guards? */
 export function guardCovers(outer: Guard, inner: Guard): boolean {
-  const held = new Set(pairKeys(outer));
+  const held = new Set(pairKeys(outer.pairs));
   return (
     outer.espBackEnd === inner.espBackEnd &&
     guardWays(outer) === guardWays(inner) &&
-    pairKeys(inner).every((key) => held.has(key)) &&
+    pairKeys(inner.pairs).every((key) => held.has(key)) &&
     inner.loopbackAddresses.every((address) => outer.loopbackAddresses.includes(address))
   );
 }
@@ -119,8 +119,14 @@ export const guardsEqual = (a: Guard, b: Guard): boolean =>
 const guardWays = (guard: Guard): string =>
   "ownerChain" in guard ? [guard.ownerChain, ...guard.innerLinks].join(" ") : guard.transitLink;
 
-function pairKeys(guard: Guard): readonly string[] {
-  return guard.pairs.flatMap((pair) =>
+/** Does it guard all of these? */
+export function holdsPairs(guard: Guard | undefined, pairs: readonly Guarded[]): boolean {
+  const held = new Set(pairKeys(guard?.pairs ?? []));
+  return pairKeys(pairs).every((key) => held.has(key));
+}
+
+function pairKeys(pairs: readonly Guarded[]): readonly string[] {
+  return pairs.flatMap((pair) =>
     pair.localSubnets.flatMap((local) => pair.peerSubnets.map((peer) => `${local} ${peer}`)),
   );
 }

@@ -3,6 +3,7 @@ import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
 import type { Fault } from "../core/connection-status.ts";
 import type { DriftKind } from "../core/finding.ts";
+import type { Guard } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter } from "../core/model.ts";
 import type { GuardedRouter, NetworkScope } from "../core/network.ts";
@@ -28,6 +29,8 @@ export type RouterMemory = {
   scope: NetworkScope | undefined;
   /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */
   hasNetworkFailed: boolean;
+  /** In force, when it was looked at last. */
+  guard: Guard | undefined;
   notes: Notes | undefined;
   charon: ObservedCharon;
   /** What the last charon of the router could compute. */
@@ -55,6 +58,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   standby: undefined,
   scope: undefined,
   hasNetworkFailed: false,
+  guard: undefined,
   notes: undefined,
   charon: { kind: "absent" },
   algorithms: undefined,

@@ -5,10 +5,10 @@ import { FAULT_GRACE_MS, type Fault } from "../core/connection-status.ts";
 import { charonFindings, networkFindings } from "../core/drift.ts";
 import type { Finding } from "../core/finding.ts";
 import { AgentError, UnavailableError } from "../core/errors.ts";
-import { USERLAND_ESP_LINK } from "../core/guard.ts";
+import { holdsPairs, USERLAND_ESP_LINK } from "../core/guard.ts";
 import type { RouterId } from "../core/ids.ts";
 import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
-import type { GuardedRouter, NetworkConfig, UserlandEsp } from "../core/network.ts";
+import { guardPairs, type GuardedRouter, type NetworkConfig, type UserlandEsp } from "../core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
 import { ownerAlias } from "../core/names.ts";
 import type { ObservedCharon } from "../core/observed.ts";
@@ -202,7 +202,7 @@ export class Reconciler {
         // What was looked at last names links that somebody may have torn apart.
         const target = memory.scope?.namespace === scope.namespace ? memory.scope : scope;
         const observed = await this.#ports.network.observe(target, signal);
-        await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), run, signal);
+        await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), memory, run, signal);
       }
       Object.assign(memory, emptyMemory(router));
     } catch (error) {
@@ -240,6 +240,7 @@ export class Reconciler {
       await this.#leaveFormer(config, memory, run, signal);
       memory.scope = config;
       const observed = await this.#ports.network.observe(config, signal);
+      memory.guard = observed.guard.kind === "applied" ? observed.guard.guard : undefined;
       if (config.topology === "router" && !observed.namespaceExists) {
         run.isWaiting = true;
         run.isHomeless = true;
@@ -250,7 +251,7 @@ export class Reconciler {
       run.userlandEsp = espBackEnd === "userland" ? observed.userlandEsp : undefined;
       const steps = planNetwork(config, observed);
       run.drift?.push(...networkFindings(steps));
-      await this.#applyNetwork(steps, run, signal);
+      await this.#applyNetwork(steps, memory, run, signal);
       memory.hasNetworkFailed = false;
     } catch (error) {
       signal.throwIfAborted();
@@ -265,14 +266,20 @@ export class Reconciler {
     const { scope } = memory;
     if (scope === undefined || scope.namespace === config.namespace) return;
     const observed = await this.#ports.network.observe(scope, signal);
-    await this.#applyNetwork(planNetworkRemoval(scope, observed), run, signal);
+    await this.#applyNetwork(planNetworkRemoval(scope, observed), memory, run, signal);
   }
 
-  async #applyNetwork(steps: readonly NetworkStep[], run: Run, signal: AbortSignal): Promise<void> {
+  async #applyNetwork(
+    steps: readonly NetworkStep[],
+    memory: RouterMemory,
+    run: Run,
+    signal: AbortSignal,
+  ): Promise<void> {
     for (const step of steps) {
       signal.throwIfAborted();
       try {
         await this.#ports.network.apply(step, signal);
+        if (step.kind === "applyGuard") memory.guard = step.guard;
         this.#observer.onStep(step.kind, "ok");
         run.steps += 1;
       } catch (error) {
@@ -292,6 +299,11 @@ export class Reconciler {
       memory.charon.kind === "absent" ||
       (memory.charon.kind === "up" && memory.charon.instance !== memory.notes?.instance);
     if (hasEnded && isWanted()) run.drift?.push({ kind: "charon", what: "charon has ended" });
+    if (!holdsPairs(memory.guard, guardPairs(desired))) {
+      // What comes in by an SA that the guard does not know would go on in clear. So no SA is asked for, and none is taken.
+      memory.inSync = new Set();
+      return isWanted() ? undefined : this.#removeCharon(desired.id, memory, signal);
+    }
     let wasStartedHere = false;
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();
