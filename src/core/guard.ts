@@ -312,8 +312,14 @@ function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Ch
   return [
     { name: "zone", hook: "prerouting", prio: ZONE_PRIORITY, rules: bothWays(() => zone) },
     { name: "zone_output", hook: "output", prio: ZONE_PRIORITY, rules: bothWays(() => zone) },
-    { name: "dnat", type: "nat", hook: "prerouting", prio: DNAT_PRIORITY, rules: bothWays(toItself("dnat")) },
-    { name: "snat", type: "nat", hook: "postrouting", prio: SNAT_PRIORITY, rules: bothWays(toItself("snat")) },
+    {
+      name: "nat_destination",
+      type: "nat",
+      hook: "prerouting",
+      prio: DNAT_PRIORITY,
+      rules: bothWays(toItself("dnat")),
+    },
+    { name: "nat_source", type: "nat", hook: "postrouting", prio: SNAT_PRIORITY, rules: bothWays(toItself("snat")) },
     { name: "egress", hook: "postrouting", prio: EGRESS_PRIORITY, rules: egressRules(guard, blocks) },
     ...(guard.espBackEnd === "userland"
       ? [{ name: "scope", hook: "prerouting", prio: SCOPE_PRIORITY, rules: blocks.map(scopeRule) }]

@@ -73,10 +73,10 @@ describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espB
   const chain = (name: string) => added.find((one) => one.chain?.name === name)?.chain;
 
   test("translates to itself, before Neutron's NAT, what goes either way, in both families", () => {
-    expect(chain("snat")).toMatchObject({ type: "nat", hook: "postrouting", prio: 90 });
-    expect(chain("dnat")).toMatchObject({ type: "nat", hook: "prerouting", prio: -110 });
-    for (const name of ["snat", "dnat", "zone", "zone_output"]) expect(rulesOf(name)).toHaveLength(4);
-    expect(rulesOf("snat").filter((rule) => rule.includes('"family":"ip6"'))).toHaveLength(2);
+    expect(chain("nat_source")).toMatchObject({ type: "nat", hook: "postrouting", prio: 90 });
+    expect(chain("nat_destination")).toMatchObject({ type: "nat", hook: "prerouting", prio: -110 });
+    for (const name of ["nat_source", "nat_destination", "zone", "zone_output"]) expect(rulesOf(name)).toHaveLength(4);
+    expect(rulesOf("nat_source").filter((rule) => rule.includes('"family":"ip6"'))).toHaveLength(2);
   });
 
   test("drops after NAT what is not protected and leads outside", () => {
