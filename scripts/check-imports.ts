@@ -49,6 +49,7 @@ const EFFECTS = new Set(
 const IO_PACKAGES: Readonly<Record<string, readonly string[]>> = {
   charon: ["execa"],
   kernel: ["netlink", "koffi", "ipaddr.js"],
+  "l3-agent": [],
   nft: ["execa", "koffi"],
   ovn: [],
   ovs: [],

@@ -16,7 +16,16 @@ export type WorldSide = {
   readonly hosts: readonly WorldHost[];
   /** The router's own way to the internet beside any VPN; absent: it has none. */
   readonly egress?: WorldEgress;
+  /** Absent: links are called otherwise than by Neutron's L3 agent, and no router leads outside. */
+  readonly l3Agent?: WorldL3Agent;
 };
+
+/** The gateway port of the router, as Neutron's L3 agent plugs it. Addresses with prefix length. */
+export type WorldL3Agent = { readonly addresses: readonly string[]; readonly gateways: readonly string[] };
+
+/** Names of a router's ports in its own namespace, where Neutron's L3 agent plugs them. */
+export const QR_LINK = "qr-11111111-22";
+export const QG_LINK = "qg-33333333-44";
 
 /** A leg of the router on the internet's bridge, which masquerades. Addresses with prefix length. */
 export type WorldEgress = { readonly addresses: readonly string[]; readonly gateways: readonly string[] };
@@ -137,8 +146,18 @@ export async function createWorld(options: WorldOptions): Promise<World> {
       const router = routerNamespaceOf(side.routerId);
       await addNamespace(router);
       await inside(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1");
-      await ip("-n", router, "link", "add", "lan", "type", "bridge");
-      await address(router, "lan", side.lan);
+      const lanBridge = `${prefix}-l${index + 1}`;
+      if (side.l3Agent === undefined) {
+        await ip("-n", router, "link", "add", "lan", "type", "bridge");
+        await address(router, "lan", side.lan);
+      } else {
+        await addBridge(lanBridge);
+        await plug(`${prefix}-q${index + 1}`, lanBridge, router, QR_LINK);
+        await address(router, QR_LINK, side.lan);
+        await plug(`${prefix}-g${index + 1}`, bridge, router, QG_LINK);
+        await address(router, QG_LINK, side.l3Agent.addresses);
+        await route(router, side.l3Agent.gateways);
+      }
       if (side.egress !== undefined) {
         await plug(`${prefix}-e${index + 1}`, bridge, router, EGRESS_LINK);
         await address(router, EGRESS_LINK, side.egress.addresses);
@@ -150,9 +169,13 @@ export async function createWorld(options: WorldOptions): Promise<World> {
         await addNamespace(namespace);
         hostNamespaces.set(host.name, namespace);
         made += 1;
-        const leg = `lan${made}`;
-        await ip("-n", router, "link", "add", leg, "type", "veth", "peer", "name", "eth0", "netns", namespace);
-        await ip("-n", router, "link", "set", leg, "master", "lan", "up");
+        if (side.l3Agent === undefined) {
+          const leg = `lan${made}`;
+          await ip("-n", router, "link", "add", leg, "type", "veth", "peer", "name", "eth0", "netns", namespace);
+          await ip("-n", router, "link", "set", leg, "master", "lan", "up");
+        } else {
+          await plug(`${prefix}-h${made}`, lanBridge, namespace, "eth0");
+        }
         await address(namespace, "eth0", host.addresses);
         await route(namespace, host.gateways);
       }

@@ -5,13 +5,17 @@ import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
 import type { Plumbing } from "./core/model.ts";
 import type { Attachment } from "./core/network.ts";
+import { ownerAlias, ownerChain, routerOfNamespace } from "./core/names.ts";
+import type { RouterHost } from "./core/ports.ts";
 import type { IkeOptions } from "./io/charon/ike.ts";
 import type { InspectionOptions } from "./io/charon/inspection.ts";
 import type { ChoiceOptions } from "./io/charon/supervisor-choice.ts";
 import type { Supervisor } from "./io/charon/supervisor.ts";
 import { comparisons } from "./io/charon/texts.ts";
+import type { RouterNamespaces } from "./io/kernel/network.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
 import type { AnnouncerOptions } from "./io/ovn/announcer.ts";
+import { routerOfName, routerPlace, type RouterHostOptions } from "./io/l3-agent/router-host.ts";
 import type { LoopOptions } from "./reconcile/loop.ts";
 import type { ReconcileOptions } from "./reconcile/memory.ts";
 
@@ -23,13 +27,23 @@ const YIELD_MS = 1_000;
 // (ike_sa_manager.c, check_uniqueness): ending the other one meanwhile would leave none.
 const DUPLICATE_GRACE_MS = 12_000;
 
+/** What charons are called by, in files, sockets and units, whatever namespace they are in. */
+const namespaceOfCharon =
+  ({ topology, routerTopology }: AgentConfig) =>
+  (name: string): string => {
+    const router = topology === "router" ? routerOfNamespace(name) : undefined;
+    return router === undefined ? name : routerPlace(router, { ...routerTopology, exists }).namespace;
+  };
+
+const exists = (namespace: string): boolean => namespaceInode(namespace) !== undefined;
+
 export const supervisorOptions = (config: AgentConfig): ChoiceOptions => ({
-  wanted: config.supervisor,
+  wanted: config.topology === "router" ? "process" : config.supervisor,
   template: config.charonUnit,
   executable: config.charonPath,
   runDirectory: config.runDirectory,
   socketDirectory: config.charonSocketDirectory,
-  namespacePath: (name) => `${NAMESPACE_DIRECTORY}/${name}`,
+  namespacePath: (name) => `${NAMESPACE_DIRECTORY}/${namespaceOfCharon(config)(name)}`,
 });
 
 export const ikeOptions = (
@@ -46,7 +60,7 @@ export const ikeOptions = (
   socketDirectory: config.charonSocketDirectory,
   espBackEnd,
   retransmission: config.retransmit,
-  namespaceInode,
+  namespaceInode: (name) => namespaceInode(namespaceOfCharon(config)(name)),
   nowMs: () => Date.now(),
   ...hooks,
 });
@@ -62,6 +76,17 @@ export const announcerOptions = (
   { ovn: { enabled, ...ovn }, host }: AgentConfig,
   parts: Omit<AnnouncerOptions, keyof AgentConfig["ovn"] | "host">,
 ): AnnouncerOptions | undefined => (enabled ? { ...ovn, host, ...parts } : undefined);
+
+/** Undefined in a topology whose namespaces are ours. */
+export const routerNamespaces = ({ topology, routerTopology, host }: AgentConfig): RouterNamespaces | undefined =>
+  topology === "router"
+    ? { routerOf: (name) => routerOfName(name, routerTopology), ownerChain: ownerChain(ownerAlias(host)) }
+    : undefined;
+
+export const routerHostOptions = ({ routerTopology }: AgentConfig): RouterHostOptions => ({
+  ...routerTopology,
+  exists,
+});
 
 export const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): LoopOptions => ({
   reconcile,
@@ -81,6 +106,7 @@ export function reconcileOptions(
   config: AgentConfig,
   key: NodeKey,
   { espBackEnd, kernelEsp }: Pick<ReconcileOptions, "espBackEnd" | "kernelEsp">,
+  routerHost: RouterHost,
 ): ReconcileOptions {
   return {
     host: config.host,
@@ -88,7 +114,13 @@ export function reconcileOptions(
     kernelEsp,
     initiateRetry: config.initiateRetry,
     restart: config.retry,
-    attachment: (router, network) => attachmentOf(config, router, network),
+    ...(config.topology === "router"
+      ? { topology: config.topology, routerHost }
+      : {
+          topology: config.topology,
+          attachment: (router: RouterId, network: Plumbing["external"]["network"] | undefined) =>
+            attachmentOf(config, router, network),
+        }),
     charonPlan: {
       key,
       splitChildren: config.splitChildren,

@@ -9,6 +9,8 @@ import { once } from "node:events";
 import {
   announcerOptions,
   ikeOptions,
+  routerHostOptions,
+  routerNamespaces,
   inspectionOptions,
   loopOptions,
   reconcileOptions,
@@ -27,6 +29,7 @@ import { createIke } from "./io/charon/ike.ts";
 import { chooseSupervisor } from "./io/charon/supervisor-choice.ts";
 import type { Supervisor } from "./io/charon/supervisor.ts";
 import { KernelNetwork } from "./io/kernel/network.ts";
+import { createRouterHost } from "./io/l3-agent/router-host.ts";
 import { createLog, type Logger } from "./io/log.ts";
 import { createMetrics, type Metrics } from "./io/metrics.ts";
 import { createAnnouncer, type Announcer } from "./io/ovn/announcer.ts";
@@ -160,12 +163,13 @@ export async function teardownWithoutAgent(
   const onFailure = (err: unknown): void => log.error({ err }, "request not answered");
   const state = (): AgentState => agentState(config, Date.now(), undefined);
   const control = await startControlServer(config.controlSocket, { state }, { onFailure });
-  const network = new KernelNetwork(applyGuardByNft, () => routersWithFiles(config.runDirectory));
+  const network = networkOf(config);
+  const routerHost = createRouterHost(routerHostOptions(config), log);
   const key = loadNodeKey(config.stateDirectory, log);
   const hooks = { onCommand: () => undefined, onLog: () => undefined };
   const ike = createIke(ikeOptions(config, key, "kernel", supervisor, hooks));
   try {
-    const options = reconcileOptions(config, key, { espBackEnd: "kernel", kernelEsp: undefined });
+    const options = reconcileOptions(config, key, { espBackEnd: "kernel", kernelEsp: undefined }, routerHost);
     const reconciler = new Reconciler({ network, ike, clock: systemClock }, options, NO_OBSERVER, log);
     const owned = await network.listOwned(aliasOf(options), signal);
     const gone = owned.filter((id) => router === undefined || id === router);
@@ -180,6 +184,9 @@ export async function teardownWithoutAgent(
     await control.close();
   }
 }
+
+const networkOf = (config: AgentConfig): KernelNetwork =>
+  new KernelNetwork(applyGuardByNft, () => routersWithFiles(config.runDirectory), routerNamespaces(config));
 
 const NO_OBSERVER: Observer = {
   onStep: () => undefined,
@@ -199,8 +206,10 @@ async function buildAgent(
   if (why !== undefined) log.info({ why }, "charons are run as plain processes");
   const metrics = createMetrics({ version: config.version });
   const key = loadNodeKey(config.stateDirectory, log);
-  const network = new KernelNetwork(applyGuardByNft, () => routersWithFiles(config.runDirectory));
+  const network = networkOf(config);
   closers.push(() => network.close());
+  const routerHost = createRouterHost(routerHostOptions(config), log);
+  closers.push(() => routerHost.close());
   const kernelEsp = config.espBackEnd === "userland" ? undefined : await network.probeKernelEsp();
   const found = kernelEsp === undefined ? "userland" : "kernel";
   const espBackEnd = config.espBackEnd === "auto" ? found : config.espBackEnd;
@@ -223,12 +232,16 @@ async function buildAgent(
   closers.push(() => broker.close());
 
   let { rpcTimeoutSeconds } = config;
-  const controlPlane = createControlPlane(broker, { host: config.host, timeoutMs: () => rpcTimeoutSeconds * 1000 });
+  const controlPlane = createControlPlane(broker, {
+    host: config.host,
+    topology: config.topology,
+    timeoutMs: () => rpcTimeoutSeconds * 1000,
+  });
   const ports = { network, ike, clock: systemClock };
   const reporter = new Reporter(controlPlane, systemClock, { onReport: (result) => metrics.reportDone(result) }, log);
   closers.push(() => reporter.close());
   const optionsOf = (of: AgentConfig): LoopOptions =>
-    loopOptions(of, reconcileOptions(of, key, { espBackEnd, kernelEsp }));
+    loopOptions(of, reconcileOptions(of, key, { espBackEnd, kernelEsp }, routerHost));
   const initial = optionsOf(config);
   const observer: Observer = {
     onStep: (step, result) => metrics.stepDone(step, result),

@@ -128,20 +128,34 @@ const backoff = (defaultBaseMs: number, defaultCapMs: number) =>
     .refine((value) => value.capMs >= value.baseMs, { path: ["capMs"], error: "must not be below baseMs" })
     .prefault({});
 
-const agentSchema = z.strictObject({
+const hasId = (value: string): boolean => value.split("{id}").length === 2;
+const ID_ONCE = "must contain {id} once, where the router's id goes";
+const routerNamespace = () =>
+  text()
+    .refine(hasId, ID_ONCE)
+    .refine((value) => !value.includes("/"), "must be a namespace name, without a slash");
+
+const agentFields = z.strictObject({
   ...bus,
   host: text().max(255),
   rpcTimeoutSeconds: wholeNumber(1, 600).default(60),
-  topology: z.literal("transit").default("transit"),
+  topology: z.enum(["transit", "router"]).default("transit"),
   attachment: z
     .strictObject({
       kind: z.literal("bridge").default("bridge"),
       // IFNAMSIZ is 16 with its NUL (linux/if.h).
       bridges: z.record(z.string(), text().max(15)).default({}),
-      routerNamespace: text()
-        .refine((value) => value.split("{id}").length === 2, "must contain {id} once, where the router's id goes")
-        .refine((value) => !value.includes("/"), "must be a namespace name, without a slash")
-        .default("qrouter-{id}"),
+      routerNamespace: routerNamespace().default("qrouter-{id}"),
+    })
+    .prefault({}),
+  routerTopology: z
+    .strictObject({
+      namespace: routerNamespace().default("qrouter-{id}"),
+      snatNamespace: routerNamespace().default("snat-{id}"),
+      haStateFile: absolutePath()
+        .refine(hasId, ID_ONCE)
+        .refine((value) => path.dirname(value).includes("{id}"), "must have {id} in the name of a directory")
+        .default("/var/lib/neutron/ha_confs/{id}/state"),
     })
     .prefault({}),
   espBackEnd: z.enum(["auto", "kernel", "userland"]).default("auto"),
@@ -193,6 +207,16 @@ const agentSchema = z.strictObject({
   log,
   splitChildren: flag().default(false),
 });
+
+const agentSchema = agentFields
+  .refine((value) => value.topology === "transit" || value.supervisor !== "systemd", {
+    path: ["supervisor"],
+    error: "systemd cannot run charons of topology router: NetworkNamespacePath of its unit is a name of ours",
+  })
+  .refine((value) => value.topology === "transit" || !value.ovn.enabled, {
+    path: ["topology"],
+    error: "router is of Neutron's L3 agent, and ovn.enabled announces an agent of OVN",
+  });
 
 const controllerSchema = z.strictObject({
   ...bus,

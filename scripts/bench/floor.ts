@@ -46,7 +46,7 @@ const network = new KernelNetwork(applyGuardByNft);
 const supervisor = processSupervisor({ executable, namespacePath: (name) => `${NAMESPACE_DIRECTORY}/${name}` });
 
 async function networkSteps(router: DesiredRouter): Promise<readonly NetworkStep[]> {
-  if (router.plumbing.kind === "unknown") throw new Error(`the plumbing of ${router.id} is not known`);
+  if (router.plumbing.kind !== "known") throw new Error(`the plumbing of ${router.id} is not known`);
   const config = networkConfig({
     router,
     plumbing: router.plumbing.value,

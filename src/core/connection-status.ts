@@ -29,6 +29,8 @@ export type StatusInput = {
   readonly fault: Fault | undefined;
   /** An operator's teardown holds until their sync. */
   readonly isTornDown: boolean;
+  /** Why another machine carries the router. */
+  readonly standby?: string | undefined;
   readonly previous: ReadonlyMap<ConnectionId, ConnectionState>;
   readonly nowMs: number;
   readonly splitChildren: boolean;
@@ -97,6 +99,7 @@ function verdict(connection: DesiredConnection, children: readonly ChildState[],
     case "usable":
       if (input.isTornDown)
         return down("admin-down", "taken down by `swanherd teardown`; `swanherd sync` brings it back");
+      if (input.standby !== undefined) return down("ha-standby", input.standby);
       return usableVerdict(connection.tunnel, children, input);
   }
 }
@@ -149,7 +152,7 @@ function negotiatedVerdict(tunnel: Tunnel, children: readonly ChildState[], inpu
 
 /** The service keeps the address that the router's gateway had when it was made (service_drivers/base_ipsec.py). */
 function missingAddress({ localAddress }: Tunnel, { plumbing }: DesiredRouter): string | undefined {
-  if (plumbing.kind === "unknown") return undefined;
+  if (plumbing.kind !== "known") return undefined;
   const addresses = plumbing.value.external.addresses.map(({ address }) => canonicalAddress(address));
   if (addresses.includes(canonicalAddress(localAddress))) return undefined;
   const are = addresses.length === 0 ? "none" : addresses.join(", ");

@@ -35,6 +35,10 @@ function ofNetworkStep(step: NetworkStep): Finding {
       return { kind: "namespace", what: `namespace ${step.namespace} is not wanted` };
     case "applyGuard":
       return { kind: "guard", what: `packet filter${inNamespace(step.namespace)} is missing or changed` };
+    case "removeGuard":
+      return { kind: "guard", what: `packet filter${inNamespace(step.namespace)} is not wanted` };
+    case "flushIpsec":
+      return { kind: "policy", what: `IPsec states and policies${inNamespace(step.namespace)} are not wanted` };
     case "setSysctl": {
       const { name, value, namespace } = step.sysctl;
       return { kind: "sysctl", what: `${name}${inNamespace(namespace)} is not ${value}` };

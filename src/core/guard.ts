@@ -7,14 +7,28 @@ export type EspBackEnd = "kernel" | "userland";
 /** `mtuBytes` undefined: no MSS clamp for this pair. */
 export type GuardPair = Guarded & { readonly mtuBytes: number | undefined };
 
-export type Guard = {
+type CommonGuard = {
   readonly pairs: readonly GuardPair[];
   readonly espBackEnd: EspBackEnd;
   /** Addresses on `lo` that exist for kernel-libipsec only; no packet is for them. */
   readonly loopbackAddresses: readonly string[];
+};
+
+/** In a namespace of our own. */
+export type TransitGuard = CommonGuard & {
   /** The link towards the local subnets. */
   readonly transitLink: string;
 };
+
+/** In the namespace of a router, beside its own packet filter and NAT. */
+export type RouterGuard = CommonGuard & {
+  /** Names of the links towards the local subnets; `*` at the end stands for anything. */
+  readonly innerLinks: readonly string[];
+  /** An empty chain whose name says whose the table is. */
+  readonly ownerChain: string;
+};
+
+export type Guard = TransitGuard | RouterGuard;
 
 export const GUARD_TABLE = "swanherd";
 /** kernel-libipsec's TUN device; the name is fixed in strongSwan (kernel_libipsec_router.c). */
@@ -22,6 +36,13 @@ export const USERLAND_ESP_LINK = "ipsec0";
 
 type Expression = Readonly<Record<string, unknown>>;
 type Rule = readonly Expression[];
+type Chain = {
+  readonly name: string;
+  readonly type?: "filter" | "nat";
+  readonly hook: string;
+  readonly prio: number;
+  readonly rules: readonly Rule[];
+};
 
 // A drop is final in whatever chain it happens, so the only thing that priority decides is who sees the packet before:
 // ours run before the filter chains (0) of others, and the MSS is set at mangle's usual place.
@@ -36,11 +57,12 @@ const payload = (protocol: string, field: string): Expression => ({ payload: { p
 export function guardRuleset(guard: Guard): { readonly nftables: readonly Expression[] } {
   const table = { family: "inet", name: GUARD_TABLE };
   const blocks = coveredBlocks(guard.pairs);
-  const chains: readonly (readonly [name: string, hook: string, priority: number, rules: readonly Rule[]])[] = [
-    ["forward", "forward", GUARD_PRIORITY, forwardRules(guard, blocks)],
-    ["input", "input", GUARD_PRIORITY, inputRules(guard, blocks)],
-    ["output", "output", GUARD_PRIORITY, outputRules(guard, blocks)],
-    ["mss", "forward", MANGLE_PRIORITY, mssRules(guard.pairs)],
+  const chains: readonly Chain[] = [
+    { name: "forward", hook: "forward", prio: GUARD_PRIORITY, rules: forwardRules(guard, blocks) },
+    { name: "input", hook: "input", prio: GUARD_PRIORITY, rules: inputRules(guard, blocks) },
+    { name: "output", hook: "output", prio: GUARD_PRIORITY, rules: outputRules(guard, blocks) },
+    { name: "mss", hook: "forward", prio: MANGLE_PRIORITY, rules: mssRules(guard.pairs) },
+    ...("ownerChain" in guard ? routerChains(guard, blocks) : []),
   ];
   return {
     nftables: [
@@ -48,20 +70,27 @@ export function guardRuleset(guard: Guard): { readonly nftables: readonly Expres
       { add: { table } },
       { delete: { table } },
       { add: { table } },
-      ...["forward", "input", "output"].map((hook) => ({
+      ...["forward", "input", "output", ...("ownerChain" in guard ? ["egress"] : [])].map((hook) => ({
         add: { counter: { family: "inet", table: GUARD_TABLE, name: counterName(hook) } },
       })),
-      ...chains.flatMap(([name, hook, prio, rules]) => [
-        {
-          add: {
-            chain: { family: "inet", table: GUARD_TABLE, name, type: "filter", hook, prio, policy: "accept" },
-          },
-        },
+      ...("ownerChain" in guard
+        ? [{ add: { chain: { family: "inet", table: GUARD_TABLE, name: guard.ownerChain } } }]
+        : []),
+      ...chains.flatMap(({ name, type = "filter", hook, prio, rules }) => [
+        { add: { chain: { family: "inet", table: GUARD_TABLE, name, type, hook, prio, policy: "accept" } } },
         ...rules.map((expr) => ({ add: { rule: { family: "inet", table: GUARD_TABLE, chain: name, expr } } })),
       ]),
     ],
   };
 }
+
+/** Takes the table away, also where there is none. */
+export const noGuardRuleset: { readonly nftables: readonly Expression[] } = {
+  nftables: [
+    { add: { table: { family: "inet", name: GUARD_TABLE } } },
+    { delete: { table: { family: "inet", name: GUARD_TABLE } } },
+  ],
+};
 
 /** Counts what was dropped in a hook because it was in clear. */
 export const counterName = (hook: string): string => `clear_${hook}`;
@@ -71,7 +100,7 @@ export function guardCovers(outer: Guard, inner: Guard): boolean {
   const held = new Set(pairKeys(outer.pairs));
   return (
     outer.espBackEnd === inner.espBackEnd &&
-    outer.transitLink === inner.transitLink &&
+    guardWays(outer) === guardWays(inner) &&
     pairKeys(inner.pairs).every((key) => held.has(key)) &&
     inner.loopbackAddresses.every((address) => outer.loopbackAddresses.includes(address))
   );
@@ -86,6 +115,9 @@ export const guardUnion = (wanted: Guard, held: Guard): Guard => ({
 
 export const guardsEqual = (a: Guard, b: Guard): boolean =>
   JSON.stringify(a) === JSON.stringify(b) || JSON.stringify(guardRuleset(a)) === JSON.stringify(guardRuleset(b));
+
+const guardWays = (guard: Guard): string =>
+  "ownerChain" in guard ? [guard.ownerChain, ...guard.innerLinks].join(" ") : guard.transitLink;
 
 /** Does it guard all of these? */
 export function holdsPairs(guard: Guard | undefined, pairs: readonly Guarded[]): boolean {
@@ -133,12 +165,15 @@ const isEverything = (cidr: Cidr): boolean => cidr.endsWith("/0");
 
 function addressIn(family: IpFamily, field: "saddr" | "daddr", cidrs: readonly Cidr[]): Rule {
   if (cidrs.some(isEverything)) return [match(meta("nfproto"), "==", family === 4 ? "ipv4" : "ipv6")];
-  const elements = cidrs.map((cidr) => {
+  return [match(payload(family === 4 ? "ip" : "ip6", field), "==", prefixSet(cidrs))];
+}
+
+const prefixSet = (cidrs: readonly Cidr[]): Expression => ({
+  set: cidrs.map((cidr) => {
     const [addr = "", len = ""] = cidr.split("/");
     return { prefix: { addr, len: Number(len) } };
-  });
-  return [match(payload(family === 4 ? "ip" : "ip6", field), "==", { set: elements })];
-}
+  }),
+});
 
 const outbound = (block: Block): Rule => [
   ...addressIn(block.family, "saddr", block.locals),
@@ -159,14 +194,20 @@ const from = (link: string): Expression => match(meta("iifname"), "==", link);
 const to = (link: string): Expression => match(meta("oifname"), "==", link);
 
 /** Ways of a guarded packet through the gateway that are not in clear. Selectors may be 0.0.0.0/0 on both sides. */
-function protectedWays({ espBackEnd, transitLink }: Guard): readonly Rule[] {
-  if (espBackEnd === "kernel") return [[willBeEncrypted], [wasEncrypted, to(transitLink)]];
+function protectedWays(guard: Guard): readonly Rule[] {
+  const inner = innerLinks(guard);
+  if (guard.espBackEnd === "kernel") return [[willBeEncrypted], ...inner.map((link) => [wasEncrypted, to(link)])];
   return [
-    [from(transitLink), to(USERLAND_ESP_LINK)],
-    [from(USERLAND_ESP_LINK), to(transitLink)],
+    ...inner.flatMap((link) => [
+      [from(link), to(USERLAND_ESP_LINK)],
+      [from(USERLAND_ESP_LINK), to(link)],
+    ]),
     [from(USERLAND_ESP_LINK), to(USERLAND_ESP_LINK)],
   ];
 }
+
+const innerLinks = (guard: Guard): readonly string[] =>
+  "ownerChain" in guard ? guard.innerLinks : [guard.transitLink];
 
 function forwardRules(guard: Guard, blocks: readonly Block[]): readonly Rule[] {
   return [
@@ -206,6 +247,12 @@ const receivedErrors: readonly Rule[] = [
   ],
 ];
 
+// A router answers its own networks, such as their questions for metadata and names, also where a peer claims them.
+const leaving = (guard: Guard): Rule =>
+  "ownerChain" in guard ? guard.innerLinks.map((link) => match(meta("oifname"), "!=", link)) : [];
+const arriving = (guard: Guard): Rule =>
+  "ownerChain" in guard ? guard.innerLinks.map((link) => match(meta("iifname"), "!=", link)) : [];
+
 function inputRules(guard: Guard, blocks: readonly Block[]): readonly Rule[] {
   const clear = guard.espBackEnd === "kernel" ? match(meta("secpath"), "==", false) : notOn("iifname");
   const loopbacks = ([4, 6] as const).flatMap((family) => {
@@ -218,7 +265,7 @@ function inputRules(guard: Guard, blocks: readonly Block[]): readonly Rule[] {
     ...loopbacks,
     ...gatewayTraffic("dport"),
     ...receivedErrors,
-    ...blocks.map((block) => [clear, ...inbound(block), ...droppedBy("input")]),
+    ...blocks.map((block) => [clear, ...arriving(guard), ...inbound(block), ...droppedBy("input")]),
   ];
 }
 
@@ -227,9 +274,96 @@ function outputRules(guard: Guard, blocks: readonly Block[]): readonly Rule[] {
   return [
     [match(meta("oif"), "==", "lo"), ACCEPT],
     ...gatewayTraffic("sport"),
-    ...blocks.map((block) => [clear, ...outbound(block), ...droppedBy("output")]),
+    ...blocks.map((block) => [clear, ...leaving(guard), ...outbound(block), ...droppedBy("output")]),
   ];
 }
+
+// NAT of the kernel is settled by the first of all nat chains that translates, whoever's it is and however it was made
+// (nf_nat_inet_fn); an accept settles nothing. So ours come before those of others (-100 and 100) and translate an address
+// to itself. They are in no chain of Neutron's, which rewrites its own.
+const NAT_LEAD = 10;
+const DNAT_PRIORITY = -100 - NAT_LEAD;
+const SNAT_PRIORITY = 100 - NAT_LEAD;
+/** Before connection tracking (-200): a connection that was translated before the guard came must not be found again. */
+const ZONE_PRIORITY = -300;
+/** After all of NAT. */
+const EGRESS_PRIORITY = 300;
+/** After Neutron's marks (-150). */
+const SCOPE_PRIORITY = -149;
+/** Any number: of a router's namespace nobody else divides the connections. */
+const CONNTRACK_ZONE = 215;
+
+/** What the router's own filter and NAT must not do to a guarded packet; unrelated ones match nothing in here. */
+function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Chain[] {
+  const zone: readonly Expression[] = [{ mangle: { key: { ct: { key: "zone" } }, value: CONNTRACK_ZONE } }];
+  const bothWays = (then: (block: Block) => readonly Expression[]): readonly Rule[] =>
+    blocks.flatMap((block) => [
+      [...outbound(block), ...then(block)],
+      [...inbound(block), ...then(block)],
+    ]);
+  const toItself = (kind: "snat" | "dnat") => (block: Block) => [
+    {
+      [kind]: {
+        family: block.family === 4 ? "ip" : "ip6",
+        addr: payload(block.family === 4 ? "ip" : "ip6", kind === "snat" ? "saddr" : "daddr"),
+      },
+    },
+  ];
+  return [
+    { name: "zone", hook: "prerouting", prio: ZONE_PRIORITY, rules: bothWays(() => zone) },
+    { name: "zone_output", hook: "output", prio: ZONE_PRIORITY, rules: bothWays(() => zone) },
+    {
+      name: "nat_destination",
+      type: "nat",
+      hook: "prerouting",
+      prio: DNAT_PRIORITY,
+      rules: bothWays(toItself("dnat")),
+    },
+    { name: "nat_source", type: "nat", hook: "postrouting", prio: SNAT_PRIORITY, rules: bothWays(toItself("snat")) },
+    { name: "egress", hook: "postrouting", prio: EGRESS_PRIORITY, rules: egressRules(guard, blocks) },
+    ...(guard.espBackEnd === "userland"
+      ? [{ name: "scope", hook: "prerouting", prio: SCOPE_PRIORITY, rules: blocks.map(scopeRule) }]
+      : []),
+  ];
+}
+
+/**
+ * A packet that NAT changed after the other hooks had seen it matches no IPsec policy any more, and would leave in clear.
+ * Connection tracking knows what it was.
+ */
+function egressRules(guard: RouterGuard, blocks: readonly Block[]): readonly Rule[] {
+  const clear = guard.espBackEnd === "kernel" ? match({ rt: { key: "ipsec" } }, "==", false) : notOn("oifname");
+  return blocks.map((block) => [
+    match({ ct: { key: "direction" } }, "==", "original"),
+    ...trackedIn(block.family, "saddr", block.locals),
+    ...trackedIn(block.family, "daddr", block.peers),
+    ...leaving(guard),
+    clear,
+    ...droppedBy("egress"),
+  ]);
+}
+
+function trackedIn(family: IpFamily, field: "saddr" | "daddr", cidrs: readonly Cidr[]): Rule {
+  if (cidrs.some(isEverything)) return [match(meta("nfproto"), "==", family === 4 ? "ipv4" : "ipv6")];
+  const key = `${family === 4 ? "ip" : "ip6"} ${field}`;
+  return [match({ ct: { key, dir: "original" } }, "==", prefixSet(cidrs))];
+}
+
+// Neutron lets out of an inner link only what bears the mark of its address scope (l3/router_info.py, filter chain
+// `scope`); what enters by a link of charon's bears none. This is the mark of networks without an address scope.
+const SCOPE_MASK = 0xffff0000;
+const NO_SCOPE_MARK = 0x04000000;
+
+const scopeRule = (block: Block): Rule => [
+  from(USERLAND_ESP_LINK),
+  ...inbound(block),
+  {
+    mangle: {
+      key: meta("mark"),
+      value: { "|": [{ "&": [meta("mark"), ~SCOPE_MASK >>> 0] }, NO_SCOPE_MARK] },
+    },
+  },
+];
 
 const notOn = (key: "iifname" | "oifname"): Expression => match(meta(key), "!=", USERLAND_ESP_LINK);
 

@@ -104,10 +104,17 @@ export type DesiredRouter = {
   readonly id: RouterId;
   readonly services: readonly DesiredService[];
   readonly connections: readonly DesiredConnection[];
-  /** `unknown`: the control plane could not tell it yet; what is plugged stays as it is. */
-  readonly plumbing:
-    { readonly kind: "known"; readonly value: Plumbing } | { readonly kind: "unknown"; readonly why: string };
+  readonly plumbing: DesiredPlumbing;
 };
+
+/**
+ * `unknown`: the control plane could not tell it yet; what is plugged stays as it is. `none`: topology `router`, where
+ * nothing is plugged and nobody is asked.
+ */
+export type DesiredPlumbing =
+  | { readonly kind: "known"; readonly value: Plumbing }
+  | { readonly kind: "unknown"; readonly why: string }
+  | { readonly kind: "none" };
 
 /** Unknown is never empty: nothing is removed because nothing was heard. */
 export type Desired =

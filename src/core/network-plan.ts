@@ -3,6 +3,7 @@ import { addressBits, familyOf } from "./address.ts";
 import { guardCovers, guardsEqual, guardUnion, type Guard, type GuardPair, USERLAND_ESP_LINK } from "./guard.ts";
 import {
   CHARON_PREFERENCE,
+  CHARON_TABLE,
   DECRYPTED_TABLE,
   MAIN_TABLE,
   ROUTE_PROTOCOL,
@@ -16,8 +17,12 @@ import {
   type ObservedNetwork,
   type ObservedRoute,
   type Route,
+  type RouterConfig,
+  type RouterScope,
   type Rule,
   type Sysctl,
+  type TransitConfig,
+  type TransitScope,
   type Veth,
 } from "./network.ts";
 import type { Cidr } from "./model.ts";
@@ -28,6 +33,9 @@ export type LinkChange =
 export type NetworkStep =
   | { readonly kind: "createNamespace"; readonly namespace: string }
   | { readonly kind: "applyGuard"; readonly namespace: string; readonly guard: Guard }
+  | { readonly kind: "removeGuard"; readonly namespace: string }
+  /** States and policies that a charon may have left that was killed. */
+  | { readonly kind: "flushIpsec"; readonly namespace: string }
   | { readonly kind: "setSysctl"; readonly sysctl: Sysctl }
   | { readonly kind: "createVeth"; readonly veth: Veth }
   | { readonly kind: "setLink"; readonly namespace: string; readonly link: string; readonly change: LinkChange }
@@ -42,9 +50,20 @@ export type NetworkStep =
   | { readonly kind: "addExemption"; readonly exemption: Exemption }
   | { readonly kind: "deleteNamespace"; readonly namespace: string };
 
-/** Empty when all is as wanted. The guard comes before any link or forwarding; nothing that is not ours is removed. */
-export function planNetwork(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
-  const [guardFirst, guardLast] = planGuard(config, observed);
+/** Empty when all is as wanted; nothing that is not ours is removed. */
+export const planNetwork = (config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] =>
+  config.topology === "transit" ? planTransit(config, observed) : planRouter(config, observed);
+
+/** A namespace that is not there is waited for: then there is nothing to do. */
+function planRouter(config: RouterConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  if (!observed.namespaceExists) return [];
+  const [guardFirst, guardLast] = planGuard(config, observed, undefined);
+  return [...guardFirst, ...planOwnRules(config, observed), ...planUserlandLink(config, observed), ...guardLast];
+}
+
+/** The guard comes before any link or forwarding. */
+function planTransit(config: TransitConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const [guardFirst, guardLast] = planGuard(config, observed, leftoverPair(config, observed));
   const doomed = doomedLinks(config, observed);
   const seen = withoutLinks(observed, doomed);
   // What needs a namespace that others make comes last, so that its absence does not hold up the rest.
@@ -69,15 +88,40 @@ export function planNetwork(config: NetworkConfig, observed: ObservedNetwork): r
   ];
 }
 
+/** Takes away what is ours, and nothing else, after charon has ended. `isStillListed`: what is ordered stays guarded. */
+export const planNetworkRemoval = (
+  scope: NetworkScope,
+  observed: ObservedNetwork,
+  isStillListed = false,
+): readonly NetworkStep[] =>
+  scope.topology === "transit"
+    ? planTransitRemoval(scope, observed, isStillListed)
+    : planRouterRemoval(scope, observed, isStillListed);
+
+/** A killed charon leaves its rules, and in the kernel its IPsec: nobody but us has any of that in there. */
+function planRouterRemoval(
+  { namespace }: RouterScope,
+  observed: ObservedNetwork,
+  isStillListed: boolean,
+): readonly NetworkStep[] {
+  if (!observed.namespaceExists || observed.guard.kind === "absent") return [];
+  const rules = observed.rules.filter((rule) => rule.preference === CHARON_PREFERENCE && rule.table === CHARON_TABLE);
+  return [
+    ...rules.map((rule) => ({ kind: "removeRule" as const, rule })),
+    { kind: "flushIpsec", namespace },
+    ...(isStillListed ? [] : [{ kind: "removeGuard" as const, namespace }]),
+  ];
+}
+
 /**
  * Everything of a router, the namespace last: while it is there the alias in it says whose it is. Another agent of this
  * machine may have got the router already: then its namespace, and the routes into it, are its own. `isStillListed`: the
  * peers' subnets stay unreachable for the router, whose default route would take them out in clear.
  */
-export function planNetworkRemoval(
-  scope: NetworkScope,
+function planTransitRemoval(
+  scope: TransitScope,
   observed: ObservedNetwork,
-  isStillListed = false,
+  isStillListed: boolean,
 ): readonly NetworkStep[] {
   const isAnothers = observed.namespaceExists && !isOurNamespace(scope, observed);
   const routes = observed.routes.filter(
@@ -108,7 +152,7 @@ export function planNetworkRemoval(
 }
 
 /** It has our alias in it; or nothing yet, as a killed run leaves it. */
-function isOurNamespace(scope: NetworkScope, observed: ObservedNetwork): boolean {
+function isOurNamespace(scope: TransitScope, observed: ObservedNetwork): boolean {
   const links = observed.links.filter((link) => link.namespace === scope.namespace);
   return (
     links.every(({ name, alias }) => name === "lo" && alias === undefined) ||
@@ -117,12 +161,15 @@ function isOurNamespace(scope: NetworkScope, observed: ObservedNetwork): boolean
 }
 
 /** A guard that shrinks does so last, after the routes of what it no longer guards are gone. */
-function planGuard(config: NetworkConfig, observed: ObservedNetwork): [NetworkStep[], NetworkStep[]] {
+function planGuard(
+  config: NetworkConfig,
+  observed: ObservedNetwork,
+  leftover: GuardPair | undefined,
+): [NetworkStep[], NetworkStep[]] {
   const { namespace, guard: wanted } = config;
   const held = observed.guard.kind === "applied" && observed.namespaceExists ? observed.guard.guard : undefined;
   const apply = (guard: Guard): NetworkStep[] => [{ kind: "applyGuard", namespace, guard }];
   if (held === undefined) {
-    const leftover = leftoverPair(config, observed);
     return leftover === undefined
       ? [apply(wanted), []]
       : [apply({ ...wanted, pairs: [...wanted.pairs, leftover] }), apply(wanted)];
@@ -136,7 +183,7 @@ function planGuard(config: NetworkConfig, observed: ObservedNetwork): [NetworkSt
  * What the routes of an agent that was killed lead into the namespace, and nobody wants any more: nothing else tells what its
  * guard held. Any local subnet may have been its.
  */
-function leftoverPair(config: NetworkConfig, observed: ObservedNetwork): GuardPair | undefined {
+function leftoverPair(config: TransitConfig, observed: ObservedNetwork): GuardPair | undefined {
   const { namespace, routerNamespace, guard } = config;
   const held = (isIt: (route: ObservedRoute) => boolean): readonly Cidr[] =>
     observed.routes.filter((route) => route.kind === "unicast" && isIt(route)).map(({ destination }) => destination);
@@ -166,7 +213,7 @@ const isWhole = (veth: Veth, observed: ObservedNetwork): boolean => {
 const OUR_NAMES = /^v[gr][0-9a-f-]{12}$/;
 
 /** Links that cannot stay: of a port that is no longer ours, or with a name of ours and another end than ours. */
-function doomedLinks(config: NetworkConfig, observed: ObservedNetwork): readonly ObservedLink[] {
+function doomedLinks(config: TransitConfig, observed: ObservedNetwork): readonly ObservedLink[] {
   const wanted = config.veths.flatMap((veth) => (isWhole(veth, observed) ? [veth.inner, veth.outer] : []));
   const names = config.veths.flatMap((veth) => [veth.inner, veth.outer]);
   const doomed = observed.links.filter((link) => {
@@ -210,7 +257,7 @@ function planSysctls(wanted: readonly Sysctl[], observed: ObservedNetwork): read
 }
 
 /** The alias on `lo` says whose the namespace is before there is a veth and after the last one is gone. */
-function planLoopback(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+function planLoopback(config: TransitConfig, observed: ObservedNetwork): readonly NetworkStep[] {
   const { namespace, alias } = config;
   const lo = observed.links.find((link) => isSame(link, { namespace, name: "lo" }));
   return planLink({ namespace, name: "lo" }, lo, [{ alias }, { up: true }]);
@@ -238,7 +285,7 @@ function planLink(
 const valueOf = (link: ObservedLink, key: string): unknown => (link as Readonly<Record<string, unknown>>)[key];
 
 /** Addresses before `up`: with the alias set first, a pair half made by a killed run is known as ours. */
-function planVeth(config: NetworkConfig, veth: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
+function planVeth(config: TransitConfig, veth: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
   const ends = [veth.inner, veth.outer];
   const { alias } = config;
   const whole = isWhole(veth, observed);
@@ -281,7 +328,7 @@ const addressesEqual = (a: LinkAddress, b: LinkAddress): boolean =>
 
 /** Missing ones first: the kernel flushes the routes of a link that loses its last address. */
 function planAddresses(
-  config: NetworkConfig,
+  config: TransitConfig,
   observed: ObservedNetwork,
   selected: (address: LinkAddress) => boolean,
 ): readonly NetworkStep[] {
@@ -301,7 +348,7 @@ function planAddresses(
 }
 
 /** On `lo` of the own namespace, and not what the kernel puts there. */
-const isBorrowed = (config: NetworkConfig, held: LinkAddress): boolean =>
+const isBorrowed = (config: TransitConfig, held: LinkAddress): boolean =>
   held.namespace === config.namespace &&
   held.link === "lo" &&
   held.address !== "::1" &&
@@ -312,7 +359,7 @@ const routeKey = ({ namespace, table, destination, kind, via, link, metric }: Ro
   [namespace, table, destination, kind, via, link, metric].join(" ");
 
 /** `unreachable` goes first: from then on nothing takes the router's default route. */
-function planRoutes(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+function planRoutes(config: TransitConfig, observed: ObservedNetwork): readonly NetworkStep[] {
   const held = new Set(observed.routes.map(routeKey));
   return config.routes.filter((wanted) => !held.has(routeKey(wanted))).map((route) => ({ kind: "addRoute", route }));
 }
@@ -345,7 +392,7 @@ function planOwnRules(config: NetworkConfig, observed: ObservedNetwork): readonl
   return planRules(wanted, observed.rules.filter(isIn(config.namespace)));
 }
 
-const planRouterRules = ({ rules, routerNamespace }: NetworkConfig, observed: ObservedNetwork) =>
+const planRouterRules = ({ rules, routerNamespace }: TransitConfig, observed: ObservedNetwork) =>
   planRules(rules.filter(isIn(routerNamespace)), observed.rules.filter(isIn(routerNamespace)));
 
 /** None is ever removed: they go with their namespace. */
@@ -357,7 +404,7 @@ function planExemptions(config: NetworkConfig, observed: ObservedNetwork): reado
 }
 
 /** Ours: in the router's namespace what has our protocol number; in our own what lies on our links or in our table. */
-function isOurRoute(scope: NetworkScope, route: ObservedRoute): boolean {
+function isOurRoute(scope: TransitScope, route: ObservedRoute): boolean {
   if (route.namespace !== scope.namespace) return route.protocol === ROUTE_PROTOCOL;
   const onOurLink = scope.veths.some((veth) => veth.inner.name === route.link);
   const inOurTable = route.table === MAIN_TABLE ? onOurLink : route.table === DECRYPTED_TABLE;
@@ -367,7 +414,7 @@ function isOurRoute(scope: NetworkScope, route: ObservedRoute): boolean {
 const unicastFirst = (a: Route, b: Route): number =>
   Number(a.kind === "unreachable") - Number(b.kind === "unreachable");
 
-function planLeftovers(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+function planLeftovers(config: TransitConfig, observed: ObservedNetwork): readonly NetworkStep[] {
   const wantedRoutes = new Set(config.routes.map(routeKey));
   const routes = observed.routes.filter((held) => isOurRoute(config, held) && !wantedRoutes.has(routeKey(held)));
   const isOurLink = (address: LinkAddress): boolean =>
@@ -392,7 +439,7 @@ function planLeftovers(config: NetworkConfig, observed: ObservedNetwork): readon
   ];
 }
 
-function unwantedRules(config: NetworkConfig, observed: ObservedNetwork): readonly Rule[] {
+function unwantedRules(config: TransitConfig, observed: ObservedNetwork): readonly Rule[] {
   const kernels = ([4, 6] as const).map((family): Rule => {
     return {
       namespace: config.namespace,

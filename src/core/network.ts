@@ -1,5 +1,5 @@
-// What the network of one router of topology `transit` should be, and what it is, as comparable values.
-// It says nothing about the order in which one becomes the other.
+// What the network of one router should be, and what it is, as comparable values; what it should be in topology `router` is
+// in router-network.ts. It says nothing about the order in which one becomes the other.
 import {
   canonicalAddress,
   canonicalCidr,
@@ -11,7 +11,14 @@ import {
   parseCidr,
   addressText,
 } from "./address.ts";
-import { USERLAND_ESP_LINK, type EspBackEnd, type Guard, type GuardPair } from "./guard.ts";
+import {
+  USERLAND_ESP_LINK,
+  type EspBackEnd,
+  type Guard,
+  type GuardPair,
+  type RouterGuard,
+  type TransitGuard,
+} from "./guard.ts";
 import type { ConnectionId, RouterId } from "./ids.ts";
 import type { Cidr, DesiredConnection, DesiredRouter, Guarded, InterfaceAddress, IpFamily, Plumbing } from "./model.ts";
 import { externalVeth, namespaceName, ownerAlias, transitVeth } from "./names.ts";
@@ -99,12 +106,10 @@ export type Exemption = {
 /** `name` is the path below /proc/sys: a link's name may hold dots. */
 export type Sysctl = { readonly namespace: string; readonly name: string; readonly value: string };
 
-/** Where to look: enough to observe and to remove a router whose configuration nobody knows any more. */
-export type NetworkScope = {
+type CommonScope = {
   readonly router: RouterId;
+  /** Where charon is. */
   readonly namespace: string;
-  readonly routerNamespace: string;
-  readonly bridge: string;
   readonly alias: string;
   /** Empty when only a removal is wanted. */
   readonly veths: readonly Veth[];
@@ -112,12 +117,37 @@ export type NetworkScope = {
   readonly exemptions: readonly Exemption[];
 };
 
-export type NetworkConfig = NetworkScope & {
+/** Topology `transit`: the namespace is ours. */
+export type TransitScope = CommonScope & {
+  readonly topology: "transit";
+  readonly routerNamespace: string;
+  readonly bridge: string;
+};
+
+/** Topology `router`: the namespace is the router's own, which we never make or remove. */
+export type RouterScope = CommonScope & {
+  readonly topology: "router";
+  /** All names that the router's namespace may have; `namespace` is the one that counts now. */
+  readonly candidates: readonly string[];
+};
+
+/** Where to look: enough to observe and to remove a router whose configuration nobody knows any more. */
+export type NetworkScope = TransitScope | RouterScope;
+
+export type TransitConfig = TransitScope & {
   readonly addresses: readonly LinkAddress[];
   readonly routes: readonly Route[];
   readonly rules: readonly Rule[];
-  readonly guard: Guard;
+  readonly guard: TransitGuard;
 };
+
+export type RouterConfig = RouterScope & { readonly rules: readonly Rule[]; readonly guard: RouterGuard };
+
+export type NetworkConfig = TransitConfig | RouterConfig;
+
+/** Where something of the router, or of ours for it, may be; the agent's own namespace is not among them. */
+export const namespacesOf = (scope: NetworkScope): readonly string[] =>
+  scope.topology === "transit" ? [scope.namespace, scope.routerNamespace] : scope.candidates;
 
 export type ObservedLink = LinkEnd & {
   readonly isVeth: boolean;
@@ -171,7 +201,8 @@ export type GuardedRouter = Omit<DesiredRouter, "connections"> & {
 export type Attachment = { readonly bridge: string; readonly routerNamespace: string };
 
 /** What to look at when only the id of a router is known, for instance after its connections left the list. */
-export const networkScope = (router: RouterId, attachment: Attachment, host: string): NetworkScope => ({
+export const networkScope = (router: RouterId, attachment: Attachment, host: string): TransitScope => ({
+  topology: "transit",
   router,
   namespace: namespaceName(router),
   ...attachment,
@@ -187,7 +218,7 @@ export function networkConfig(of: {
   readonly attachment: Attachment;
   readonly host: string;
   readonly espBackEnd: EspBackEnd;
-}): NetworkConfig {
+}): TransitConfig {
   const { router, plumbing, attachment, espBackEnd } = of;
   const scope = networkScope(router.id, attachment, of.host);
   const external = externalPair(scope, plumbing);
@@ -272,7 +303,7 @@ function outerMac(portMac: string): string {
   return portMac.toLowerCase().startsWith("fe") ? `f2${rest}` : `fe${rest}`;
 }
 
-function externalPair(scope: NetworkScope, { external }: Plumbing): Veth {
+function externalPair(scope: TransitScope, { external }: Plumbing): Veth {
   const names = externalVeth(external.port);
   const { mtuBytes } = external;
   const mac = external.macAddress.toLowerCase();
@@ -283,7 +314,7 @@ function externalPair(scope: NetworkScope, { external }: Plumbing): Veth {
   };
 }
 
-function transitPair(scope: NetworkScope, { external, transit }: Plumbing): Veth {
+function transitPair(scope: TransitScope, { external, transit }: Plumbing): Veth {
   const names = transitVeth(transit.port);
   const { mtuBytes } = external;
   const mac = transit.macAddress.toLowerCase();
@@ -403,7 +434,7 @@ function rules(
 }
 
 /** Without them nothing leads to ESP in userland any more, and charon does not miss them. */
-const charonRules = (namespace: string): readonly Rule[] =>
+export const charonRules = (namespace: string): readonly Rule[] =>
   ([4, 6] as const).map((family) => ({
     namespace,
     family,

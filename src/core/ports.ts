@@ -9,6 +9,7 @@ import type { NetworkScope, ObservedNetwork } from "./network.ts";
 import type { NetworkStep } from "./network-plan.ts";
 import type { Failure, ObservedCharon } from "./observed.ts";
 import type { Member, Peer } from "./peers.ts";
+import type { RouterPlace } from "./router-network.ts";
 import type { ReportedStatus } from "./status.ts";
 import type { Values, Verdict, View } from "./views.ts";
 
@@ -98,6 +99,18 @@ export interface ControlPlane {
   fetchRouters(signal: AbortSignal): Promise<FetchedList>;
   fetchPlumbing(router: RouterId, signal: AbortSignal): Promise<DesiredRouter["plumbing"]>;
   reportStatus(report: StatusReport, signal: AbortSignal): Promise<void>;
+}
+
+/** Whether this machine carries a router: of one with high availability, a single machine does. */
+export type Role = { readonly kind: "active" } | { readonly kind: "standby"; readonly why: string };
+
+/** The routers that Neutron's L3 agent has on this machine (topology `router`). */
+export interface RouterHost {
+  /** Where a router's namespace is, or would be. */
+  place(router: RouterId): RouterPlace;
+  role(router: RouterId): Role;
+  /** Calls back when the role may have changed. Returns how to stop it. */
+  watchRole(router: RouterId, onChange: () => void): () => void;
 }
 
 export interface Clock {

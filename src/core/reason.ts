@@ -9,6 +9,7 @@ export const REASON_CODES = [
   "child-refused",
   "conflicts-with-connection",
   "differs-from-leader",
+  "ha-standby",
   "initiator-is-peer",
   "internal-error",
   "invalid-value",

@@ -42,6 +42,8 @@ export type ServiceState = { readonly id: ServiceId; readonly name: string; read
 export type RouterState = {
   readonly id: RouterId;
   readonly namespace: string;
+  /** Another machine carries it, and tells of it. */
+  readonly role?: "standby";
   readonly charon: "up" | "starting" | "down" | "not-wanted";
   readonly services: readonly ServiceState[];
   readonly connections: readonly ConnectionState[];

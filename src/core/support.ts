@@ -1,5 +1,5 @@
 // What cannot be carried, by this ESP back end or at all, known before anything is loaded: never a silent fallback.
-import { addressBits, familyOf } from "./address.ts";
+import { addressBits, cidrContains, familyOf } from "./address.ts";
 import { isAead, type CharonAlgorithms, type KernelEsp } from "./algorithms.ts";
 import type { EspBackEnd } from "./guard.ts";
 import type { Cidr, DesiredConnection, DesiredRouter, IkePolicy, Tunnel } from "./model.ts";
@@ -10,15 +10,28 @@ export type Abilities = {
   readonly kernelEsp: KernelEsp | undefined;
   /** What the router's charon has plugins for; undefined until one has told. */
   readonly charon: CharonAlgorithms | undefined;
+  readonly topology?: "transit" | "router";
 };
 
 /** Why this gateway cannot carry the tunnel; undefined when it can. */
 export function unsupported(tunnel: Tunnel, abilities: Abilities): string | undefined {
   return (
+    (abilities.topology === "router" ? unsupportedAmongOwn(tunnel) : undefined) ??
     unsupportedMode(tunnel, abilities.espBackEnd) ??
     unsupportedIke(tunnel.ike, abilities.charon) ??
     unsupportedChild(tunnel, abilities)
   );
+}
+
+/** In a router's own namespace charon's policies and routes would take what its networks say to each other and to it. */
+function unsupportedAmongOwn({ localSubnets, peerSubnets }: Tunnel): string | undefined {
+  for (const peer of peerSubnets) {
+    const local = localSubnets.find((subnet) => cidrContains(peer, subnet) || cidrContains(subnet, peer));
+    if (local !== undefined) {
+      return `the peer's ${peer} and the local ${local} overlap, which topology router cannot carry: make one side narrower`;
+    }
+  }
+  return undefined;
 }
 
 function unsupportedMode(tunnel: Tunnel, backEnd: EspBackEnd): string | undefined {

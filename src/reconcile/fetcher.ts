@@ -290,7 +290,7 @@ export class Fetcher {
       try {
         const plumbing = await this.#ports.controlPlane.fetchPlumbing(id, signal);
         if (plumbing.kind === "unknown") failures.set(id, { why: plumbing.why });
-        if (plumbing.kind === "known" || !isHeld) found.set(id, plumbing);
+        if (plumbing.kind !== "unknown" || !isHeld) found.set(id, plumbing);
       } catch (error) {
         if (!(error instanceof AgentError)) throw error;
         failures.set(id, { err: error });
@@ -346,7 +346,8 @@ export class Fetcher {
   }
 }
 
-const isPlumbed = (router: DesiredRouter | undefined): boolean => router?.plumbing.kind === "known";
+const isPlumbed = (router: DesiredRouter | undefined): boolean =>
+  router !== undefined && router.plumbing.kind !== "unknown";
 
 const idsOf = (items: readonly { readonly id: ConnectionId }[]): Set<ConnectionId> =>
   new Set(items.map(({ id }) => id));

@@ -13,24 +13,17 @@ import {
   type Fingerprints,
   type Marker,
 } from "../core/fingerprint.ts";
-import type { EspBackEnd } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
-import type { DesiredConnection, DesiredRouter, Plumbing } from "../core/model.ts";
-import { namespaceName } from "../core/names.ts";
-import { networkConfig, type Attachment } from "../core/network.ts";
+import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
 import { planNetwork } from "../core/network-plan.ts";
 import { belongsTo, carriesTraffic, emptyNotes, type Notes, type RunningCharon } from "../core/observed.ts";
 import type { Member, Peer } from "../core/peers.ts";
 import { planCharon } from "../core/plan.ts";
 import type { Clock, Ike, Inspection, Network, WrittenFile } from "../core/ports.ts";
+import { namespaceOf, waitingFor, wantedNetwork, type PlaceOptions } from "./places.ts";
 import { compareViews, type ConnectionViews, type RouterViews, type Values } from "../core/views.ts";
 
-export type InspectOptions = {
-  readonly host: string;
-  readonly espBackEnd: EspBackEnd;
-  readonly charonPlan: CharonPlanOptions;
-  readonly attachment: (router: RouterId, network: Plumbing["external"]["network"] | undefined) => Attachment | string;
-};
+export type InspectOptions = PlaceOptions & { readonly charonPlan: CharonPlanOptions };
 
 /** Beside swanctl.conf's keys: the pre-shared key as a short fingerprint, and the commit record. */
 const SECRET = "secret";
@@ -66,7 +59,7 @@ export async function inspectRouter(
   const inspector = new CharonInspector(id, running, notes, inspection, options.charonPlan, ports.clock.nowMs());
   return {
     id,
-    namespace: namespaceName(id),
+    namespace: namespaceOf(options, id),
     ...(problems.length === 0 ? {} : { problem: problems.join("; ") }),
     network: typeof network === "string" ? [] : network,
     connections: inspector.inspect(desired.connections),
@@ -77,15 +70,15 @@ export async function inspectRouter(
 async function inspectNetwork(
   desired: DesiredRouter,
   { network }: { readonly network: Network },
-  { attachment: attachmentOf, host, espBackEnd }: InspectOptions,
+  options: InspectOptions,
   signal: AbortSignal,
 ): Promise<readonly Finding[] | string> {
-  if (desired.plumbing.kind === "unknown") return desired.plumbing.why;
-  const plumbing = desired.plumbing.value;
-  const attachment = attachmentOf(desired.id, plumbing.external.network);
-  if (typeof attachment === "string") return attachment;
-  const config = networkConfig({ router: desired, plumbing, attachment, host, espBackEnd });
-  return networkFindings(planNetwork(config, await network.observe(config, signal)));
+  const wanted = wantedNetwork(options, desired);
+  if (wanted.kind !== "known") return wanted.why;
+  const { config } = wanted;
+  const observed = await network.observe(config, signal);
+  if (config.topology === "router" && !observed.namespaceExists) return waitingFor(config);
+  return networkFindings(planNetwork(config, observed));
 }
 
 class CharonInspector {

@@ -314,7 +314,9 @@ export class Loop {
           this.#hooks.onState(state);
           const desired = this.#routers().get(id);
           // What is only remembered is not told: it would overwrite what another host tells of it.
-          if (desired !== undefined && this.#confirmed.has(id)) this.#reporter.update(state, desired);
+          if (desired === undefined || !this.#confirmed.has(id)) return;
+          if (state.role === "standby") this.#reporter.forget(id);
+          else this.#reporter.update(state, desired);
         },
         onRemoved: (router) => this.#forget(router),
       },

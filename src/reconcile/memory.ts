@@ -3,29 +3,28 @@ import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
 import type { Fault } from "../core/connection-status.ts";
 import type { DriftKind } from "../core/finding.ts";
-import type { EspBackEnd, Guard } from "../core/guard.ts";
+import type { Guard } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
-import type { DesiredRouter, Plumbing } from "../core/model.ts";
-import type { Attachment, GuardedRouter, NetworkScope } from "../core/network.ts";
+import type { DesiredRouter } from "../core/model.ts";
+import type { GuardedRouter, NetworkScope } from "../core/network.ts";
 import type { Notes, ObservedCharon } from "../core/observed.ts";
 import type { Grouping } from "../core/peers.ts";
+import type { PlaceOptions } from "./places.ts";
 
 export type ReconcileOptions = {
-  readonly host: string;
-  readonly espBackEnd: EspBackEnd;
   /** Of this machine; undefined: it has no ESP. */
   readonly kernelEsp: KernelEsp | undefined;
   readonly charonPlan: CharonPlanOptions;
   readonly initiateRetry: { readonly baseMs: number; readonly capMs: number };
   readonly restart: { readonly baseMs: number; readonly capMs: number };
-  /** Where a router's veths are attached; text when the configuration does not say. */
-  readonly attachment: (router: RouterId, network: Plumbing["external"]["network"] | undefined) => Attachment | string;
-};
+} & PlaceOptions;
 
 export type RouterMemory = {
   readonly router: RouterId;
   /** What the guard may have been made from: what has left the list since stays guarded until its SAs are gone. */
   applied: GuardedRouter | undefined;
+  /** Why another machine carries the router; undefined: this one does. */
+  standby: string | undefined;
   /** Where the network was looked at last: what is to be watched. */
   scope: NetworkScope | undefined;
   /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */
@@ -56,6 +55,7 @@ export type RouterMemory = {
 export const emptyMemory = (router: RouterId): RouterMemory => ({
   router,
   applied: undefined,
+  standby: undefined,
   scope: undefined,
   hasNetworkFailed: false,
   guard: undefined,

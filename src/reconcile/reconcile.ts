@@ -10,14 +10,13 @@ import type { RouterId } from "../core/ids.ts";
 import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
 import {
   guardPairs,
-  networkConfig,
-  networkScope,
   type GuardedRouter,
   type Lingering,
+  type NetworkConfig,
   type UserlandEsp,
 } from "../core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
-import { namespaceName, ownerAlias } from "../core/names.ts";
+import { ownerAlias } from "../core/names.ts";
 import type { ObservedCharon } from "../core/observed.ts";
 import { planCharon } from "../core/plan.ts";
 import type { Clock, Ike, Inspection, Network } from "../core/ports.ts";
@@ -28,6 +27,7 @@ import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
 import { inspectRouter } from "./inspect.ts";
 import { isStillCarried, lingeringGuard, lingeringSas } from "./lingering.ts";
 import { emptyMemory, type ReconcileOptions, type RouterMemory } from "./memory.ts";
+import { namespaceOf, scopesOf, waitingFor, wantedNetwork } from "./places.ts";
 import { noteProgress, notesFor, refreshNotes } from "./upkeep.ts";
 
 export type Ports = { readonly network: Network; readonly ike: Ike; readonly clock: Clock };
@@ -76,8 +76,8 @@ export class Reconciler {
 
   /** The router as it can be carried, by all that is known of this machine and of the router's charon. */
   judge(desired: DesiredRouter, { algorithms }: RouterMemory): DesiredRouter {
-    const { espBackEnd, kernelEsp } = this.#options;
-    return judged(desired, { espBackEnd, kernelEsp, charon: algorithms });
+    const { espBackEnd, kernelEsp, topology = "transit" } = this.#options;
+    return judged(desired, { espBackEnd, kernelEsp, charon: algorithms, topology });
   }
 
   /** From now on; a pass that runs may take up some of it. */
@@ -113,7 +113,8 @@ export class Reconciler {
         const charon = await this.#ports.ike.observe(desired.id, signal);
         if (charon.kind === "failing") {
           // It does not tell which SAs the guard may have to go on for: while it is there, the guard stays as it is.
-          await this.#charon(desired, memory, run, signal);
+          if (this.#standby(desired.id) === undefined) await this.#charon(desired, memory, run, signal);
+          else await this.#removeCharon(desired.id, memory, signal);
           if (run.failure !== undefined) return this.#ended(desired, memory, run);
         }
         lingering = lingeringSas(desired, charon);
@@ -129,7 +130,9 @@ export class Reconciler {
           return { kind: "waiting", on: "control plane", wakeAtMs: undefined };
         }
       }
-      await this.#charon(desired, memory, run, signal);
+      memory.standby = this.#standby(desired.id);
+      if (memory.standby === undefined && !run.isHomeless) await this.#charon(desired, memory, run, signal);
+      else await this.#removeCharon(desired.id, memory, signal);
       // An SA that waits for its successor goes on being guarded; its end wakes the next pass.
       const isCarried = lingering.some((connection) => isStillCarried(connection, desired, memory.charon));
       if (lingering.length > 0 && run.failure === undefined && !isCarried)
@@ -157,8 +160,25 @@ export class Reconciler {
     return { kind: "waiting", on: "control plane", wakeAtMs: earlier(wakeAtMs, this.#becomesErrorAtMs(memory.fault)) };
   }
 
+  /** Where the router's charon is, or would be. */
+  namespaceOf(router: RouterId): string {
+    return namespaceOf(this.#options, router);
+  }
+
+  /** Calls back when this machine may have become the one that carries the router, or no longer be it. */
+  watchRole(router: RouterId, onChange: () => void): () => void {
+    return this.#options.topology === "router" ? this.#options.routerHost.watchRole(router, onChange) : () => undefined;
+  }
+
+  #standby(router: RouterId): string | undefined {
+    if (this.#options.topology !== "router") return undefined;
+    const role = this.#options.routerHost.role(router);
+    return role.kind === "standby" ? role.why : undefined;
+  }
+
   /** Whether all that can be had is as wanted. */
   #isWhole(desired: DesiredRouter, memory: RouterMemory, run: Run): boolean {
+    if (memory.standby !== undefined) return false;
     const { grouping, notes, inSync } = memory;
     const { connections } = this.judge(desired, memory);
     const isDone = ({ id, kind }: DesiredConnection): boolean =>
@@ -193,12 +213,14 @@ export class Reconciler {
     const run = newRun();
     try {
       await this.#ports.ike.remove(router, signal);
-      const attachment = this.#options.attachment(router, undefined);
-      if (typeof attachment === "string") throw new UnavailableError("BRIDGE_MISSING", attachment);
-      // What was looked at last names links that somebody may have torn apart.
-      const target = memory.scope ?? networkScope(router, attachment, this.#options.host);
-      const observed = await this.#ports.network.observe(target, signal);
-      await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), memory, run, signal);
+      const scopes = scopesOf(this.#options, router);
+      if (typeof scopes === "string") throw new UnavailableError("BRIDGE_MISSING", scopes);
+      for (const scope of scopes) {
+        // What was looked at last names links that somebody may have torn apart.
+        const target = memory.scope?.namespace === scope.namespace ? memory.scope : scope;
+        const observed = await this.#ports.network.observe(target, signal);
+        await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), memory, run, signal);
+      }
       Object.assign(memory, emptyMemory(router));
     } catch (error) {
       signal.throwIfAborted();
@@ -219,23 +241,29 @@ export class Reconciler {
     signal: AbortSignal,
   ): Promise<boolean> {
     memory.hasNetworkFailed = true;
-    if (desired.plumbing.kind === "unknown") {
+    const wanted = wantedNetwork(this.#options, desired);
+    if (wanted.kind === "untold") {
       run.isWaiting = true;
-      run.faultCode ??= { code: "plumbing-failed", text: desired.plumbing.why };
+      run.faultCode ??= { code: "plumbing-failed", text: wanted.why };
       return true;
     }
-    const plumbing = desired.plumbing.value;
-    const attachment = this.#options.attachment(desired.id, plumbing.external.network);
-    if (typeof attachment === "string") {
-      this.#fail(run, new UnavailableError("BRIDGE_MISSING", attachment), "plumbing-failed");
+    if (wanted.kind === "unattached") {
+      this.#fail(run, new UnavailableError("BRIDGE_MISSING", wanted.why), "plumbing-failed");
       return true;
     }
-    const { host, espBackEnd } = this.#options;
-    const config = networkConfig({ router: desired, plumbing, attachment, host, espBackEnd });
-    memory.scope = config;
+    const { config } = wanted;
+    const { espBackEnd } = this.#options;
     try {
+      await this.#leaveFormer(config, memory, run, signal);
+      memory.scope = config;
       const observed = await this.#ports.network.observe(config, signal);
       memory.guard = observed.guard.kind === "applied" ? observed.guard.guard : undefined;
+      if (config.topology === "router" && !observed.namespaceExists) {
+        run.isWaiting = true;
+        run.isHomeless = true;
+        run.faultCode ??= { code: "namespace-missing", text: waitingFor(config) };
+        return true;
+      }
       if (from === "remembered" && !observed.namespaceExists) return false;
       run.userlandEsp = espBackEnd === "userland" ? observed.userlandEsp : undefined;
       const steps = planNetwork(config, observed);
@@ -248,6 +276,14 @@ export class Reconciler {
       this.#fail(run, error, error.code === "NAMESPACE_MISSING" ? "namespace-missing" : "plumbing-failed");
     }
     return true;
+  }
+
+  /** With DVR a router's traffic moves to another namespace of its own when that is there. */
+  async #leaveFormer(config: NetworkConfig, memory: RouterMemory, run: Run, signal: AbortSignal): Promise<void> {
+    const { scope } = memory;
+    if (scope === undefined || scope.namespace === config.namespace) return;
+    const observed = await this.#ports.network.observe(scope, signal);
+    await this.#applyNetwork(planNetworkRemoval(scope, observed), memory, run, signal);
   }
 
   async #applyNetwork(
@@ -343,7 +379,7 @@ export class Reconciler {
   async #hasLostLink({ router, charon, notes }: RouterMemory, run: Run, signal: AbortSignal): Promise<boolean> {
     const isKnown = charon.kind === "up" && charon.instance === notes?.instance;
     if (!isKnown || run.userlandEsp === undefined || run.userlandEsp.hasLink) return false;
-    run.drift?.push({ kind: "link", what: `link ${USERLAND_ESP_LINK} in ${namespaceName(router)} is missing` });
+    run.drift?.push({ kind: "link", what: `link ${USERLAND_ESP_LINK} in ${this.namespaceOf(router)} is missing` });
     await this.#ports.ike.remove(router, signal);
     return true;
   }
@@ -452,6 +488,8 @@ type Run = {
   faultCode: { readonly code: ReasonCode; readonly text: string } | undefined;
   /** For what only the control plane can tell. */
   isWaiting: boolean;
+  /** The namespace that others make is not there. */
+  isHomeless: boolean;
   /** As it was found before charon was looked at. */
   userlandEsp: UserlandEsp | undefined;
   /** Undefined when a difference need not be somebody else's doing. */
@@ -464,6 +502,7 @@ const newRun = (): Run => ({
   failure: undefined,
   faultCode: undefined,
   isWaiting: false,
+  isHomeless: false,
   userlandEsp: undefined,
   drift: undefined,
 });

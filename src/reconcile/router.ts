@@ -4,7 +4,6 @@ import { backoffMs, earlier } from "../core/backoff.ts";
 import { connectionStates, serviceStates } from "../core/connection-status.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter } from "../core/model.ts";
-import { namespaceName } from "../core/names.ts";
 import { peerNameOf } from "../core/peers.ts";
 import type { CharonEvent, Inspection } from "../core/ports.ts";
 import type { ConnectionState, RouterState } from "../core/status.ts";
@@ -58,6 +57,7 @@ export class RouterWorker {
   #endedAtMs = 0;
   #unwatchCharon: (() => void) | undefined;
   #unwatchNetwork: (() => void) | undefined;
+  #unwatchRole: (() => void) | undefined;
   #watchedNames: string | undefined;
   /** The charon whose events were lost last. */
   #deafTo: string | undefined;
@@ -208,6 +208,7 @@ export class RouterWorker {
     const previous = new Map<ConnectionId, ConnectionState>(this.#state?.connections.map((c) => [c.id, c]));
     const { splitChildren } = this.#options;
     const isTornDown = this.#isPaused;
+    const { standby } = this.#memory;
     const connections = connectionStates({
       router,
       charon,
@@ -219,13 +220,15 @@ export class RouterWorker {
       nowMs,
       splitChildren,
       isTornDown,
+      standby,
     });
     const isWanted = router.connections.some((connection) => connection.kind === "usable");
     this.#state = {
       id: this.id,
-      namespace: namespaceName(this.id),
+      namespace: this.#reconciler.namespaceOf(this.id),
+      ...(this.#memory.standby === undefined ? {} : { role: "standby" as const }),
       charon:
-        !isWanted || this.#isPaused
+        !isWanted || this.#isPaused || standby !== undefined
           ? "not-wanted"
           : charon.kind === "up"
             ? "up"
@@ -265,9 +268,11 @@ export class RouterWorker {
 
   /** Watches charon from the first pass on, and the network as that pass has found its parts to be named. */
   #watch(): void {
+    this.#unwatchRole ??= this.#reconciler.watchRole(this.id, () => this.wake("everything"));
     this.#unwatchCharon ??= this.#ports.ike.watch(this.id, (event) => this.#onCharon(event));
     const { scope } = this.#memory;
-    const names = JSON.stringify(scope?.veths.map(({ inner, outer }) => [inner.name, outer.name]));
+    const ends = scope?.veths.flatMap(({ inner, outer }) => [inner.name, outer.name]);
+    const names = JSON.stringify([scope?.namespace, ends]);
     if (scope === undefined || names === this.#watchedNames) return;
     this.#unwatchNetwork?.();
     this.#unwatchNetwork = undefined;
@@ -284,6 +289,8 @@ export class RouterWorker {
   #unwatch(): void {
     this.#unwatchCharon?.();
     this.#unwatchNetwork?.();
+    this.#unwatchRole?.();
+    this.#unwatchRole = undefined;
     this.#unwatchCharon = undefined;
     this.#unwatchNetwork = undefined;
     this.#watchedNames = undefined;

@@ -17,6 +17,7 @@ import {
   type ObservedNetwork,
   type ObservedRoute,
   type Rule,
+  type TransitScope,
 } from "../../src/core/network.ts";
 import type { NetworkStep } from "../../src/core/network-plan.ts";
 import type { Network } from "../../src/core/ports.ts";
@@ -86,7 +87,7 @@ export class FakeNetwork implements Network {
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork> {
     signal.throwIfAborted();
     const own = this.namespaces.get(scope.namespace);
-    const router = this.namespaces.get(scope.routerNamespace);
+    const router = scope.topology === "transit" ? this.namespaces.get(scope.routerNamespace) : undefined;
     const agent = this.#in(AGENT_NAMESPACE, "observe");
     const ownLinks = [...(own?.links.values() ?? [])];
     const outer = new Set([
@@ -99,7 +100,7 @@ export class FakeNetwork implements Network {
     return Promise.resolve({
       namespaceExists: own !== undefined,
       routerNamespaceExists: router !== undefined,
-      bridgeExists: agent.links.has(scope.bridge),
+      bridgeExists: scope.topology === "transit" && agent.links.has(scope.bridge),
       links,
       addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? []).filter((address) => outer.has(address.link))],
       routes: [...(own?.routes ?? []), ...(router?.routes ?? []).filter((route) => route.protocol === ROUTE_PROTOCOL)],
@@ -113,7 +114,7 @@ export class FakeNetwork implements Network {
       }),
       guard:
         own?.guard === undefined
-          ? { kind: own === undefined ? "absent" : "unknown" }
+          ? { kind: own === undefined || scope.topology === "router" ? "absent" : "unknown" }
           : own.guardKnown
             ? { kind: "applied", guard: own.guard }
             : { kind: "unknown" },
@@ -154,9 +155,12 @@ export class FakeNetwork implements Network {
       this.unwatchable -= 1;
       throw new UnavailableError("NAMESPACE_MISSING", `watch: no namespace ${scope.namespace}`);
     }
-    const watchers = this.#watchers.get(scope.namespace) ?? new Set();
-    this.#watchers.set(scope.namespace, watchers.add(onChange));
-    return () => watchers.delete(onChange);
+    const places = scope.topology === "transit" ? [scope.namespace] : scope.candidates;
+    for (const place of places)
+      this.#watchers.set(place, (this.#watchers.get(place) ?? new Set<() => void>()).add(onChange));
+    return () => {
+      for (const place of places) this.#watchers.get(place)?.delete(onChange);
+    };
   }
 
   /** As the kernel's events do. */
@@ -206,6 +210,12 @@ export class FakeNetwork implements Network {
         space.guardKnown = true;
         return;
       }
+      case "removeGuard":
+        this.#in(step.namespace, "remove guard").guard = undefined;
+        return;
+      case "flushIpsec":
+        this.#in(step.namespace, "flush IPsec");
+        return;
       case "setSysctl": {
         const link = LINK_OF_SYSCTL.exec(step.sysctl.name)?.[1];
         if (link !== undefined) this.#link(step.sysctl.namespace, link, "set sysctl of");
@@ -319,7 +329,7 @@ export class FakeNetwork implements Network {
   }
 
   /** Are the routes of the router into the tunnel without a guard for them? */
-  unguarded(scope: NetworkScope): readonly string[] {
+  unguarded(scope: TransitScope): readonly string[] {
     const guard = this.namespaces.get(scope.namespace)?.guard;
     const router = this.namespaces.get(scope.routerNamespace);
     const routed = (router?.routes ?? []).filter(

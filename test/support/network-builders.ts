@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { connectionId, portId, routerId, serviceId, type RouterId } from "../../src/core/ids.ts";
 import type { DesiredConnection, DesiredRouter, Plumbing } from "../../src/core/model.ts";
-import { networkConfig, type NetworkConfig } from "../../src/core/network.ts";
+import { networkConfig, type TransitConfig } from "../../src/core/network.ts";
 import type { EspBackEnd } from "../../src/core/guard.ts";
 
 export const ROUTER = routerId("7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01");
@@ -72,7 +72,7 @@ export function aNetworkConfig(of: {
   readonly espBackEnd?: EspBackEnd;
   readonly routerNamespace?: string;
   readonly host?: string;
-}): NetworkConfig {
+}): TransitConfig {
   const router = aRouter(of.pairs, of.router);
   return networkConfig({
     router,

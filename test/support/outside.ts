@@ -19,7 +19,7 @@ export const ESP_OUTSIDE: Readonly<Record<EspBackEnd, PacketKind>> = { kernel: "
 // Not asked for: IKE, its errors, what neighbours need to find each other, and what the internet's own machine says.
 const IKE = /isakmp/;
 /** Of a gateway whose charon is away: they quote what came in, which is ESP. */
-const NOBODY_LISTENS = /ICMP6?,? .*udp port 4?500 unreachable/;
+const NOBODY_LISTENS = /ICMP .*udp port 4?500 unreachable|ICMP6, .*unreachable port, .* udp port 4?500/;
 const NEIGHBOURS = /ICMP6, (neighbor|router|multicast listener)/;
 const FILTER = "(ip or ip6) and not host 203.0.113.1 and not host 2001:db8:ff::1";
 

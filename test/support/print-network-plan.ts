@@ -10,6 +10,8 @@ function printNetworkStep(step: NetworkStep): string {
   switch (step.kind) {
     case "createNamespace":
     case "deleteNamespace":
+    case "removeGuard":
+    case "flushIpsec":
       return `${step.kind} ${step.namespace}`;
     case "applyGuard": {
       const pairs = step.guard.pairs.map((pair) => `${pair.localSubnets.join(",")} <> ${pair.peerSubnets.join(",")}`);

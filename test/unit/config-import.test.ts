@@ -122,6 +122,13 @@ describe("kolla's files", () => {
     expect(hostsOf(config)).toEqual([11, 12, 13].map((last) => `openstack:kolla-hunter2@10.0.0.${String(last)}:5671`));
   });
 
+  test("give the topology of L3 agents, whose drivers they name, and no other topology where OVN's is among them", () => {
+    expect(roundTrip(files()).config.topology).toBe("router");
+    const both = KOLLA_L3_AGENT.replace("libreswan_ipsec.LibreSwanDriver", "ovn_ipsec.OvnStrongSwanDriver");
+    expect(imported({ ...files(), "l3_agent.ini": both }).yaml).not.toContain("topology: router");
+    expect(imported({ "neutron.conf": files()["neutron.conf"] }).yaml).not.toContain("topology: router");
+  });
+
   test("tell that both drivers are those of L3 agents", () => {
     const drivers = roundTrip(files()).notes.filter((note) => note.includes("vpn_device_driver"));
     expect(drivers).toEqual([

@@ -116,6 +116,34 @@ test("OVN is off unless it is asked for, and then needs nothing more", () => {
   });
 });
 
+test("topology router knows where Neutron's L3 agent has its routers, and goes with nothing of OVN's or of units", () => {
+  expect(agentOf(`transportUrl: ${URL_TEXT}\ntopology: router\n`)).toMatchObject({
+    topology: "router",
+    routerTopology: {
+      namespace: "qrouter-{id}",
+      snatNamespace: "snat-{id}",
+      haStateFile: "/var/lib/neutron/ha_confs/{id}/state",
+    },
+  });
+  const text = [
+    `transportUrl: ${URL_TEXT}`,
+    "topology: router",
+    "supervisor: systemd",
+    "ovn: {enabled: true}",
+    "routerTopology:",
+    "  namespace: qrouter",
+    "  snatNamespace: snat/{id}",
+    "  haStateFile: /var/{id}",
+  ];
+  expect(problemsOf(text.join("\n"))).toEqual([
+    expect.stringMatching(/^2: topology router is of Neutron's L3 agent/),
+    expect.stringMatching(/^3: supervisor systemd cannot run charons of topology router/),
+    "6: routerTopology.namespace must contain {id} once, where the router's id goes",
+    "7: routerTopology.snatNamespace must be a namespace name, without a slash",
+    "8: routerTopology.haStateFile must have {id} in the name of a directory",
+  ]);
+});
+
 test("databases that cannot be found are problems", () => {
   const text = [
     `transportUrl: ${URL_TEXT}`,

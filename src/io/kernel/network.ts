@@ -28,7 +28,7 @@ import {
   namespaceInode,
   openNamespace,
 } from "./netns.ts";
-import { addExemption } from "./policy.ts";
+import { addExemption, flushIpsec } from "./policy.ts";
 import { probeKernelEsp } from "./probe.ts";
 import { readLink, readLinks, readNetwork } from "./read-network.ts";
 import {
@@ -53,16 +53,35 @@ import {
   RTM_SETLINK,
 } from "./rtnetlink.ts";
 import { Sockets } from "./sockets.ts";
+import { hasChain, readTable } from "./guard-table.ts";
 import { writeSysctl } from "./sysctl.ts";
 import { Watches } from "./watch.ts";
 
-export type ApplyGuard = (namespacePath: string, guard: Guard, signal: AbortSignal) => Promise<void>;
+/** `guard` undefined: there is to be none. */
+export type ApplyGuard = (namespacePath: string, guard: Guard | undefined, signal: AbortSignal) => Promise<void>;
 
 const ALREADY_THERE = ["EEXIST"];
 /** What the kernel says of a link, an address, a route and a rule that is not there. */
 const ALREADY_GONE = ["ENODEV", "EADDRNOTAVAIL", "ESRCH", "ENOENT"];
 
-type AppliedGuard = { readonly inode: number; readonly generation: number; readonly guard: Guard };
+/** Neutron's L3 agent writes a router's chains in bursts. */
+const GUARD_ATTEMPTS = 5;
+
+type AppliedGuard = {
+  readonly inode: number;
+  readonly generation: number;
+  /** What the kernel tells of the table. */
+  readonly table: string | undefined;
+  readonly guard: Guard;
+};
+
+/** Namespaces of routers, which are not ours (topology `router`). */
+export type RouterNamespaces = {
+  /** The router of a namespace's name; undefined: it is none of a router. */
+  readonly routerOf: (name: string) => RouterId | undefined;
+  /** A chain that only a table of this agent has. */
+  readonly ownerChain: string;
+};
 
 export class KernelNetwork implements Network {
   readonly #sockets = new Sockets();
@@ -72,9 +91,11 @@ export class KernelNetwork implements Network {
   readonly #guards = new Map<string, AppliedGuard>();
   readonly #applyGuard: ApplyGuard;
   readonly #leftFiles: () => readonly RouterId[];
+  readonly #routers: RouterNamespaces | undefined;
 
   /** `leftFiles`: routers whose files are ours, which proves it too: an agent may be killed before it marks a namespace. */
-  constructor(applyGuard: ApplyGuard, leftFiles: () => readonly RouterId[] = () => []) {
+  constructor(applyGuard: ApplyGuard, leftFiles: () => readonly RouterId[] = () => [], routers?: RouterNamespaces) {
+    this.#routers = routers;
     this.#leftFiles = leftFiles;
     this.#applyGuard = applyGuard;
   }
@@ -99,6 +120,11 @@ export class KernelNetwork implements Network {
         return;
       case "applyGuard":
         return this.#guard(step.namespace, step.guard, signal);
+      case "removeGuard":
+        this.#guards.delete(step.namespace);
+        return this.#applyGuard(`${NAMESPACE_DIRECTORY}/${step.namespace}`, undefined, signal);
+      case "flushIpsec":
+        return flushIpsec(this.#sockets.xfrm(step.namespace), step.namespace);
       case "setSysctl":
         writeSysctl(step.sysctl);
         return;
@@ -147,12 +173,28 @@ export class KernelNetwork implements Network {
 
   async listOwned(alias: string, signal: AbortSignal): Promise<readonly RouterId[]> {
     const owned = new Set(this.#leftFiles());
+    if (this.#routers !== undefined) return this.#listGuarded(this.#routers, owned, signal);
     for (const name of listNamespaces()) {
       signal.throwIfAborted();
       const router = routerOfNamespace(name);
       if (router === undefined || namespaceInode(name) === undefined) continue;
       const links = await readLinks(this.#sockets.route(name), name);
       if (links.some((link) => link.alias === alias)) owned.add(router);
+      else this.#sockets.forget(name);
+    }
+    return [...owned];
+  }
+
+  async #listGuarded(
+    { routerOf, ownerChain }: RouterNamespaces,
+    owned: Set<RouterId>,
+    signal: AbortSignal,
+  ): Promise<readonly RouterId[]> {
+    for (const name of listNamespaces()) {
+      signal.throwIfAborted();
+      const router = routerOf(name);
+      if (router === undefined || owned.has(router) || namespaceInode(name) === undefined) continue;
+      if (await hasChain(this.#sockets.netfilter(name), name, ownerChain)) owned.add(router);
       else this.#sockets.forget(name);
     }
     return [...owned];
@@ -251,17 +293,28 @@ export class KernelNetwork implements Network {
     const inode = namespaceInode(namespace);
     if (inode === undefined) throw new UnavailableError("NAMESPACE_MISSING", `there is no namespace ${namespace}`);
     this.#guards.delete(namespace);
-    const before = await this.#sockets.nftGeneration(namespace);
-    await this.#applyGuard(`${NAMESPACE_DIRECTORY}/${namespace}`, guard, signal);
-    const generation = await this.#sockets.nftGeneration(namespace);
-    // One transaction is one generation (nf_tables_commit). More: somebody else was there too, and what they did is not known.
-    if (generation === before + 1) this.#guards.set(namespace, { inode, generation, guard });
+    for (let attempt = 1; attempt <= GUARD_ATTEMPTS; attempt += 1) {
+      const before = await this.#sockets.nftGeneration(namespace);
+      await this.#applyGuard(`${NAMESPACE_DIRECTORY}/${namespace}`, guard, signal);
+      const generation = await this.#sockets.nftGeneration(namespace);
+      const table = await readTable(this.#sockets.netfilter(namespace), namespace);
+      // One transaction is one generation (nf_tables_commit). More: somebody else was there too, and what they did is not known.
+      if (generation !== before + 1 || (await this.#sockets.nftGeneration(namespace)) !== generation) continue;
+      this.#guards.set(namespace, { inode, generation, table, guard });
+      return;
+    }
   }
 
   async #readGuard(namespace: string): Promise<ObservedGuard> {
     const applied = this.#guards.get(namespace);
-    if (applied === undefined || applied.inode !== namespaceInode(namespace)) return { kind: "unknown" };
+    const isKnown = applied !== undefined && applied.inode === namespaceInode(namespace);
     const generation = await this.#sockets.nftGeneration(namespace);
-    return generation === applied.generation ? { kind: "applied", guard: applied.guard } : { kind: "unknown" };
+    if (isKnown && generation === applied.generation) return { kind: "applied", guard: applied.guard };
+    const table = await readTable(this.#sockets.netfilter(namespace), namespace);
+    if (table === undefined) return { kind: "absent" };
+    if (!isKnown || table !== applied.table) return { kind: "unknown" };
+    // Other tables have changed, as they do all the time in a router's own namespace.
+    this.#guards.set(namespace, { ...applied, generation });
+    return { kind: "applied", guard: applied.guard };
   }
 }

@@ -6,6 +6,8 @@ import { NLM_F_CREATE, NLM_F_EXCL, type Netlink } from "./netlink.ts";
 
 const XFRM_MSG_NEWPOLICY = 0x13;
 const XFRM_MSG_GETPOLICY = 0x15;
+const XFRM_MSG_FLUSHSA = 0x1c;
+const XFRM_MSG_FLUSHPOLICY = 0x1d;
 const XFRM_POLICY_ALLOW = 0;
 const DIRECTIONS = { in: 0, out: 1 } as const;
 const SELECTOR_BYTES = 56;
@@ -33,6 +35,13 @@ export async function addExemption(netlink: Netlink, exemption: Exemption): Prom
   } catch (error) {
     if (!(error instanceof KernelError && error.code === "EEXIST")) throw error;
   }
+}
+
+/** All of the namespace. */
+export async function flushIpsec(netlink: Netlink, namespace: string): Promise<void> {
+  // struct xfrm_usersa_flush: 0 is every protocol.
+  await netlink.request(`flush the IPsec states of ${namespace}`, XFRM_MSG_FLUSHSA, [Buffer.alloc(4)]);
+  await netlink.request(`flush the IPsec policies of ${namespace}`, XFRM_MSG_FLUSHPOLICY, []);
 }
 
 const named = ({ namespace, direction, icmpv6Type }: Exemption): string =>

@@ -62,6 +62,8 @@ export async function readLink(netlink: Netlink, namespace: string, name: string
 
 type Here = { readonly namespace: string; readonly links: readonly RawLink[] };
 
+const NOTHING_OUTSIDE = { routerNamespaceExists: false, bridgeExists: false, sysctls: [], exemptions: [] };
+
 /** Everything but the guard. */
 export async function readNetwork(
   sockets: Sockets,
@@ -70,6 +72,17 @@ export async function readNetwork(
 ): Promise<Omit<ObservedNetwork, "guard">> {
   const own = await readAll(sockets, scope.namespace);
   signal.throwIfAborted();
+  if (scope.topology === "router") {
+    return {
+      ...NOTHING_OUTSIDE,
+      namespaceExists: own !== undefined,
+      links: own === undefined ? [] : own.links.map((link) => observedLink(link, own, [own], new Map())),
+      addresses: own?.addresses ?? [],
+      routes: own?.routes ?? [],
+      rules: own?.rules ?? [],
+      ...(own === undefined ? {} : { userlandEsp: own.userlandEsp }),
+    };
+  }
   const agent = sockets.route(AGENT_NAMESPACE);
   const bridge = await readLink(agent, AGENT_NAMESPACE, scope.bridge);
   const names = outerNames(scope, own?.links ?? []);

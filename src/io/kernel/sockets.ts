@@ -31,15 +31,19 @@ export class Sockets {
     return held.xfrm;
   }
 
-  /** Changes with every transaction on the namespace's nftables; it does not tell what changed. */
-  async nftGeneration(namespace: string): Promise<number> {
+  netfilter(namespace: string): Netlink {
     const held = this.#of(namespace);
     if (held.netfilter === undefined || held.netfilter.isClosed) {
       held.netfilter = new Netlink(NETLINK_NETFILTER, namespace);
     }
+    return held.netfilter;
+  }
+
+  /** Changes with every transaction on the namespace's nftables; it does not tell what changed. */
+  async nftGeneration(namespace: string): Promise<number> {
     const type = (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN;
     const what = `read the nftables generation of ${namespace}`;
-    const [message] = await held.netfilter.request(what, type, [Buffer.alloc(NFGENMSG_BYTES)]);
+    const [message] = await this.netfilter(namespace).request(what, type, [Buffer.alloc(NFGENMSG_BYTES)]);
     return message === undefined
       ? 0
       : (parseAttributes(message.data.subarray(NFGENMSG_BYTES)).get(NFTA_GEN_ID)?.readUInt32BE(0) ?? 0);

@@ -2,7 +2,14 @@
 import { watch as watchDirectory, type FSWatcher } from "node:fs";
 import type { NetlinkSocket } from "netlink";
 import { USERLAND_ESP_LINK } from "../../core/guard.ts";
-import { AGENT_NAMESPACE, CHARON_TABLE, MAIN_TABLE, type NetworkScope, ROUTE_PROTOCOL } from "../../core/network.ts";
+import {
+  AGENT_NAMESPACE,
+  CHARON_TABLE,
+  MAIN_TABLE,
+  namespacesOf,
+  type NetworkScope,
+  ROUTE_PROTOCOL,
+} from "../../core/network.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink, type Message } from "./netlink.ts";
 import { listNamespaces, NAMESPACE_DIRECTORY, namespaceInode } from "./netns.ts";
 import {
@@ -52,13 +59,13 @@ export class Watches {
     this.#watchers.add(watcher);
     const stop = (): void => {
       this.#watchers.delete(watcher);
-      for (const namespace of [scope.namespace, scope.routerNamespace]) {
+      for (const namespace of namespacesOf(scope)) {
         if (this.#watchersOf(namespace).length === 0) this.forget(namespace);
       }
     };
     this.#watchDirectory();
     try {
-      for (const namespace of [AGENT_NAMESPACE, scope.namespace, scope.routerNamespace]) this.#open(namespace);
+      for (const namespace of [AGENT_NAMESPACE, ...namespacesOf(scope)]) this.#open(namespace);
     } catch (error) {
       stop();
       throw error;
@@ -80,9 +87,7 @@ export class Watches {
   }
 
   #watchersOf(namespace: string): readonly Watcher[] {
-    return [...this.#watchers].filter(
-      ({ scope }) => scope.namespace === namespace || scope.routerNamespace === namespace,
-    );
+    return [...this.#watchers].filter(({ scope }) => namespacesOf(scope).includes(namespace));
   }
 
   #watchDirectory(): void {
@@ -147,7 +152,7 @@ export class Watches {
           open(NETLINK_ROUTE, ROUTE_GROUPS, (messages) => {
             if (messages.some((message) => matters(message, ignoredIndexes))) wake();
           }),
-          ...([...this.#watchers].some(({ scope }) => scope.namespace === namespace)
+          ...([...this.#watchers].some(({ scope }) => hasGuard(scope, namespace))
             ? [open(NETLINK_NETFILTER, [NFTABLES_GROUP], wake)]
             : []),
         ];
@@ -161,15 +166,20 @@ export class Watches {
       const { name, index } = decodeLink(message);
       const bridgeChanged = message.type === RTM_DELLINK || this.#bridges.get(name) !== index;
       for (const { scope, onChange } of this.#watchers) {
-        const isBridge = scope.bridge === name;
+        const isBridge = bridgeOf(scope) === name;
         if (isBridge ? bridgeChanged : scope.veths.some((veth) => veth.outer.name === name)) onChange();
       }
       if (message.type === RTM_DELLINK) this.#bridges.delete(name);
-      else if ([...this.#watchers].some(({ scope }) => scope.bridge === name)) this.#bridges.set(name, index);
+      else if ([...this.#watchers].some(({ scope }) => bridgeOf(scope) === name)) this.#bridges.set(name, index);
     }
   }
   readonly #bridges = new Map<string, number>();
 }
+
+const bridgeOf = (scope: NetworkScope): string | undefined => (scope.topology === "transit" ? scope.bridge : undefined);
+
+const hasGuard = (scope: NetworkScope, namespace: string): boolean =>
+  scope.topology === "transit" ? scope.namespace === namespace : scope.candidates.includes(namespace);
 
 /** What charon adds for ESP in userland is told by charon; only what is taken away may be somebody else's doing. */
 function matters(message: Message, ignoredIndexes: Set<number>): boolean {

@@ -3,7 +3,7 @@ import { closeSync, writeFileSync } from "node:fs";
 import { execa, ExecaError } from "execa";
 import koffi from "koffi";
 import { UnavailableError } from "../../core/errors.ts";
-import { guardRuleset, type Guard } from "../../core/guard.ts";
+import { guardRuleset, noGuardRuleset, type Guard } from "../../core/guard.ts";
 
 const TIMEOUT_MS = 10_000;
 const MFD_CLOEXEC = 1;
@@ -29,8 +29,12 @@ function openInMemory(text: string): number {
  * nft works in the namespace of its own process: nsenter (util-linux) enters it, so that this process never starts
  * another while it is elsewhere itself.
  */
-export async function applyGuardByNft(namespacePath: string, guard: Guard, signal: AbortSignal): Promise<void> {
-  const ruleset = openInMemory(JSON.stringify(guardRuleset(guard)));
+export async function applyGuardByNft(
+  namespacePath: string,
+  guard: Guard | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const ruleset = openInMemory(JSON.stringify(guard === undefined ? noGuardRuleset : guardRuleset(guard)));
   try {
     await execa("nsenter", [`--net=${namespacePath}`, "nft", "-j", "-f", `/proc/${process.pid}/fd/${ruleset}`], {
       stdin: "ignore",

@@ -18,7 +18,12 @@ import {
 import { encodeStatusReport } from "../../wire/neutron/status.ts";
 import type { Broker } from "./broker.ts";
 
-export type ControlPlaneOptions = { readonly host: string; readonly timeoutMs: () => number };
+export type ControlPlaneOptions = {
+  readonly host: string;
+  /** With an L3 agent there are no transit networks, and no method that tells of them. */
+  readonly topology?: "transit" | "router";
+  readonly timeoutMs: () => number;
+};
 
 /** A subnet's prefix and gateway change rarely; routers of one external network share its subnets. */
 const SUBNET_TTL_MS = 30_000;
@@ -45,6 +50,7 @@ export function createControlPlane(broker: Pick<Broker, "call">, options: Contro
     },
 
     async fetchPlumbing(router: RouterId, signal: AbortSignal): Promise<DesiredRouter["plumbing"]> {
+      if (options.topology === "router") return { kind: "none" };
       const details = await call(GET_TRANSIT_DETAILS, encodeRouterArgs(router), signal);
       const { external, transit } = subnetIdsOf(details);
       const ids = [...new Set([...external, ...transit])];

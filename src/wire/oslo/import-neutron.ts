@@ -111,6 +111,7 @@ export function importNeutron(settings: OsloSettings): Imported {
   }
   takeQuery(settings, result);
   takeExternalBridge(settings, result);
+  takeTopology(settings, result);
   keepVerification(imported);
   return {
     settings: [...imported.values()],
@@ -182,6 +183,14 @@ function takeExternalBridge(settings: OsloSettings, { imported, leftOut }: Resul
   imported.set(key, { key, value: { [network.value]: bridge.value }, from: placeOf(bridge) });
   const used = leftOut.filter((one) => [bridge, network, driver].some((found) => isAt(one, found)));
   for (const one of used) leftOut.splice(leftOut.indexOf(one), 1);
+}
+
+/** A driver of the L3 agent's and none of OVN's: there is no doubt whose machine it is. */
+function takeTopology(settings: OsloSettings, { imported }: Result): void {
+  const drivers = settings.getAll("vpnagent", "vpn_device_driver").filter(({ value }) => value.trim() !== "");
+  const [first] = drivers;
+  if (first === undefined || drivers.some(({ value }) => /ovn/i.test(value))) return;
+  imported.set("topology", { key: "topology", value: "router", from: placeOf(first) });
 }
 
 /** oslo.messaging verifies nothing where no ssl_ca_file is set, while our default would refuse most brokers then. */

@@ -146,7 +146,7 @@ export function whyNoDriver(driver: string): string {
   const isOvn = /ovn/i.test(driver);
   const isLibreSwan = /libreswan/i.test(driver);
   if (!isOvn) {
-    return "is a driver of Neutron's L3 agents, whose topology is not there: swanherd speaks the RPC of the OVN driver";
+    return "is a driver of Neutron's L3 agents: swanherd is the driver, with topology router";
   }
   return isLibreSwan
     ? "swanherd is the driver, and runs strongSwan: compare what the policies ask for with README's known limits"

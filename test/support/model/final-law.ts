@@ -44,7 +44,7 @@ export function lookAtUnlisted(world: ModelWorld, router: RouterId): void {
 }
 
 function lookAtNetwork(world: ModelWorld, desired: DesiredRouter, tell: Tell): void {
-  if (desired.plumbing.kind === "unknown") return;
+  if (desired.plumbing.kind !== "known") return;
   const config = networkConfig({
     router: desired,
     plumbing: desired.plumbing.value,

@@ -2,7 +2,12 @@
 import type { CharonStep } from "../../../src/core/charon-step.ts";
 import type { NetworkStep } from "../../../src/core/network-plan.ts";
 
-export type StepKind = NetworkStep["kind"] | CharonStep["kind"] | "startCharon" | "removeCharon";
+/** The model's routers are of topology `transit`. */
+type TransitStepKind = Exclude<NetworkStep["kind"], "removeGuard" | "flushIpsec">;
+export type StepKind = TransitStepKind | CharonStep["kind"] | "startCharon" | "removeCharon";
+
+export const isTransitKind = (kind: NetworkStep["kind"] | StepKind): kind is StepKind =>
+  kind !== "removeGuard" && kind !== "flushIpsec";
 
 // A record, so that a kind which is missing here does not compile.
 const ALL: Readonly<Record<StepKind, true>> = {

@@ -18,7 +18,7 @@ import { ModelClock } from "./clock.ts";
 import type { Counts } from "./counts.ts";
 import { openingsOf } from "./guard-law.ts";
 import { RemovalProof } from "./removal-proof.ts";
-import type { Mishap, MishapKind, StepKind } from "./steps.ts";
+import { isTransitKind, type Mishap, type MishapKind, type StepKind } from "./steps.ts";
 
 export type ModelStep =
   NetworkStep | CharonStep | { readonly kind: "startCharon" | "removeCharon"; readonly router: RouterId };
@@ -192,7 +192,7 @@ export class ModelWorld {
     }
     this.stepCount += 1;
     this.#changeMidway();
-    const how = this.#mishapAt(step.kind);
+    const how = isTransitKind(step.kind) ? this.#mishapAt(step.kind) : undefined;
     this.trace?.(`${how ?? ""} ${describe(step)}`);
     if (how === "failBefore") return Promise.reject(failureOf(step));
     const done = this.#lie(step) ? Promise.resolve() : act();
@@ -296,7 +296,9 @@ const CHARON_STEPS: ReadonlySet<StepKind> = new Set<StepKind>([
 ]);
 
 const failureOf = ({ kind }: ModelStep): Error =>
-  CHARON_STEPS.has(kind) ? new DeadlineError(`model ${kind}`) : new KernelError(`model ${kind}`, "EIO");
+  isTransitKind(kind) && CHARON_STEPS.has(kind)
+    ? new DeadlineError(`model ${kind}`)
+    : new KernelError(`model ${kind}`, "EIO");
 
 const describe = (step: ModelStep): string =>
   JSON.stringify(step, (key, value: unknown) => (key === "peer" || key === "veth" ? "..." : value));

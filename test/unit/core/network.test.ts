@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { portId } from "../../../src/core/ids.ts";
 import { loopbackAddressOf, networkConfig } from "../../../src/core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../../src/core/network-plan.ts";
-import { AGENT_NAMESPACE, type NetworkConfig, type ObservedNetwork } from "../../../src/core/network.ts";
+import { AGENT_NAMESPACE, type TransitConfig, type ObservedNetwork } from "../../../src/core/network.ts";
 import { FakeNetwork } from "../../support/fake-network.ts";
 import { expectGoldenPlan } from "../../support/golden-plan.ts";
 import { aNetworkConfig, aRouter, DUAL_STACK, PLUMBING } from "../../support/network-builders.ts";
@@ -12,8 +12,8 @@ import { printNetworkPlan } from "../../support/print-network-plan.ts";
 const never = new AbortController().signal;
 
 async function worldOf(
-  config: NetworkConfig,
-): Promise<{ network: FakeNetwork; converge: (to?: NetworkConfig) => Promise<void> }> {
+  config: TransitConfig,
+): Promise<{ network: FakeNetwork; converge: (to?: TransitConfig) => Promise<void> }> {
   const network = new FakeNetwork();
   network.addLink(AGENT_NAMESPACE, config.bridge, {});
   network.addNamespace(config.routerNamespace);

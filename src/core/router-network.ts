@@ -1,0 +1,45 @@
+// What is ours in a router's own namespace (topology `router`): a table of nft, and what charon needs. All the rest there is
+// Neutron's L3 agent's.
+import type { EspBackEnd } from "./guard.ts";
+import type { RouterId } from "./ids.ts";
+import { ownerAlias, ownerChain } from "./names.ts";
+import { charonRules, guardPairs, type GuardedRouter, type RouterConfig, type RouterScope } from "./network.ts";
+
+/** A router's ports on its networks; with DVR those in `snat-…`. What leads outside is called `qg-…` (neutron, l3/agent.py). */
+const INNER_LINKS = ["qr-*", "sg-*"];
+
+/** The names that the namespace of a router may have, and the one that counts now, whether it is there or not. */
+export type RouterPlace = { readonly namespace: string; readonly candidates: readonly string[] };
+
+export const routerScope = (router: RouterId, place: RouterPlace, host: string): RouterScope => ({
+  topology: "router",
+  router,
+  ...place,
+  alias: ownerAlias(host),
+  veths: [],
+  sysctls: [],
+  exemptions: [],
+});
+
+export function routerConfig(of: {
+  readonly router: GuardedRouter;
+  readonly place: RouterPlace;
+  readonly host: string;
+  readonly espBackEnd: EspBackEnd;
+}): RouterConfig {
+  const { router, place, espBackEnd } = of;
+  const scope = routerScope(router.id, place, of.host);
+  const hasUsable = router.connections.some(({ kind }) => kind === "usable");
+  return {
+    ...scope,
+    rules: espBackEnd === "userland" && hasUsable ? charonRules(scope.namespace) : [],
+    guard: {
+      espBackEnd,
+      // The router has addresses of its own in the local subnets: kernel-libipsec needs no borrowed one.
+      loopbackAddresses: [],
+      pairs: guardPairs(router),
+      innerLinks: INNER_LINKS,
+      ownerChain: ownerChain(scope.alias),
+    },
+  };
+}

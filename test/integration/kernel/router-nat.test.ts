@@ -1,0 +1,112 @@
+// What Neutron's NAT does to guarded packets in a router's own namespace: nothing, by whichever iptables it is written. ESP in
+// the kernel leaves by the gateway port, where everything is translated; as this may run where there is no such ESP, the
+// chains that would drop what is in clear are emptied, and the packets are looked at outside.
+import { randomBytes, randomUUID } from "node:crypto";
+import { execa } from "execa";
+import { expect, onTestFinished, test } from "vitest";
+import { createWorld, startCapture } from "../../../scripts/world.ts";
+import { routerId } from "../../../src/core/ids.ts";
+import { planNetwork } from "../../../src/core/network-plan.ts";
+import { routerConfig } from "../../../src/core/router-network.ts";
+import { KernelNetwork } from "../../../src/io/kernel/network.ts";
+import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
+import { writeNeutronChains, type Iptables } from "../../support/l3-agent.ts";
+import { aRouter, DUAL_STACK } from "../../support/network-builders.ts";
+
+const never = new AbortController().signal;
+const EXTERNAL = "203.0.113.10";
+const FLOATING = { fixed: "10.1.0.9", external: "203.0.113.77" };
+
+async function aRouterOfNeutrons(iptables: Iptables) {
+  const id = routerId(randomUUID());
+  const prefix = `t${randomBytes(3).toString("hex")}`;
+  const world = await createWorld({
+    prefix,
+    sides: [
+      {
+        routerId: id,
+        lan: ["10.1.0.1/24"],
+        hosts: [{ name: "host", addresses: ["10.1.0.9/24"], gateways: ["10.1.0.1"] }],
+        l3Agent: { addresses: [`${EXTERNAL}/24`, `${FLOATING.external}/32`], gateways: ["203.0.113.1"] },
+      },
+    ],
+  });
+  const network = new KernelNetwork(applyGuardByNft);
+  onTestFinished(async () => {
+    network.close();
+    await world.destroy();
+  });
+  const namespace = `qrouter-${id}`;
+  const sh = (where: string, command: string) => execa("ip", ["netns", "exec", where, "sh", "-ec", command]);
+  await sh(world.internetNamespace, "ip addr add 10.2.0.9/32 dev lo; ip route add 10.1.0.0/24 via 203.0.113.10");
+  await sh(namespace, "ip route add 10.2.0.0/24 via 203.0.113.1");
+  const neutron = { namespace, external: EXTERNAL, iptables };
+  await writeNeutronChains(neutron);
+  const place = { namespace, candidates: [namespace] };
+  const config = routerConfig({ router: aRouter([DUAL_STACK], id), place, host: prefix, espBackEnd: "kernel" });
+  const converge = async (): Promise<number> => {
+    const steps = planNetwork(config, await network.observe(config, never));
+    for (const step of steps) await network.apply(step, never);
+    return steps.length;
+  };
+  /** The sources that are seen outside of pings to an address, each once. */
+  const sourcesOf = async (destination: string): Promise<readonly string[]> => {
+    const capture = await startCapture({ interface: world.bridge, filter: `icmp and dst host ${destination}` });
+    await world.ping("host", destination, { count: 2 });
+    const lines = await capture.stop();
+    return [...new Set(lines.map((line) => / IP (\S+) > /.exec(line)?.[1] ?? line))];
+  };
+  return { world, neutron, namespace, network, config, converge, sourcesOf, sh };
+}
+
+test.each(["nft", "legacy"] as const)(
+  "with iptables-%s: what is guarded is not translated, also after Neutron wrote its chains anew; all else is",
+  async (iptables) => {
+    const { world, neutron, namespace, converge, sourcesOf, sh } = await aRouterOfNeutrons(iptables);
+    expect(await sourcesOf("10.2.0.9")).toEqual([EXTERNAL]);
+    await converge();
+    // In clear it does not leave at all, whatever was tracked before.
+    expect(await sourcesOf("10.2.0.9")).toEqual([]);
+    expect(await sourcesOf("203.0.113.1")).toEqual([EXTERNAL]);
+
+    await sh(namespace, "nft flush chain inet swanherd forward; nft flush chain inet swanherd egress");
+    expect(await sourcesOf("10.2.0.9")).toEqual(["10.1.0.9"]);
+    expect((await world.ping("host", "10.2.0.9")).received).toBe(1);
+    await writeNeutronChains({ ...neutron, floating: FLOATING });
+    expect(await sourcesOf("10.2.0.9")).toEqual(["10.1.0.9"]);
+    expect(await sourcesOf("203.0.113.1")).toEqual([FLOATING.external]);
+    expect((await world.ping(world.internetNamespace, FLOATING.external)).received).toBe(1);
+  },
+);
+
+test.each(["nft", "legacy"] as const)(
+  "with iptables-%s: a guarded packet that was translated all the same is dropped behind NAT",
+  async (iptables) => {
+    const { namespace, converge, sourcesOf, sh } = await aRouterOfNeutrons(iptables);
+    await converge();
+    await sh(namespace, "nft flush chain inet swanherd forward; nft flush chain inet swanherd nat_source");
+    expect(await sourcesOf("10.2.0.9")).toEqual([]);
+    expect((await sh(namespace, "nft list counter inet swanherd clear_egress")).stdout).toContain("packets 2");
+    expect(await sourcesOf("203.0.113.1")).toEqual([EXTERNAL]);
+  },
+);
+
+test("the table is known as ours while Neutron writes, and as changed when somebody changes it", async () => {
+  const { neutron, namespace, converge, network, config, sh } = await aRouterOfNeutrons("nft");
+  expect(await converge()).toBe(1);
+  for (const floating of [FLOATING, undefined]) {
+    await writeNeutronChains(floating === undefined ? neutron : { ...neutron, floating });
+    expect(await converge()).toBe(0);
+  }
+  for (const command of [
+    "nft flush chain inet swanherd input",
+    "nft delete table inet swanherd",
+    "nft flush ruleset",
+  ]) {
+    await sh(namespace, command);
+    expect(await converge(), command).toBe(1);
+    expect(await converge(), command).toBe(0);
+  }
+  await network.apply({ kind: "removeGuard", namespace }, never);
+  expect((await network.observe(config, never)).guard).toEqual({ kind: "absent" });
+});

@@ -1,0 +1,111 @@
+// Plans for the namespace of somebody else's router (topology `router`), and the chains that keep its NAT away.
+import { describe, expect, test } from "vitest";
+import { guardRuleset } from "../../../src/core/guard.ts";
+import type { EspBackEnd } from "../../../src/core/guard.ts";
+import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../../src/core/network-plan.ts";
+import type { RouterConfig } from "../../../src/core/network.ts";
+import { routerConfig } from "../../../src/core/router-network.ts";
+import { unsupported } from "../../../src/core/support.ts";
+import { ALL_ALGORITHMS, aRouterWith, aTunnel } from "../../support/builders.ts";
+import { FakeNetwork } from "../../support/fake-network.ts";
+import { expectGoldenPlan } from "../../support/golden-plan.ts";
+import { aRouter, DUAL_STACK, ROUTER, type Pair } from "../../support/network-builders.ts";
+import { printNetworkPlan } from "../../support/print-network-plan.ts";
+
+const never = new AbortController().signal;
+const NAMESPACE = `qrouter-${ROUTER}`;
+const place = { namespace: NAMESPACE, candidates: [NAMESPACE, `snat-${ROUTER}`] };
+
+const aConfig = (pairs: readonly Pair[], espBackEnd: EspBackEnd = "userland"): RouterConfig =>
+  routerConfig({ router: aRouter(pairs), place, host: "gw-left", espBackEnd });
+
+async function converge(network: FakeNetwork, config: RouterConfig): Promise<readonly NetworkStep[]> {
+  const steps = planNetwork(config, await network.observe(config, never));
+  for (const step of steps) await network.apply(step, never);
+  return steps;
+}
+
+const aWorld = (): FakeNetwork => {
+  const network = new FakeNetwork();
+  network.addNamespace(NAMESPACE);
+  network.addLink(NAMESPACE, "qr-1", { up: true });
+  return network;
+};
+
+test("plans as text: a namespace that is to come, a new router, more and less of it, and its removal", async () => {
+  const network = aWorld();
+  const usable = routerConfig({ router: aRouterWith([aTunnel(1)]), place, host: "gw-left", espBackEnd: "userland" });
+  const more = aConfig([DUAL_STACK, { local: ["10.1.0.0/24"], peer: ["10.3.0.0/24"] }]);
+  const plans: string[] = [];
+  const print = (title: string, steps: readonly NetworkStep[]): void =>
+    void plans.push(`# ${title}`, printNetworkPlan(steps), "");
+  print("the namespace is not there", planNetwork(usable, await new FakeNetwork().observe(usable, never)));
+  print("a new router", await converge(network, usable));
+  print("the same again", await converge(network, usable));
+  print("its connections are switched off", await converge(network, aConfig([DUAL_STACK])));
+  print("one more subnet of the peer", await converge(network, more));
+  print("one less", await converge(network, aConfig([DUAL_STACK])));
+  const observed = await network.observe(usable, never);
+  print("torn down, and still listed", planNetworkRemoval(usable, observed, true));
+  print("removal", planNetworkRemoval(usable, observed));
+  print("removal where nothing is ours", planNetworkRemoval(usable, await aWorld().observe(usable, never)));
+  expectGoldenPlan("network-topology-router", plans.join("\n"));
+});
+
+test("no step makes, removes or touches a namespace, link, address or route", async () => {
+  const network = aWorld();
+  const config = aConfig([DUAL_STACK]);
+  const kinds = (await converge(network, config)).map((step) => step.kind);
+  for (const step of planNetworkRemoval(config, await network.observe(config, never))) kinds.push(step.kind);
+  expect(new Set(kinds)).toEqual(new Set(["applyGuard", "flushIpsec", "removeGuard"]));
+});
+
+describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espBackEnd) => {
+  const { guard } = aConfig([DUAL_STACK], espBackEnd);
+  type Added = { readonly chain?: { name: string; type?: string; hook?: string; prio?: number }; readonly rule?: Rule };
+  type Rule = { readonly chain: string; readonly expr: readonly object[] };
+  const added = guardRuleset(guard).nftables.flatMap((command) => {
+    const { add } = command as { add?: Added };
+    return add === undefined ? [] : [add];
+  });
+  const rulesOf = (chain: string): readonly string[] =>
+    added.flatMap(({ rule }) => (rule?.chain === chain ? [JSON.stringify(rule.expr)] : []));
+  const chain = (name: string) => added.find((one) => one.chain?.name === name)?.chain;
+
+  test("translates to itself, before Neutron's NAT, what goes either way, in both families", () => {
+    expect(chain("nat_source")).toMatchObject({ type: "nat", hook: "postrouting", prio: 90 });
+    expect(chain("nat_destination")).toMatchObject({ type: "nat", hook: "prerouting", prio: -110 });
+    for (const name of ["nat_source", "nat_destination", "zone", "zone_output"]) expect(rulesOf(name)).toHaveLength(4);
+    expect(rulesOf("nat_source").filter((rule) => rule.includes('"family":"ip6"'))).toHaveLength(2);
+  });
+
+  test("drops after NAT what is not protected and leads outside", () => {
+    expect(chain("egress")).toMatchObject({ hook: "postrouting", prio: 300 });
+    for (const rule of rulesOf("egress")) {
+      expect(rule).toContain('"dir":"original"');
+      expect(rule).toContain('{"op":"!=","left":{"meta":{"key":"oifname"}},"right":"qr-*"}');
+      expect(rule).toContain(espBackEnd === "kernel" ? '{"rt":{"key":"ipsec"}}' : '"right":"ipsec0"');
+      expect(rule).toContain('"drop"');
+    }
+  });
+
+  test("every rule is about guarded pairs, or lets something pass", () => {
+    for (const { rule } of added) {
+      const text = JSON.stringify(rule?.expr ?? []);
+      if (rule === undefined || text.includes('"accept"')) continue;
+      expect(text).toMatch(/10\.1\.0\.0.*10\.2\.0\.0|10\.2\.0\.0.*10\.1\.0\.0|fd00:1::.*fd00:2::|fd00:2::.*fd00:1::/);
+    }
+  });
+
+  test("gives packets of charon's link the mark that Neutron wants to see, where there is such a link", () => {
+    expect(rulesOf("scope")).toHaveLength(espBackEnd === "userland" ? 2 : 0);
+  });
+});
+
+test("a peer whose subnets overlap the local ones cannot be carried there", () => {
+  const tunnel = { ...aTunnel(1), localSubnets: ["10.1.0.0/24"], peerSubnets: ["10.0.0.0/8"] };
+  const abilities = { espBackEnd: "kernel", kernelEsp: ALL_ALGORITHMS, charon: undefined } as const;
+  expect(unsupported(tunnel, abilities)).toBeUndefined();
+  expect(unsupported(tunnel, { ...abilities, topology: "router" })).toContain("overlap");
+  expect(unsupported(aTunnel(1), { ...abilities, topology: "router" })).toBeUndefined();
+});
