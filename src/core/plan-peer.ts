@@ -366,12 +366,18 @@ class PeerPlanner implements PeerPlan {
    * commit. Whether it has all that is wanted nobody can tell, so it is made anew.
    */
   #isUsedAgain(): boolean {
-    if (this.#isNegotiating() || this.#standing().length > 0) return false;
+    if (this.#isNegotiating() || this.#standing().some((sa) => !this.#isIdle(sa))) return false;
     const failedAtMs = this.#notes.failures.get(this.#peer.name)?.atMs ?? -Infinity;
     return this.#peer.members.some(({ tunnel }) => {
       const { count, lastAtMs } = this.#notes.attempts.get(tunnel.id) ?? { count: 0 };
       return count >= MAX_ATTEMPTS_BESIDE && lastAtMs !== undefined && failedAtMs < lastAtMs;
     });
+  }
+
+  /** It has stood for a while, and nobody has asked for a child on it. */
+  #isIdle({ uniqueId, state, children }: IkeSa): boolean {
+    const sinceMs = this.#notes.establishedSinceMs.get(uniqueId) ?? this.#nowMs;
+    return state === "established" && children.length === 0 && sinceMs + this.#options.duplicateGraceMs <= this.#nowMs;
   }
 
   /** Break before make: where charon takes the config for the same, it would use the same IKE SA for another child. */

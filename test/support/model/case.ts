@@ -48,6 +48,12 @@ const REST_MS = 240_000;
 const MAX_TURNS = 400;
 const AWAY_MS = 70_000;
 const DEAF_MS = 20_000;
+const LOSES_MARKERS: ReadonlySet<Drift> = new Set<Drift>([
+  "markerUnloaded",
+  "everythingUnloaded",
+  "charonRestarted",
+  "charonDied",
+]);
 /** Passes that change something before one finds nothing to do. */
 const PASSES = 2;
 
@@ -149,11 +155,11 @@ class CaseRun {
 
   /**
    * Without its marker and without our notes nothing tells what terms an IKE SA is on. It is re-authenticated, and charon
-   * hands the old terms on (ike_sa.c).
+   * hands the old terms on (ike_sa.c; README, limits). An agent that was killed before it could commit what it brought up in
+   * a new charon leaves no marker either.
    */
   #noteUnproved(drifts: readonly Drift[]): void {
-    const isUnproved = drifts.some((drift) => drift === "markerUnloaded" || drift === "everythingUnloaded");
-    if (isUnproved && this.#wasRestarted) this.world.mayHaveOldTerms = true;
+    if (this.#wasRestarted && drifts.some((drift) => LOSES_MARKERS.has(drift))) this.world.mayHaveOldTerms = true;
   }
 
   #change(round: Round): void {
