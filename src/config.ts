@@ -135,13 +135,14 @@ const agentSchema = z.strictObject({
   topology: z.literal("transit").default("transit"),
   attachment: z
     .strictObject({
-      kind: z.literal("bridge").default("bridge"),
+      kind: z.enum(["bridge", "ovs"]).default("bridge"),
       // IFNAMSIZ is 16 with its NUL (linux/if.h).
       bridges: z.record(z.string(), text().max(15)).default({}),
       routerNamespace: text()
         .refine((value) => value.split("{id}").length === 2, "must contain {id} once, where the router's id goes")
         .refine((value) => !value.includes("/"), "must be a namespace name, without a slash")
         .default("qrouter-{id}"),
+      integrationBridge: text().max(15).default("br-int"),
     })
     .prefault({}),
   espBackEnd: z.enum(["auto", "kernel", "userland"]).default("auto"),

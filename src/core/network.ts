@@ -12,9 +12,10 @@ import {
   addressText,
 } from "./address.ts";
 import { USERLAND_ESP_LINK, type EspBackEnd, type Guard, type GuardPair } from "./guard.ts";
-import type { ConnectionId, RouterId } from "./ids.ts";
+import type { ConnectionId, PortId, RouterId } from "./ids.ts";
 import type { Cidr, DesiredConnection, DesiredRouter, Guarded, InterfaceAddress, IpFamily, Plumbing } from "./model.ts";
 import { externalVeth, namespaceName, ownerAlias, transitVeth } from "./names.ts";
+import { switchPort, type ObservedSwitch, type SwitchPort } from "./switch.ts";
 
 /** The agent's own namespace, in fields that hold the name of one. No file in /run/netns can be called so. */
 export const AGENT_NAMESPACE = ".";
@@ -52,8 +53,14 @@ export type LinkEnd = {
   readonly mtuBytes: number;
 };
 
-/** `inner` is in the router's VPN namespace, `outer` where it is attached; `bridge` if that is a bridge's port. */
-export type Veth = { readonly inner: LinkEnd; readonly outer: LinkEnd; readonly bridge: string | undefined };
+/** `inner` is in the router's VPN namespace, `outer` where it is attached; `bridge` if that is a Linux bridge's port. */
+export type Veth = {
+  readonly inner: LinkEnd;
+  readonly outer: LinkEnd;
+  readonly bridge: string | undefined;
+  /** What `outer` is on a switch of Open vSwitch. */
+  readonly port?: SwitchPort;
+};
 
 export type LinkAddress = InterfaceAddress & { readonly namespace: string; readonly link: string };
 
@@ -91,12 +98,52 @@ export type Exemption = {
 /** `name` is the path below /proc/sys: a link's name may hold dots. */
 export type Sysctl = { readonly namespace: string; readonly name: string; readonly value: string };
 
+/** An entry of the table of neighbours. */
+export type Neighbour = {
+  readonly namespace: string;
+  readonly link: string;
+  readonly address: string;
+  /** Undefined: it does not answer, or has not yet. */
+  readonly macAddress: string | undefined;
+  /** The kernel goes on asking for it without being asked itself (NTF_EXT_MANAGED). */
+  readonly isKept: boolean;
+};
+
+/** A next hop that is known by its IPv4 address only, and what leads to the link-local address that its MAC gives it. */
+export type LearnedGateway = {
+  readonly namespace: string;
+  readonly link: string;
+  readonly address: string;
+  /** Without `via`. */
+  readonly routes: readonly Route[];
+};
+
+/** Linux bridges, and the router's own namespace for the transit link. */
+export type BridgeAttachment = {
+  readonly attachedBy: "bridge";
+  readonly bridge: string;
+  readonly routerNamespace: string;
+};
+/** The integration bridge of Open vSwitch for both links: routers are OVN's, and have no namespace. */
+export type OvsAttachment = {
+  readonly attachedBy: "ovs";
+  readonly integrationBridge: string;
+  readonly bridge: undefined;
+  readonly routerNamespace: undefined;
+};
+export type Attachment = BridgeAttachment | OvsAttachment;
+
+export const ovsAttachment = (integrationBridge: string): OvsAttachment => ({
+  attachedBy: "ovs",
+  integrationBridge,
+  bridge: undefined,
+  routerNamespace: undefined,
+});
+
 /** Where to look: enough to observe and to remove a router whose configuration nobody knows any more. */
-export type NetworkScope = {
+export type NetworkScope = Attachment & {
   readonly router: RouterId;
   readonly namespace: string;
-  readonly routerNamespace: string;
-  readonly bridge: string;
   readonly alias: string;
   /** Empty when only a removal is wanted. */
   readonly veths: readonly Veth[];
@@ -108,6 +155,7 @@ export type NetworkConfig = NetworkScope & {
   readonly addresses: readonly LinkAddress[];
   readonly routes: readonly Route[];
   readonly rules: readonly Rule[];
+  readonly learned?: LearnedGateway;
   readonly guard: Guard;
 };
 
@@ -116,6 +164,8 @@ export type ObservedLink = LinkEnd & {
   readonly up: boolean;
   readonly alias: string | undefined;
   readonly bridge: string | undefined;
+  /** Leaves checksums to whoever takes its packets over; read for veths of a switch only. */
+  readonly offloadsChecksums?: boolean | undefined;
   /** The other end of a veth, when it was found in a namespace that we look at. */
   readonly peer: { readonly namespace: string; readonly name: string } | undefined;
 };
@@ -143,6 +193,10 @@ export type ObservedNetwork = {
   readonly guard: ObservedGuard;
   /** What leads to ESP in userland; undefined where that was not looked for. */
   readonly userlandEsp?: UserlandEsp;
+  /** Of the own namespace; undefined where nothing is to be learned from them. */
+  readonly neighbours?: readonly Neighbour[];
+  /** Undefined where nothing is attached to one. */
+  readonly switch?: ObservedSwitch;
 };
 
 export type UserlandEsp = {
@@ -159,8 +213,6 @@ export type Lingering = { readonly kind: "lingering"; readonly id: ConnectionId;
 export type GuardedRouter = Omit<DesiredRouter, "connections"> & {
   readonly connections: readonly (DesiredConnection | Lingering)[];
 };
-
-export type Attachment = { readonly bridge: string; readonly routerNamespace: string };
 
 /** What to look at when only the id of a router is known, for instance after its connections left the list. */
 export const networkScope = (router: RouterId, attachment: Attachment, host: string): NetworkScope => ({
@@ -189,13 +241,17 @@ export function networkConfig(of: {
   const peers = unique(pairs.flatMap((pair) => pair.peerSubnets));
   const loopbackAddresses = espBackEnd === "userland" ? unique(locals.flatMap(loopbackAddressOf)) : [];
   const decryptedFrom = espBackEnd === "userland" ? USERLAND_ESP_LINK : external.inner.name;
+  const toLocals = localRoutes(transit, plumbing, locals, peers);
+  const isLearned = ({ destination }: Route): boolean => scope.attachedBy === "ovs" && familyOf(destination) === 6;
+  const learned = toLocals.filter(isLearned).map((route) => ({ ...route, via: undefined }));
+  const { namespace, name: link } = transit.inner;
   return {
     ...scope,
     veths: [external, transit],
-    sysctls: [...namespaceSysctls(scope.namespace), ...linkSysctls(external, transit)],
+    sysctls: [...namespaceSysctls(scope.namespace), ...linkSysctls(scope, external, transit)],
     exemptions: espBackEnd === "kernel" ? neighbourDiscovery(scope.namespace) : [],
     addresses: [
-      ...plumbedAddresses(external, transit, plumbing),
+      ...plumbedAddresses(scope, external, transit, plumbing),
       ...loopbackAddresses.map((address) => ({
         namespace: scope.namespace,
         link: "lo",
@@ -205,9 +261,13 @@ export function networkConfig(of: {
     ],
     routes: [
       ...defaultRoutes(external.inner, plumbing),
-      ...localRoutes(transit, plumbing, locals, peers),
-      ...peerRoutes(transit, plumbing, peers),
+      ...toLocals.filter((route) => !isLearned(route)),
+      // OVN's routers have theirs from the control plane.
+      ...(scope.attachedBy === "ovs" ? [] : peerRoutes(transit, plumbing, peers)),
     ],
+    ...(learned.length === 0
+      ? {}
+      : { learned: { namespace, link, address: plumbing.transit.gatewayAddress, routes: learned } }),
     rules: [
       ...rules(scope.namespace, loopbackAddresses, decryptedFrom, familiesOfEverything([...locals, ...peers])),
       ...(espBackEnd === "userland" && router.connections.some(({ kind }) => kind === "usable")
@@ -271,6 +331,7 @@ function externalPair(scope: NetworkScope, { external }: Plumbing): Veth {
     inner: { namespace: scope.namespace, name: names.inner, macAddress: mac, mtuBytes },
     outer: { namespace: AGENT_NAMESPACE, name: names.outer, macAddress: outerMac(mac), mtuBytes },
     bridge: scope.bridge,
+    ...pluggedAs(scope, external.port, names.outer, mac),
   };
 }
 
@@ -280,12 +341,37 @@ function transitPair(scope: NetworkScope, { external, transit }: Plumbing): Veth
   const mac = transit.macAddress.toLowerCase();
   return {
     inner: { namespace: scope.namespace, name: names.inner, macAddress: mac, mtuBytes },
-    outer: { namespace: scope.routerNamespace, name: names.outer, macAddress: outerMac(mac), mtuBytes },
+    outer: {
+      namespace: scope.routerNamespace ?? AGENT_NAMESPACE,
+      name: names.outer,
+      macAddress: outerMac(mac),
+      mtuBytes,
+    },
     bridge: undefined,
+    ...pluggedAs(scope, transit.port, names.outer, mac),
   };
 }
 
-function plumbedAddresses(external: Veth, transit: Veth, plumbing: Plumbing): readonly LinkAddress[] {
+const pluggedAs = (scope: NetworkScope, port: PortId, name: string, macAddress: string): Pick<Veth, "port"> =>
+  scope.attachedBy === "ovs"
+    ? {
+        port: switchPort({
+          bridge: scope.integrationBridge,
+          name,
+          port,
+          macAddress,
+          router: scope.router,
+          owner: scope.alias,
+        }),
+      }
+    : {};
+
+function plumbedAddresses(
+  scope: NetworkScope,
+  external: Veth,
+  transit: Veth,
+  plumbing: Plumbing,
+): readonly LinkAddress[] {
   const on = (end: LinkEnd, addresses: readonly InterfaceAddress[]): readonly LinkAddress[] =>
     [...addresses, { address: linkLocalOf(end.macAddress), prefixLength: 64 }].map(({ address, prefixLength }) => ({
       namespace: end.namespace,
@@ -299,7 +385,7 @@ function plumbedAddresses(external: Veth, transit: Veth, plumbing: Plumbing): re
   return [
     ...on(external.inner, plumbing.external.addresses),
     ...on(transit.inner, addresses),
-    ...on(transit.outer, [{ address: gatewayAddress, prefixLength }]),
+    ...(scope.attachedBy === "ovs" ? [] : on(transit.outer, [{ address: gatewayAddress, prefixLength }])),
   ];
 }
 
@@ -410,7 +496,7 @@ function namespaceSysctls(namespace: string): readonly Sysctl[] {
 }
 
 // addr_gen_mode 1: no link-local address but the one we set. accept_dad 0: addresses work at once.
-function linkSysctls(external: Veth, transit: Veth): readonly Sysctl[] {
+function linkSysctls(scope: NetworkScope, external: Veth, transit: Veth): readonly Sysctl[] {
   const gateway = (end: LinkEnd): readonly (readonly [string, string])[] => [
     [`net/ipv4/conf/${end.name}/rp_filter`, "0"],
     [`net/ipv4/conf/${end.name}/send_redirects`, "0"],
@@ -429,9 +515,11 @@ function linkSysctls(external: Veth, transit: Veth): readonly Sysctl[] {
     ...named(external.inner, gateway(external.inner)),
     // Packets from a borrowed address would be martians.
     ...named(transit.inner, [...gateway(transit.inner), [`net/ipv4/conf/${transit.inner.name}/accept_local`, "1"]]),
-    ...named(transit.outer, routed(transit.outer)),
+    ...(scope.attachedBy === "ovs" ? [] : named(transit.outer, routed(transit.outer))),
     // The port of a bridge needs no address of the machine's own.
-    ...named(external.outer, [[`net/ipv6/conf/${external.outer.name}/disable_ipv6`, "1"]]),
+    ...(scope.attachedBy === "ovs" ? [external.outer, transit.outer] : [external.outer]).flatMap((end) =>
+      named(end, [[`net/ipv6/conf/${end.name}/disable_ipv6`, "1"]]),
+    ),
   ];
 }
 

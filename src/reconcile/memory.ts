@@ -9,6 +9,7 @@ import type { DesiredRouter, Plumbing } from "../core/model.ts";
 import type { Attachment, GuardedRouter, NetworkScope } from "../core/network.ts";
 import type { Notes, ObservedCharon } from "../core/observed.ts";
 import type { Grouping } from "../core/peers.ts";
+import type { PortState } from "../core/switch.ts";
 
 export type ReconcileOptions = {
   readonly host: string;
@@ -30,6 +31,10 @@ export type RouterMemory = {
   scope: NetworkScope | undefined;
   /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */
   hasNetworkFailed: boolean;
+  /** Of a switch, as they were found before the last steps. */
+  ports: readonly PortState[];
+  /** Why nothing of IPv6 can reach the local subnets. */
+  learnedFault: Fault | undefined;
   notes: Notes | undefined;
   charon: ObservedCharon;
   /** What the last charon of the router could compute. */
@@ -56,6 +61,8 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   applied: undefined,
   scope: undefined,
   hasNetworkFailed: false,
+  ports: [],
+  learnedFault: undefined,
   notes: undefined,
   charon: { kind: "absent" },
   algorithms: undefined,

@@ -8,14 +8,22 @@ import { AgentError, UnavailableError } from "../core/errors.ts";
 import { USERLAND_ESP_LINK } from "../core/guard.ts";
 import type { RouterId } from "../core/ids.ts";
 import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
-import { networkConfig, networkScope, type GuardedRouter, type UserlandEsp } from "../core/network.ts";
-import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
+import {
+  networkConfig,
+  networkScope,
+  type GuardedRouter,
+  type NetworkConfig,
+  type ObservedNetwork,
+  type UserlandEsp,
+} from "../core/network.ts";
+import { learnedMac, planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
 import { namespaceName, ownerAlias } from "../core/names.ts";
 import type { ObservedCharon } from "../core/observed.ts";
 import { planCharon } from "../core/plan.ts";
 import type { Clock, Ike, Inspection, Network } from "../core/ports.ts";
 import type { ReasonCode } from "../core/reason.ts";
 import { judged } from "../core/support.ts";
+import { portState } from "../core/switch.ts";
 import type { RouterViews } from "../core/views.ts";
 import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
 import { inspectRouter } from "./inspect.ts";
@@ -181,6 +189,8 @@ export class Reconciler {
       // What was looked at last names links that somebody may have torn apart.
       const target = memory.scope ?? networkScope(router, attachment, this.#options.host);
       const observed = await this.#ports.network.observe(target, signal);
+      // Without its ports nobody would know any more that they are ours to remove.
+      if (observed.switch?.kind === "unreachable") throw new UnavailableError("OVSDB_DOWN", observed.switch.why);
       await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), run, signal);
       Object.assign(memory, emptyMemory(router));
     } catch (error) {
@@ -223,6 +233,8 @@ export class Reconciler {
       const steps = planNetwork(config, observed);
       run.drift?.push(...networkFindings(steps));
       await this.#applyNetwork(steps, run, signal);
+      memory.ports = config.veths.flatMap(({ port }) => (port === undefined ? [] : [portState(port, observed.switch)]));
+      this.#noteSwitch(config, observed, memory, run);
       memory.hasNetworkFailed = false;
     } catch (error) {
       signal.throwIfAborted();
@@ -230,6 +242,27 @@ export class Reconciler {
       this.#fail(run, error, error.code === "NAMESPACE_MISSING" ? "namespace-missing" : "plumbing-failed");
     }
     return true;
+  }
+
+  /** What a switch, and who is asked for over it, lack: nothing that a step of ours could mend. */
+  #noteSwitch(config: NetworkConfig, observed: ObservedNetwork, memory: RouterMemory, run: Run): void {
+    const { switch: seen } = observed;
+    if (seen?.kind === "unreachable") throw new UnavailableError("OVSDB_DOWN", seen.why);
+    const failed = memory.ports.find(({ state }) => state === "failed");
+    if (failed?.why !== undefined) throw new UnavailableError("PORT_FAILED", failed.why);
+    const isLearned = config.learned === undefined || learnedMac(config, observed) !== undefined;
+    memory.learnedFault = isLearned ? undefined : this.#notLearned(config, memory);
+    if (memory.learnedFault !== undefined) {
+      run.wakeAtMs = earlier(run.wakeAtMs, this.#becomesErrorAtMs(memory.learnedFault));
+    }
+  }
+
+  #notLearned({ learned }: NetworkConfig, { learnedFault, ports }: RouterMemory): Fault {
+    const waiting = ports.find(({ state }) => state !== "bound")?.why;
+    const why = waiting === undefined ? "" : `; ${waiting}`;
+    const text = `the transit network does not carry IPv6: nothing answers for ${learned?.address ?? "its gateway"}${why}`;
+    const sinceMs = learnedFault?.sinceMs ?? this.#ports.clock.nowMs();
+    return { cause: { code: "plumbing-failed", text }, sinceMs, isFinal: false };
   }
 
   async #applyNetwork(steps: readonly NetworkStep[], run: Run, signal: AbortSignal): Promise<void> {

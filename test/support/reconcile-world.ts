@@ -43,7 +43,11 @@ export class ReconcileWorld {
       charonPlan,
       initiateRetry: { baseMs: 1_000, capMs: 8_000 },
       restart: { baseMs: 500, capMs: 8_000 },
-      attachment: (router: RouterId) => ({ bridge: "br-ex", routerNamespace: `qrouter-${router}` }),
+      attachment: (router: RouterId) => ({
+        attachedBy: "bridge",
+        bridge: "br-ex",
+        routerNamespace: `qrouter-${router}`,
+      }),
     };
     const observer = {
       onStep: () => undefined,

@@ -52,7 +52,7 @@ test("a file with nothing but the broker gives the documented defaults", () => {
     host: "gw-1",
     exchange: "neutron",
     topology: "transit",
-    attachment: { kind: "bridge", bridges: {}, routerNamespace: "qrouter-{id}" },
+    attachment: { kind: "bridge", bridges: {}, routerNamespace: "qrouter-{id}", integrationBridge: "br-int" },
     amqp: {
       durableQueues: false,
       autoDelete: false,

@@ -2,7 +2,10 @@
 import type { CharonStep } from "../../../src/core/charon-step.ts";
 import type { NetworkStep } from "../../../src/core/network-plan.ts";
 
-export type StepKind = NetworkStep["kind"] | CharonStep["kind"] | "startCharon" | "removeCharon";
+/** Machines of the model have Linux bridges only. */
+type SwitchStepKind = "plugPort" | "unplugPort" | "keepNeighbour";
+export type StepKind =
+  Exclude<NetworkStep["kind"], SwitchStepKind> | CharonStep["kind"] | "startCharon" | "removeCharon";
 
 // A record, so that a kind which is missing here does not compile.
 const ALL: Readonly<Record<StepKind, true>> = {

@@ -222,7 +222,7 @@ export class ModelWorld {
     act();
   }
 
-  #mishapAt(kind: StepKind): MishapKind | undefined {
+  #mishapAt(kind: ModelStep["kind"]): MishapKind | undefined {
     const index = this.mishaps.findIndex((mishap) => mishap.step === kind);
     const mishap = this.mishaps[index];
     if (mishap === undefined) return undefined;
@@ -277,7 +277,7 @@ function isAfterGuard(step: ModelStep, router: RouterId): boolean {
   }
 }
 
-const CHARON_STEPS: ReadonlySet<StepKind> = new Set<StepKind>([
+const CHARON_STEPS: ReadonlySet<string> = new Set<StepKind>([
   "writeFile",
   "removeFile",
   "loadSecret",
