@@ -264,7 +264,10 @@ export class Fleet {
       [...findCharons(CHARON).keys()].every((conf) => !conf.startsWith(directory)),
     );
     for (const id of ids) {
-      execFileSync("ip", ["-n", `qrouter-${id}`, "route", "flush", "proto", ROUTE_PROTOCOL]);
+      execFileSync("ip", ["-n", `qrouter-${id}`, "route", "flush", "table", "all", "proto", ROUTE_PROTOCOL]);
+      for (const preference of ["32764", "32765"]) {
+        execFileSync("ip", ["-n", `qrouter-${id}`, "rule", "delete", "preference", preference]);
+      }
     }
   }
 

@@ -62,7 +62,7 @@ export const BUGS: readonly Bug[] = [
   {
     name: "nothing holds packets back when the route to a peer is gone",
     invariant: "network",
-    mutations: [{ file: "core/network.js", from: ": [unreachable, unicast(", to: ": [unicast(" }],
+    mutations: [{ file: "core/network.js", from: ": [...block, unicast(", to: ": [unicast(" }],
   },
   {
     name: "clear text from outside is let in",

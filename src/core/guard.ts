@@ -68,11 +68,11 @@ export const counterName = (hook: string): string => `clear_${hook}`;
 
 /** Does `outer` guard at least all that `inner` guards? */
 export function guardCovers(outer: Guard, inner: Guard): boolean {
-  const held = new Set(pairKeys(outer));
+  const held = new Set(pairKeys(outer.pairs));
   return (
     outer.espBackEnd === inner.espBackEnd &&
     outer.transitLink === inner.transitLink &&
-    pairKeys(inner).every((key) => held.has(key)) &&
+    pairKeys(inner.pairs).every((key) => held.has(key)) &&
     inner.loopbackAddresses.every((address) => outer.loopbackAddresses.includes(address))
   );
 }
@@ -87,8 +87,14 @@ export const guardUnion = (wanted: Guard, held: Guard): Guard => ({
 export const guardsEqual = (a: Guard, b: Guard): boolean =>
   JSON.stringify(a) === JSON.stringify(b) || JSON.stringify(guardRuleset(a)) === JSON.stringify(guardRuleset(b));
 
-function pairKeys(guard: Guard): readonly string[] {
-  return guard.pairs.flatMap((pair) =>
+/** Does it guard all of these? */
+export function holdsPairs(guard: Guard | undefined, pairs: readonly Guarded[]): boolean {
+  const held = new Set(pairKeys(guard?.pairs ?? []));
+  return pairKeys(pairs).every((key) => held.has(key));
+}
+
+function pairKeys(pairs: readonly Guarded[]): readonly string[] {
+  return pairs.flatMap((pair) =>
     pair.localSubnets.flatMap((local) => pair.peerSubnets.map((peer) => `${local} ${peer}`)),
   );
 }

@@ -69,12 +69,13 @@ export function planNetwork(wanted: NetworkConfig, observed: ObservedNetwork): r
     ...doomed.map(({ namespace, name }) => ({ kind: "deleteLink" as const, namespace, link: name })),
     ...planSysctls(config.sysctls.filter(isOfNamespace), seen),
     ...planAddresses(config, seen, (address) => address.link === "lo"),
-    ...planRules(config, seen),
+    ...planOwnRules(config, seen),
     ...planExemptions(config, seen),
     ...veths.flatMap((veth) => planVeth(config, veth, seen)),
     ...planUserlandLink(config, seen),
     ...planNeighbour(config, seen),
     ...planRoutes(config, seen),
+    ...planRouterRules(config, seen),
     ...veths.flatMap((veth) => planAttachment(veth, seen)),
     ...planLeftovers(config, seen),
     ...guardLast,
@@ -99,6 +100,7 @@ export function planNetworkRemoval(
       route.namespace !== scope.namespace &&
       !(isStillListed && route.kind === "unreachable"),
   );
+  const rules = observed.rules.filter((rule) => !isAnothers && !isStillListed && isIn(scope.routerNamespace)(rule));
   const isOurs = (link: ObservedLink): boolean => link.isVeth && link.alias === scope.alias;
   const inner = observed.links.filter((link) => link.namespace === scope.namespace && isOurs(link));
   const outer = observed.links.filter(
@@ -110,6 +112,7 @@ export function planNetworkRemoval(
   );
   return [
     ...[...routes].sort(unicastFirst).map((route) => ({ kind: "removeRoute" as const, route })),
+    ...rules.map((rule) => ({ kind: "removeRule" as const, rule })),
     ...unplugged({ ...scope, veths: [] }, observed).map(unplugStep),
     ...[...inner, ...outer].map(({ namespace, name }) => ({ kind: "deleteLink" as const, namespace, link: name })),
     ...(observed.namespaceExists && !isAnothers
@@ -402,15 +405,31 @@ const rulesEqual = (a: Rule, b: Rule): boolean =>
   a.preference === b.preference &&
   a.table === b.table &&
   a.destination === b.destination &&
-  a.inputLink === b.inputLink;
+  a.inputLink === b.inputLink &&
+  a.skipsDefault === b.skipsDefault;
 
-function planRules(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
-  const held = observed.namespaceExists ? observed.rules : [];
-  const missing = config.rules.filter((wanted) => !held.some((rule) => rulesEqual(rule, wanted)));
-  // A new namespace has the kernel's own rules, which an observation of nothing cannot show.
-  const kernels = observed.namespaceExists ? [] : config.rules.filter((rule) => rule.preference === 0);
-  return missing.filter((rule) => !kernels.includes(rule)).map((rule) => ({ kind: "addRule", rule }));
+const isIn =
+  (namespace: string | undefined) =>
+  (rule: Rule): boolean =>
+    rule.namespace === namespace;
+
+function planRules(wanted: readonly Rule[], held: readonly Rule[]): readonly NetworkStep[] {
+  return wanted.filter((rule) => !held.some((one) => rulesEqual(one, rule))).map((rule) => ({ kind: "addRule", rule }));
 }
+
+function planOwnRules(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const wanted = config.rules.filter(isIn(config.namespace));
+  // A new namespace has the kernel's own rules, which an observation of nothing cannot show.
+  if (!observed.namespaceExists)
+    return planRules(
+      wanted.filter(({ preference }) => preference !== 0),
+      [],
+    );
+  return planRules(wanted, observed.rules.filter(isIn(config.namespace)));
+}
+
+const planRouterRules = ({ rules, routerNamespace }: NetworkConfig, observed: ObservedNetwork) =>
+  planRules(rules.filter(isIn(routerNamespace)), observed.rules.filter(isIn(routerNamespace)));
 
 /** None is ever removed: they go with their namespace. */
 function planExemptions(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
@@ -465,14 +484,15 @@ function unwantedRules(config: NetworkConfig, observed: ObservedNetwork): readon
       table: 255,
       destination: undefined,
       inputLink: undefined,
+      skipsDefault: false,
     };
   });
-  const held = observed.namespaceExists ? observed.rules : kernels;
-  return held.filter(
-    (rule) =>
-      RULE_PREFERENCES.includes(rule.preference) &&
-      // charon's own, also where nothing needs it.
-      rule.preference !== CHARON_PREFERENCE &&
-      !config.rules.some((wanted) => rulesEqual(rule, wanted)),
+  const own = observed.namespaceExists ? observed.rules.filter(isIn(config.namespace)) : kernels;
+  // charon's own stay, also where nothing needs them.
+  const mayGo = own.filter(
+    ({ preference }) => RULE_PREFERENCES.includes(preference) && preference !== CHARON_PREFERENCE,
   );
+  const isWanted = (rule: Rule): boolean =>
+    config.rules.some((wanted) => wanted.namespace === rule.namespace && rulesEqual(rule, wanted));
+  return [...mayGo, ...observed.rules.filter(isIn(config.routerNamespace))].filter((rule) => !isWanted(rule));
 }

@@ -20,7 +20,7 @@ import { switchPort, type ObservedSwitch, type SwitchPort } from "./switch.ts";
 /** The agent's own namespace, in fields that hold the name of one. No file in /run/netns can be called so. */
 export const AGENT_NAMESPACE = ".";
 
-/** Marks our routes (rtm_protocol). Free in linux/rtnetlink.h, iproute2's rt_protos and FRR. */
+/** Marks our routes and rules (rtm_protocol). Free in linux/rtnetlink.h, iproute2's rt_protos and FRR. */
 export const ROUTE_PROTOCOL = 215;
 export const MAIN_TABLE = 254;
 export const LOCAL_TABLE = 255;
@@ -28,6 +28,8 @@ export const LOCAL_TABLE = 255;
 export const CHARON_TABLE = 220;
 /** Routes to the local subnets for decrypted packets, where a default route of charon's table would win. */
 export const DECRYPTED_TABLE = 221;
+/** In the router's own namespace: makes the peers' subnets unreachable where the main table knows nothing but a default. */
+export const UNREACHABLE_TABLE = 215;
 
 // The kernel's own rule has preference 0, main's 32766.
 const KERNEL_LOCAL_PREFERENCE = 0;
@@ -43,6 +45,10 @@ export const RULE_PREFERENCES: readonly number[] = [
   MOVED_LOCAL_PREFERENCE,
   CHARON_PREFERENCE,
 ];
+
+// In the router's own namespace, after all that others may have there before the main table.
+const SPECIFIC_PREFERENCE = 32_764;
+const UNREACHABLE_PREFERENCE = 32_765;
 
 const UNREACHABLE_METRIC = 1_000_000;
 
@@ -83,6 +89,8 @@ export type Rule = {
   readonly table: number;
   readonly destination: Cidr | undefined;
   readonly inputLink: string | undefined;
+  /** The table's default route does not count (suppress_prefixlength 0). */
+  readonly skipsDefault: boolean;
 };
 
 /**
@@ -273,6 +281,7 @@ export function networkConfig(of: {
       ...(espBackEnd === "userland" && router.connections.some(({ kind }) => kind === "usable")
         ? charonRules(scope.namespace)
         : []),
+      ...(scope.routerNamespace === undefined ? [] : routerRules(scope.routerNamespace, peers)),
     ],
     guard: {
       espBackEnd,
@@ -284,7 +293,7 @@ export function networkConfig(of: {
 }
 
 /** A peer's subnet without a local one of its family is nobody's to reach: no route may lead into the gateway. */
-function guardPairs(router: GuardedRouter): readonly GuardPair[] {
+export function guardPairs(router: Pick<GuardedRouter, "connections">): readonly GuardPair[] {
   return [...router.connections]
     .sort((a, b) => (a.id < b.id ? -1 : 1))
     .flatMap((connection) => {
@@ -429,7 +438,27 @@ function peerRoutes(transit: Veth, plumbing: Plumbing, peers: readonly Cidr[]): 
     const blocked = { kind: "unreachable", via: undefined, link: undefined, metric: UNREACHABLE_METRIC } as const;
     const { namespace } = transit.outer;
     const unreachable: Route = { namespace, table: MAIN_TABLE, destination: peer, onlink: false, ...blocked };
-    return via === undefined ? [unreachable] : [unreachable, unicast(transit.outer, peer, via, { metric })];
+    const isEverything = peer === everything(familyOf(peer));
+    const block = isEverything ? [unreachable] : [unreachable, { ...unreachable, table: UNREACHABLE_TABLE }];
+    return via === undefined ? block : [...block, unicast(transit.outer, peer, via, { metric })];
+  });
+}
+
+/**
+ * Without these the router's default route would take packets out in clear as soon as somebody deleted our routes in the
+ * main table. Two rules whatever the number of subnets: the kernel walks through rules one by one for every packet. A
+ * route of the main table goes before them, so what the router reaches by routes of its own it reaches as ever.
+ */
+function routerRules(namespace: string, peers: readonly Cidr[]): readonly Rule[] {
+  const families = ([4, 6] as const).filter((family) =>
+    peers.some((peer) => familyOf(peer) === family && peer !== everything(family)),
+  );
+  return families.flatMap((family) => {
+    const rule = { namespace, family, destination: undefined, inputLink: undefined };
+    return [
+      { ...rule, preference: SPECIFIC_PREFERENCE, table: MAIN_TABLE, skipsDefault: true },
+      { ...rule, preference: UNREACHABLE_PREFERENCE, table: UNREACHABLE_TABLE, skipsDefault: false },
+    ];
   });
 }
 
@@ -443,7 +472,7 @@ function rules(
   decryptedFrom: string,
   selective: readonly IpFamily[],
 ): readonly Rule[] {
-  const anywhere = { namespace, destination: undefined, inputLink: undefined };
+  const anywhere = { namespace, destination: undefined, inputLink: undefined, skipsDefault: false };
   return ([4, 6] as const).flatMap((family): readonly Rule[] => {
     const borrowed = loopbackAddresses.filter((address) => familyOf(address) === family);
     const preference = borrowed.length === 0 ? KERNEL_LOCAL_PREFERENCE : MOVED_LOCAL_PREFERENCE;
@@ -468,6 +497,7 @@ const charonRules = (namespace: string): readonly Rule[] =>
     table: CHARON_TABLE,
     destination: undefined,
     inputLink: undefined,
+    skipsDefault: false,
   }));
 
 // Neighbour solicitation and advertisement (RFC 4861, 4.3 and 4.4). The guard lets them pass, too.

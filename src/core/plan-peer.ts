@@ -257,7 +257,7 @@ class PeerPlanner implements PeerPlan {
       const marker = encodeMarker(state.wanted);
       if (state.isCommitted || this.#notes.transitions.get(id) === marker) continue;
       const deadlineMs = this.#nowMs + this.#options.updateWindowMs;
-      const initiateAtMs = this.#nowMs + (this.#live.length === 0 && this.#yields() ? this.#options.yieldMs : 0);
+      const initiateAtMs = this.#nowMs + (this.#mayYield() && this.#yields() ? this.#options.yieldMs : 0);
       const staleIkeSas = this.#outdateIkeSas(state, reauthenticate);
       const staleChildSas = this.#outdateChildSas(state);
       for (const ikeSa of staleIkeSas) this.#staleIke.set(ikeSa, deadlineMs);
@@ -560,6 +560,15 @@ class PeerPlanner implements PeerPlan {
     return this.#live
       .flatMap((sa) => sa.children)
       .filter((child) => belongsTo(child.name, id) && !this.#endedChild.has(child.uniqueId));
+  }
+
+  /**
+   * Waiting for the other side costs nothing where there is nothing yet, or what is there is ended only when its successor
+   * stands. Both sides at once is what IKEv1 takes badly: charon 5.9.8 hands the Quick Mode of one of the two IKE SAs on to
+   * the other, where the peer cannot read it, and gives that one up when nobody has answered.
+   */
+  #mayYield(): boolean {
+    return this.#live.every((sa) => this.#superseded.has(sa.uniqueId));
   }
 
   /** Whether the other side is to initiate first: only one of two can have the lower address. */

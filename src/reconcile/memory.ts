@@ -3,7 +3,7 @@ import type { CharonAlgorithms, KernelEsp } from "../core/algorithms.ts";
 import type { CharonPlanOptions } from "../core/charon-step.ts";
 import type { Fault } from "../core/connection-status.ts";
 import type { DriftKind } from "../core/finding.ts";
-import type { EspBackEnd } from "../core/guard.ts";
+import type { EspBackEnd, Guard } from "../core/guard.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter, Plumbing } from "../core/model.ts";
 import type { Attachment, GuardedRouter, NetworkScope } from "../core/network.ts";
@@ -35,6 +35,8 @@ export type RouterMemory = {
   ports: readonly PortState[];
   /** Why nothing of IPv6 can reach the local subnets. */
   learnedFault: Fault | undefined;
+  /** In force, when it was looked at last. */
+  guard: Guard | undefined;
   notes: Notes | undefined;
   charon: ObservedCharon;
   /** What the last charon of the router could compute. */
@@ -63,6 +65,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   hasNetworkFailed: false,
   ports: [],
   learnedFault: undefined,
+  guard: undefined,
   notes: undefined,
   charon: { kind: "absent" },
   algorithms: undefined,

@@ -5,10 +5,11 @@ import { FAULT_GRACE_MS, type Fault } from "../core/connection-status.ts";
 import { charonFindings, networkFindings } from "../core/drift.ts";
 import type { Finding } from "../core/finding.ts";
 import { AgentError, UnavailableError } from "../core/errors.ts";
-import { USERLAND_ESP_LINK } from "../core/guard.ts";
+import { holdsPairs, USERLAND_ESP_LINK } from "../core/guard.ts";
 import type { RouterId } from "../core/ids.ts";
 import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
 import {
+  guardPairs,
   networkConfig,
   networkScope,
   type GuardedRouter,
@@ -142,7 +143,9 @@ export class Reconciler {
     );
     memory.told.clear();
     memory.whole = this.#isWhole(desired, memory, run) ? { desired, options: this.#options } : undefined;
-    const { steps, wakeAtMs, failure } = run;
+    const { steps, failure } = run;
+    const { learnedFault } = memory;
+    const wakeAtMs = earlier(run.wakeAtMs, learnedFault && this.#becomesErrorAtMs(learnedFault));
     if (failure !== undefined) return { kind: "incomplete", steps, wakeAtMs, failure };
     if (!run.isWaiting) return { kind: "converged", steps, wakeAtMs };
     return { kind: "waiting", on: "control plane", wakeAtMs: earlier(wakeAtMs, this.#becomesErrorAtMs(memory.fault)) };
@@ -191,7 +194,7 @@ export class Reconciler {
       const observed = await this.#ports.network.observe(target, signal);
       // Without its ports nobody would know any more that they are ours to remove.
       if (observed.switch?.kind === "unreachable") throw new UnavailableError("OVSDB_DOWN", observed.switch.why);
-      await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), run, signal);
+      await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), memory, run, signal);
       Object.assign(memory, emptyMemory(router));
     } catch (error) {
       signal.throwIfAborted();
@@ -228,13 +231,14 @@ export class Reconciler {
     memory.scope = config;
     try {
       const observed = await this.#ports.network.observe(config, signal);
+      memory.guard = observed.guard.kind === "applied" ? observed.guard.guard : undefined;
       if (from === "remembered" && !observed.namespaceExists) return false;
       run.userlandEsp = espBackEnd === "userland" ? observed.userlandEsp : undefined;
       const steps = planNetwork(config, observed);
       run.drift?.push(...networkFindings(steps));
-      await this.#applyNetwork(steps, run, signal);
+      await this.#applyNetwork(steps, memory, run, signal);
       memory.ports = config.veths.flatMap(({ port }) => (port === undefined ? [] : [portState(port, observed.switch)]));
-      this.#noteSwitch(config, observed, memory, run);
+      this.#noteSwitch(config, observed, memory);
       memory.hasNetworkFailed = false;
     } catch (error) {
       signal.throwIfAborted();
@@ -245,16 +249,13 @@ export class Reconciler {
   }
 
   /** What a switch, and who is asked for over it, lack: nothing that a step of ours could mend. */
-  #noteSwitch(config: NetworkConfig, observed: ObservedNetwork, memory: RouterMemory, run: Run): void {
+  #noteSwitch(config: NetworkConfig, observed: ObservedNetwork, memory: RouterMemory): void {
     const { switch: seen } = observed;
     if (seen?.kind === "unreachable") throw new UnavailableError("OVSDB_DOWN", seen.why);
     const failed = memory.ports.find(({ state }) => state === "failed");
     if (failed?.why !== undefined) throw new UnavailableError("PORT_FAILED", failed.why);
     const isLearned = config.learned === undefined || learnedMac(config, observed) !== undefined;
     memory.learnedFault = isLearned ? undefined : this.#notLearned(config, memory);
-    if (memory.learnedFault !== undefined) {
-      run.wakeAtMs = earlier(run.wakeAtMs, this.#becomesErrorAtMs(memory.learnedFault));
-    }
   }
 
   #notLearned({ learned }: NetworkConfig, { learnedFault, ports }: RouterMemory): Fault {
@@ -265,11 +266,17 @@ export class Reconciler {
     return { cause: { code: "plumbing-failed", text }, sinceMs, isFinal: false };
   }
 
-  async #applyNetwork(steps: readonly NetworkStep[], run: Run, signal: AbortSignal): Promise<void> {
+  async #applyNetwork(
+    steps: readonly NetworkStep[],
+    memory: RouterMemory,
+    run: Run,
+    signal: AbortSignal,
+  ): Promise<void> {
     for (const step of steps) {
       signal.throwIfAborted();
       try {
         await this.#ports.network.apply(step, signal);
+        if (step.kind === "applyGuard") memory.guard = step.guard;
         this.#observer.onStep(step.kind, "ok");
         run.steps += 1;
       } catch (error) {
@@ -289,6 +296,11 @@ export class Reconciler {
       memory.charon.kind === "absent" ||
       (memory.charon.kind === "up" && memory.charon.instance !== memory.notes?.instance);
     if (hasEnded && isWanted()) run.drift?.push({ kind: "charon", what: "charon has ended" });
+    if (!holdsPairs(memory.guard, guardPairs(desired))) {
+      // What comes in by an SA that the guard does not know would go on in clear. So no SA is asked for, and none is taken.
+      memory.inSync = new Set();
+      return isWanted() ? undefined : this.#removeCharon(desired.id, memory, signal);
+    }
     let wasStartedHere = false;
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();

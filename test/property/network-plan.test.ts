@@ -75,6 +75,7 @@ const drifts: readonly Drift[] = [
   (network, of, pick) => network.namespaces.get(of.namespace)?.routes.splice(pick % 7, 2),
   (network, of, pick) => network.namespaces.get(of.routerNamespace)?.routes.splice(1 + (pick % 5), 1),
   (network, of, pick) => network.namespaces.get(of.namespace)?.rules.splice(pick % 4, 1),
+  (network, of, pick) => network.namespaces.get(of.routerNamespace)?.rules.splice(2 + (pick % 4), 1),
   (network, of, pick) => {
     const ends = of.veths.flatMap((veth) => [veth.inner, veth.outer]);
     const end = ends[pick % ends.length];

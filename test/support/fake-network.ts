@@ -98,6 +98,7 @@ export class FakeNetwork implements Network {
         table: LOCAL_TABLE,
         destination: undefined,
         inputLink: undefined,
+        skipsDefault: false,
       };
     });
     const made: FakeNamespace = {
@@ -142,7 +143,7 @@ export class FakeNetwork implements Network {
       links,
       addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? []).filter((address) => outer.has(address.link))],
       routes: [...(own?.routes ?? []), ...(router?.routes ?? []).filter((route) => route.protocol === ROUTE_PROTOCOL)],
-      rules: own?.rules ?? [],
+      rules: [...(own?.rules ?? []), ...(router?.rules ?? []).filter(({ preference }) => preference !== 0)],
       exemptions: own?.exemptions ?? [],
       sysctls: scope.sysctls.flatMap((sysctl) => {
         const space = this.namespaces.get(sysctl.namespace);

@@ -75,5 +75,6 @@ function printRoute(route: Route): string {
 function printRule(rule: Rule): string {
   const to = rule.destination === undefined ? "" : ` to ${rule.destination}`;
   const from = rule.inputLink === undefined ? "" : ` iif ${rule.inputLink}`;
-  return `${rule.preference}: IPv${rule.family}${to}${from} lookup ${rule.table} ${inNs(rule.namespace)}`;
+  const but = rule.skipsDefault ? " but its default" : "";
+  return `${rule.preference}: IPv${rule.family}${to}${from} lookup ${rule.table}${but} ${inNs(rule.namespace)}`;
 }

@@ -18,23 +18,29 @@ type Route = {
   readonly gateway?: string;
   readonly dev?: string;
   readonly protocol?: string;
+  readonly table?: string;
 };
+type RoutingRule = { readonly priority: number; readonly table: string; readonly suppress_prefixlen?: number };
 
 const TRANSIT = { near: "169.254.0.1", far: "169.254.0.2", prefix: 28 };
 /** What the program marks its routes with. */
 const PROTOCOL = "215";
+/** What keeps a router's default route from taking what is for a peer, should the routes of table main be gone. */
+const STAND_IN = { table: "215", rules: ["32764: main but its default", "32765: 215"] };
 
 export async function checkNetwork(router: WantedRouter, subject: Subject): Promise<readonly Finding[]> {
   const vpn = `qvpn-${router.id}`;
   const own = `qrouter-${router.id}`;
-  const [links, routes, ownLinks, ownRoutes] = await Promise.all([
+  const [links, routes, ownLinks, ownRoutes, ownRules] = await Promise.all([
     readLinks(vpn),
     readRoutes(vpn),
     readLinks(own),
-    readRoutes(own),
+    readRoutes(own, "table", "all"),
+    readRules(own),
   ]);
   if (links === undefined || routes === undefined) return [findingOf(router, "its namespace is not there")];
-  if (ownLinks === undefined || ownRoutes === undefined) throw new Error(`${own} is gone, and nobody may take it`);
+  if (ownLinks === undefined || ownRoutes === undefined || ownRules === undefined)
+    throw new Error(`${own} is gone, and nobody may take it`);
   const outside = links.find((link) => has(link, router.address, 24));
   const inside = links.find((link) => has(link, TRANSIT.far, TRANSIT.prefix));
   const near = ownLinks.find((link) => has(link, TRANSIT.near, TRANSIT.prefix));
@@ -47,6 +53,7 @@ export async function checkNetwork(router: WantedRouter, subject: Subject): Prom
     ...strangers.map(({ ifname }) => `${ifname} is a stranger in ${own}`),
     ...missing(wantedRoutes(router, outside, inside), ours(routes), vpn),
     ...missing(wantedOwnRoutes(router, near), ours(ownRoutes), own),
+    ...missing(router.connections.length === 0 ? [] : STAND_IN.rules, ownRules, own),
   ].map((text) => findingOf(router, text));
 }
 
@@ -55,8 +62,17 @@ const findingOf = (router: WantedRouter, text: string): Finding => ({ invariant:
 const readLinks = async (namespace: string): Promise<readonly Link[] | undefined> =>
   (await runJson("ip", "-n", namespace, "-j", "-d", "addr", "show")) as readonly Link[] | undefined;
 
-const readRoutes = async (namespace: string): Promise<readonly Route[] | undefined> =>
-  (await runJson("ip", "-n", namespace, "-j", "-d", "-4", "route", "show")) as readonly Route[] | undefined;
+const readRoutes = async (namespace: string, ...tables: readonly string[]): Promise<readonly Route[] | undefined> =>
+  (await runJson("ip", "-n", namespace, "-j", "-d", "-4", "route", "show", ...tables)) as readonly Route[] | undefined;
+
+/** Those that are not the kernel's. */
+async function readRules(namespace: string): Promise<readonly string[] | undefined> {
+  const rules = (await runJson("ip", "-n", namespace, "-j", "-4", "rule", "show")) as
+    readonly RoutingRule[] | undefined;
+  return rules
+    ?.filter(({ priority }) => ![0, 32_766, 32_767].includes(priority))
+    .map((rule) => `${rule.priority}: ${rule.table}${rule.suppress_prefixlen === 0 ? " but its default" : ""}`);
+}
 
 const has = (link: Link, address: string, prefix: number): boolean =>
   (link.addr_info ?? []).some(({ local, prefixlen }) => local === address && prefixlen === prefix);
@@ -80,8 +96,11 @@ const surplusLinks = (links: readonly Link[], ...expected: readonly (Link | unde
 const ours = (routes: readonly Route[]): readonly string[] =>
   routes.filter(({ protocol }) => protocol === PROTOCOL).map(routeText);
 
-const routeText = ({ dst, type = "unicast", gateway, dev }: Route): string =>
-  type === "unicast" ? `${dst} via ${String(gateway)} dev ${String(dev)}` : `${type} ${dst}`;
+const routeText = ({ dst, type = "unicast", gateway, dev, table = "main" }: Route): string =>
+  [
+    type === "unicast" ? `${dst} via ${String(gateway)} dev ${String(dev)}` : `${type} ${dst}`,
+    ...(table === "main" ? [] : [`table ${table}`]),
+  ].join(" ");
 
 const unique = (texts: readonly string[]): readonly string[] => [...new Set(texts)];
 
@@ -97,12 +116,13 @@ const wantedOwnRoutes = (router: WantedRouter, near: Link | undefined): readonly
   unique(router.connections.flatMap(({ peerSubnets }) => peerSubnets)).flatMap((subnet) => [
     `${subnet} via ${TRANSIT.far} dev ${String(near?.ifname)}`,
     `unreachable ${subnet}`,
+    `unreachable ${subnet} table ${STAND_IN.table}`,
   ]);
 
 function missing(expected: readonly string[], are: readonly string[], where: string): readonly string[] {
   return [
-    ...expected.filter((route) => !are.includes(route)).map((route) => `no route ${route} in ${where}`),
-    ...are.filter((route) => !expected.includes(route)).map((route) => `route ${route} in ${where}, unwanted`),
+    ...expected.filter((one) => !are.includes(one)).map((one) => `no ${one} in ${where}`),
+    ...are.filter((one) => !expected.includes(one)).map((one) => `${one} in ${where}, unwanted`),
   ];
 }
 

@@ -90,8 +90,8 @@ const PROTOCOL = "215";
 
 export const routeDelete = inRouter(async (router, { random }) => {
   const namespace = random.pick([vpnNamespaceOf(router), routerNamespaceOf(router.id)]);
-  const route = random.pick(await listed("-n", namespace, "-j", "-d", "route", "show", "proto", PROTOCOL));
-  const { type, dst, dev, metric } = route;
+  const found = await listed("-n", namespace, "-j", "-d", "route", "show", "table", "all", "proto", PROTOCOL);
+  const { type, dst, dev, metric, table } = random.pick(found);
   const named = [String(type ?? "unicast"), String(dst)];
   const where = dev === undefined ? [] : ["dev", String(dev)];
   await ip(
@@ -102,6 +102,7 @@ export const routeDelete = inRouter(async (router, { random }) => {
     ...named,
     ...where,
     ...(metric === undefined ? [] : ["metric", String(metric)]),
+    ...(table === undefined ? [] : ["table", String(table)]),
   );
   return `route ${named.join(" ")} in ${namespace}`;
 });
@@ -110,12 +111,12 @@ export const routeDelete = inRouter(async (router, { random }) => {
 const KERNEL_PRIORITIES = new Set([0, 100, 32766, 32767]);
 
 export const ruleDelete = inRouter(async (router, { random }) => {
-  const vpn = vpnNamespaceOf(router);
-  const rules = await listed("-n", vpn, "-j", "rule", "show");
+  const namespace = random.pick([vpnNamespaceOf(router), routerNamespaceOf(router.id)]);
+  const rules = await listed("-n", namespace, "-j", "rule", "show");
   const { priority, dst } = random.pick(rules.filter((rule) => !KERNEL_PRIORITIES.has(Number(rule["priority"]))));
   const to = dst === undefined ? [] : ["to", String(dst)];
-  await ip("-n", vpn, "rule", "delete", "priority", String(priority), ...to);
-  return `rule ${String(priority)} ${to.join(" ")}`;
+  await ip("-n", namespace, "rule", "delete", "priority", String(priority), ...to);
+  return `rule ${String(priority)} ${to.join(" ")} in ${namespace}`;
 });
 
 const nft = async (router: SiteRouter, ...args: readonly string[]): Promise<string> =>

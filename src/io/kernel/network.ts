@@ -6,6 +6,7 @@ import type { Guard } from "../../core/guard.ts";
 import type { RouterId } from "../../core/ids.ts";
 import {
   AGENT_NAMESPACE,
+  CHARON_PREFERENCE,
   ROUTE_PROTOCOL,
   type LinkAddress,
   type NetworkScope,
@@ -136,11 +137,20 @@ export class KernelNetwork implements Network {
       case "addRule":
       case "removeRule": {
         const { rule } = step;
+        // charon makes the same one, and the kernel takes one of another protocol for another.
+        const mark = rule.preference === CHARON_PREFERENCE ? undefined : ROUTE_PROTOCOL;
         const adds = step.kind === "addRule";
         const what = `${adds ? "add" : "remove"} rule ${rule.preference} to table ${rule.table} in ${rule.namespace}`;
         return adds
-          ? this.#tell(rule.namespace, what, RTM_NEWRULE, encodeRule(rule), NLM_F_CREATE | NLM_F_EXCL, ALREADY_THERE)
-          : this.#tell(rule.namespace, what, RTM_DELRULE, encodeRule(rule), 0, ALREADY_GONE);
+          ? this.#tell(
+              rule.namespace,
+              what,
+              RTM_NEWRULE,
+              encodeRule(rule, mark),
+              NLM_F_CREATE | NLM_F_EXCL,
+              ALREADY_THERE,
+            )
+          : this.#tell(rule.namespace, what, RTM_DELRULE, encodeRule(rule, undefined), 0, ALREADY_GONE);
       }
       default:
         return step satisfies never;

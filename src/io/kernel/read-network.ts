@@ -7,6 +7,7 @@ import {
   MAIN_TABLE,
   ROUTE_PROTOCOL,
   RULE_PREFERENCES,
+  UNREACHABLE_TABLE,
   type Exemption,
   type LinkAddress,
   type Neighbour,
@@ -41,6 +42,7 @@ import {
   RTM_GETROUTE,
   RTM_GETRULE,
   type RawLink,
+  type RawRule,
 } from "./rtnetlink.ts";
 import type { Sockets } from "./sockets.ts";
 import { readSysctls } from "./sysctl.ts";
@@ -101,7 +103,7 @@ export async function readNetwork(
     ),
     addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? [])],
     routes: [...(own?.routes ?? []), ...(router?.routes ?? [])],
-    rules: own?.rules ?? [],
+    rules: [...(own?.rules ?? []), ...(router?.rules ?? [])],
     ...(own === undefined ? {} : { userlandEsp: own.userlandEsp }),
     ...(own === undefined || scope.attachedBy !== "ovs" ? {} : { neighbours: await readNeighbours(sockets, own) }),
     sysctls: places.flatMap((place) => readSettings(place, scope.sysctls)),
@@ -160,7 +162,7 @@ async function readAll(sockets: Sockets, namespace: string) {
   if (namespaceInode(namespace) === undefined) return undefined;
   const netlink = sockets.route(namespace);
   const links = await readLinks(netlink, namespace);
-  const rules = await netlink.dump(`list rules of ${namespace}`, RTM_GETRULE, allRules());
+  const rules = await readRules(netlink, namespace, ({ rule }) => RULE_PREFERENCES.includes(rule.preference));
   const routes = await readRoutes(netlink, namespace, links);
   const isUserlands = (route: ObservedRoute): boolean =>
     route.table === CHARON_TABLE && route.link === USERLAND_ESP_LINK;
@@ -178,12 +180,14 @@ async function readAll(sockets: Sockets, namespace: string) {
         route.protocol !== RTPROT_KERNEL &&
         route.link !== USERLAND_ESP_LINK,
     ),
-    rules: rules
-      .map(decodeRule)
-      .filter((rule) => rule !== undefined)
-      .filter((rule) => RULE_PREFERENCES.includes(rule.preference))
-      .map((rule): Rule => ({ namespace, ...rule })),
+    rules,
   };
+}
+
+async function readRules(netlink: Netlink, namespace: string, isOurs: (rule: RawRule) => boolean): Promise<Rule[]> {
+  const messages = await netlink.dump(`list rules of ${namespace}`, RTM_GETRULE, allRules());
+  const found = messages.map(decodeRule).filter((raw) => raw !== undefined);
+  return found.filter(isOurs).map(({ rule }) => ({ namespace, ...rule }));
 }
 
 async function readRouter(sockets: Sockets, namespace: string, names: readonly string[]) {
@@ -195,7 +199,10 @@ async function readRouter(sockets: Sockets, namespace: string, names: readonly s
     links,
     addresses: await readAddresses(netlink, namespace, links),
     // What is not ours and does not lie on our link is the router's own business.
-    routes: routes.filter((route) => route.table === MAIN_TABLE && route.protocol === ROUTE_PROTOCOL),
+    routes: routes.filter(
+      (route) => [MAIN_TABLE, UNREACHABLE_TABLE].includes(route.table) && route.protocol === ROUTE_PROTOCOL,
+    ),
+    rules: await readRules(netlink, namespace, ({ protocol }) => protocol === ROUTE_PROTOCOL),
   };
 }
 

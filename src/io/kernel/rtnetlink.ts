@@ -61,7 +61,7 @@ const IFLA_INFO = { kind: 1, data: 2 };
 const VETH_INFO_PEER = 1;
 const IFA = { address: 1, local: 2, flags: 8 };
 const RTA = { destination: 1, link: 4, gateway: 5, metric: 6, multipath: 9, table: 15 };
-const FRA = { destination: 1, inputLink: 3, preference: 6, table: 15 };
+const FRA = { destination: 1, inputLink: 3, preference: 6, suppressPrefixLength: 14, table: 15, protocol: 21 };
 
 const rawFamily = (family: IpFamily): number => (family === 4 ? AF_INET : AF_INET6);
 const packed = (address: string): Buffer => Buffer.from(addressBytes(address));
@@ -282,8 +282,10 @@ export function encodeRoute(route: Route, linkIndex: number | undefined, protoco
 const FIB_RULE_BYTES = 12;
 export const allRules = (): Buffer[] => [Buffer.alloc(FIB_RULE_BYTES)];
 
+export type RawRule = { readonly rule: Omit<Rule, "namespace">; readonly protocol: number };
+
 /** Undefined for a rule that does more than send to a table what is for an address or comes from a link. */
-export function decodeRule(message: Message): Omit<Rule, "namespace"> | undefined {
+export function decodeRule(message: Message): RawRule | undefined {
   const { data } = message;
   const found = body(message, FIB_RULE_BYTES);
   const sourceLength = data.readUInt8(2);
@@ -291,17 +293,21 @@ export function decodeRule(message: Message): Omit<Rule, "namespace"> | undefine
   if (spoken !== AF_INET && spoken !== AF_INET6) return undefined;
   if (data.readUInt8(7) !== FR_ACT_TO_TABLE || sourceLength !== 0) return undefined;
   const address = found.get(FRA.destination);
-  return {
+  const rule = {
     family: spoken === AF_INET ? 4 : 6,
     // The kernel leaves out a preference of 0.
     preference: readU32(found.get(FRA.preference)) ?? 0,
     table: readU32(found.get(FRA.table)) ?? data.readUInt8(4),
     destination: address === undefined ? undefined : `${unpacked(address)}/${data.readUInt8(1)}`,
     inputLink: readText(found.get(FRA.inputLink)),
-  };
+    // All bits set where nothing is suppressed.
+    skipsDefault: readU32(found.get(FRA.suppressPrefixLength)) === 0,
+  } as const;
+  return { rule, protocol: found.get(FRA.protocol)?.readUInt8(0) ?? 0 };
 }
 
-export function encodeRule(rule: Rule): Buffer[] {
+/** `protocol` undefined: not marked; to delete, whoever made it. */
+export function encodeRule(rule: Rule, protocol: number | undefined): Buffer[] {
   const header = Buffer.alloc(FIB_RULE_BYTES);
   header.writeUInt8(rawFamily(rule.family), 0);
   header.writeUInt8(rule.table < 256 ? rule.table : 0, 4);
@@ -313,6 +319,8 @@ export function encodeRule(rule: Rule): Buffer[] {
     attributes.push(attribute(FRA.destination, Buffer.from(bytes)));
   }
   if (rule.inputLink !== undefined) attributes.push(attribute(FRA.inputLink, text(rule.inputLink)));
+  if (rule.skipsDefault) attributes.push(attribute(FRA.suppressPrefixLength, u32(0)));
+  if (protocol !== undefined) attributes.push(attribute(FRA.protocol, Buffer.from([protocol])));
   return [header, ...attributes];
 }
 

@@ -202,6 +202,15 @@ const FAULTS: Readonly<Record<string, () => Promise<void> | void>> = {
     const link = linkOf(router, "hr");
     inside(router, `ip route flush dev ${link} proto 215; ip -6 route flush dev ${link} proto 215`);
   },
+  "the routes in the router are deleted, with the unreachable ones": () =>
+    void inside(router, "ip route flush proto 215; ip -6 route flush proto 215"),
+  "the unreachable routes of the router's other table are deleted": () =>
+    void inside(router, "ip route flush table 215; ip -6 route flush table 215"),
+  "the router's rules are deleted": () => {
+    for (const family of ["-4", "-6"]) {
+      for (const pref of ["32764", "32765"]) inside(router, `ip ${family} rule del pref ${pref}`);
+    }
+  },
   "the addresses outside are deleted": () => void inside(left, `ip addr flush dev ${linkOf(left, "vg")}`),
   "the addresses towards the router are deleted": () => void inside(left, `ip addr flush dev ${linkOf(left, "vr")}`),
   "the router's addresses of that link are deleted": () =>
@@ -267,11 +276,11 @@ test.each(Object.keys(FAULTS))("B-36: %s: nothing leaves in clear, and unrelated
   expect(lost).toBe(0);
 });
 
-test("the router's routes and their unreachable substitutes are deleted: what leaves by its default route is over within a second", async () => {
+test("the routes of all the router's tables are deleted at once: what leaves by its default route is over within a second", async () => {
   await areActive(lab, "site", "v6");
   await comesThrough();
   const { clear, lost } = await watching(async () => {
-    inside(router, "ip route flush proto 215; ip -6 route flush proto 215");
+    inside(router, "ip route flush table all proto 215; ip -6 route flush table all proto 215");
     await comesThrough();
   });
   const atMs = clear.map((line) => {

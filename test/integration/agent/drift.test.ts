@@ -114,6 +114,11 @@ const BY_EVENTS: readonly (readonly [what: string, kind: DriftKind, act: Act])[]
     () => ip("-n", routerNamespace, "route", "delete", "10.2.0.0/24", "via", "169.254.0.2"),
   ],
   [
+    "the router's rule for unreachable ones deleted",
+    "rule",
+    () => ip("-n", routerNamespace, "rule", "delete", "preference", "32765"),
+  ],
+  [
     "the router's unreachable route deleted",
     "route",
     () => ip("-n", routerNamespace, "route", "delete", "unreachable", "10.2.0.0/24"),

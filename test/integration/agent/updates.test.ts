@@ -133,11 +133,12 @@ test.each(cases)("IKE%s: %s", async (version, _, row) => {
   const found = await measure(row);
   measured.set(`${row.what} ${version}`, found);
   const { lost, gapMs, made } = row.cost[version];
-  expect(found.neighbour).toEqual({ keptSpis: true, lost: 0 });
-  expect(BY_DISTURBANCE.slice(0, BY_DISTURBANCE.indexOf(made) + 1)).toContain(found.made);
-  expect(Math.max(...found.lost), `lost of ${String(found.sent)}`).toBeLessThanOrEqual(lost);
-  expect(found.longestGapMs).toBeLessThanOrEqual(gapMs);
-  expect(Math.min(...found.sent)).toBeGreaterThan(PACKETS_A_SECOND);
+  const said = JSON.stringify(found);
+  expect(found.neighbour, said).toEqual({ keptSpis: true, lost: 0 });
+  expect(BY_DISTURBANCE.slice(0, BY_DISTURBANCE.indexOf(made) + 1), said).toContain(found.made);
+  expect(Math.max(...found.lost), said).toBeLessThanOrEqual(lost);
+  expect(found.longestGapMs, said).toBeLessThanOrEqual(gapMs);
+  expect(Math.min(...found.sent), said).toBeGreaterThan(PACKETS_A_SECOND);
 });
 
 test("docs/updates.md has a line for every kind of change with this back end", async () => {

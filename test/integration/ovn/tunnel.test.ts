@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { randomBytes, randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { baseDocuments, connectionPair, sidesOf } from "../../../scripts/lab-documents.ts";
-import { LabBuilder, until } from "../../../scripts/lab.ts";
+import { LabBuilder, PROGRAM, until } from "../../../scripts/lab.ts";
 import { linkLocalOf } from "../../../src/core/address.ts";
 import { AGENT_NAMESPACE } from "../../../src/core/network.ts";
 import { computeChecksums } from "../../../src/io/kernel/offload.ts";
@@ -160,8 +160,10 @@ describe.skipIf(!hasOpenVswitch() || !hasOvn())("a site behind OVN", () => {
     });
     const six = await connectionIs(leftAgent(), "six", "DOWN", { reason: "plumbing-failed" });
     expect(six.reason?.text).toMatch(/^the transit network does not carry IPv6: nothing answers for 169\.254\.0\.1/);
-    const { stdout } = await leftAgent().run("status");
-    expect(stdout).toContain(`ports of ${routers.left}: waiting for OVN to bind port ${transit.port}`);
+    const told = execFileSync(process.execPath, [PROGRAM, "status", "--socket", leftAgent().socket], {
+      encoding: "utf8",
+    });
+    expect(told).toContain(`ports of ${routers.left}: waiting for OVN to bind port ${transit.port}`);
     expect((await leftAgent().connection("site"))?.reason?.code).not.toBe("plumbing-failed");
   });
 

@@ -95,9 +95,10 @@ const DRIFT_OF = {
     return true;
   },
   ruleGone: ({ own, pick }: Place) => without(own.rules, pick),
+  outerRuleGone: ({ outside, pick }: Place) => without(outside.rules, pick, ({ preference }) => preference !== 0),
   ruleAdded: ({ own, world, router }: Place) => {
-    const rule = { family: 4, preference: 60, table: 221, destination: undefined, inputLink: "stray" } as const;
-    own.rules.push({ namespace: namespaceName(router), ...rule });
+    const of = { namespace: namespaceName(router), family: 4, destination: undefined, skipsDefault: false } as const;
+    own.rules.push({ ...of, preference: 60, table: 221, inputLink: "stray" });
     return world.network.namespaces.has(namespaceName(router));
   },
   exemptionGone: ({ own, pick }: Place) => without(own.exemptions, pick),
@@ -286,6 +287,7 @@ const HARMLESS: ReadonlySet<Drift> = new Set<Drift>([
   "outerRouteGone",
   "routeAdded",
   "ruleGone",
+  "outerRuleGone",
   "ruleAdded",
   "exemptionGone",
   "sysctlChanged",

@@ -68,17 +68,17 @@ function lookAtNetwork(world: ModelWorld, desired: DesiredRouter, tell: Tell): v
     [namespace, table, destination, kind, via, link, metric].join(" ");
   const routes = [...own.routes, ...outside.routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL)];
   compare("route", routes.filter(({ link }) => !isForeign(link)).map(route), config.routes.map(route), tell);
-  const rulesWanted = config.rules.map((one) => JSON.stringify(one));
+  const rule = (of: (typeof own.rules)[number]): string =>
+    [of.namespace, of.family, of.preference, of.destination, of.inputLink, of.table, of.skipsDefault].join(" ");
+  const rulesWanted = config.rules.map(rule);
   // charon's own are charon's to take along.
-  const isLeftToCharon = (rule: (typeof own.rules)[number]): boolean =>
-    rule.preference === CHARON_PREFERENCE && !rulesWanted.includes(JSON.stringify(rule));
-  const rules = own.rules.filter((rule) => RULE_PREFERENCES.includes(rule.preference) && !isLeftToCharon(rule));
-  compare(
-    "rule",
-    rules.map((one) => JSON.stringify(one)),
-    rulesWanted,
-    tell,
-  );
+  const isLeftToCharon = (one: (typeof own.rules)[number]): boolean =>
+    one.preference === CHARON_PREFERENCE && !rulesWanted.includes(rule(one));
+  const rules = [
+    ...own.rules.filter((one) => RULE_PREFERENCES.includes(one.preference) && !isLeftToCharon(one)),
+    ...outside.rules.filter(({ preference }) => preference !== 0),
+  ];
+  compare("rule", rules.map(rule), rulesWanted, tell);
   for (const { namespace, name, value } of config.sysctls) {
     if (spaces.get(namespace)?.sysctls.get(name) !== value) tell(`sysctl ${name} of ${namespace} is not ${value}`);
   }

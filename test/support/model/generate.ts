@@ -19,7 +19,7 @@ const PROVOKED_BY: Readonly<Record<StepKind, readonly (Change | Drift)[]>> = {
   removeAddress: ["addressAdded", "address", "prefixLength"],
   addRoute: ["routeGone", "outerRouteGone", "linkDown", "selectorReplaced"],
   removeRoute: ["routeAdded", "gateway", "selectorReplaced", "connectionRemoved"],
-  addRule: ["ruleGone", "everything"],
+  addRule: ["ruleGone", "outerRuleGone", "everything"],
   removeRule: ["ruleAdded", "everything"],
   addExemption: ["exemptionGone"],
   deleteNamespace: ["routerRemoved"],

@@ -183,9 +183,15 @@ test("a disabled connection is guarded and routed as any other", () => {
   const attachment = { attachedBy: "bridge", bridge: "br", routerNamespace: "qrouter-x" } as const;
   const config = networkConfig({ router, plumbing: PLUMBING, attachment, host: "h", espBackEnd: "userland" });
   expect(config.guard.pairs).toHaveLength(1);
-  expect(config.routes.filter((route) => route.namespace === "qrouter-x" && route.kind === "unreachable")).toHaveLength(
-    2,
+  const unreachable = config.routes.filter(
+    ({ namespace, kind }) => namespace === "qrouter-x" && kind === "unreachable",
   );
+  expect(unreachable.map(({ destination, table }) => `${destination} ${table}`)).toEqual([
+    "10.2.0.0/24 254",
+    "10.2.0.0/24 215",
+    "fd00:2::/64 254",
+    "fd00:2::/64 215",
+  ]);
 });
 
 test("a peer's subnet without a local one of its family is not routed into the gateway", () => {

@@ -270,6 +270,16 @@ describe("plans as text", () => {
     scene.expectPlan("higher-address", HERE);
   });
 
+  test("it does so for other terms as well, since nothing is ended before", async () => {
+    const scene = await up(aTunnel(1, { localAddress: "203.0.113.90" }));
+    const dpd = { action: "restart", intervalSeconds: 10, timeoutSeconds: 60 } as const;
+    scene.want(aTunnel(1, { localAddress: "203.0.113.90", dpd }));
+    await scene.pass("another DPD interval");
+    await scene.clock.advance(1_000);
+    await scene.pass("the peer has not begun");
+    scene.expectPlan("other-terms-higher-address", HERE);
+  });
+
   test("everything was dropped by somebody else", async () => {
     const scene = await up(aTunnel(1));
     scene.charon.secrets.clear();

@@ -133,6 +133,20 @@ test("a network that failed is tried again by whatever pass comes next, and is a
   expect([fault(world), world.network.applied.length > steps]).toEqual([[undefined, undefined], true]);
 });
 
+test("what the guard could not be told of is neither loaded nor asked for, and what there was stays", async () => {
+  const world = new ReconcileWorld();
+  await world.converge(aRouterWith([aTunnel(1)]));
+  const more = aRouterWith([aTunnel(1), aTunnel(2, { localSubnets: ["10.1.9.0/24"] })]);
+  const applied = world.ike.applied.length;
+  world.network.stepsUntilFailure = 0;
+  expect((await world.pass(more)).kind).toBe("incomplete");
+  expect(world.network.applied.at(-1)?.kind).not.toBe("applyGuard");
+  expect(world.ike.applied).toHaveLength(applied);
+  expect(world.childSas()).toHaveLength(1);
+  await world.converge(more);
+  expect(world.childSas()).toHaveLength(2);
+});
+
 test("a charon that does not answer is ended when nothing is wanted of it", async () => {
   const world = new ReconcileWorld();
   await world.converge(aRouterWith([aTunnel()]));
