@@ -13,6 +13,7 @@ import {
   networkConfig,
   networkScope,
   type GuardedRouter,
+  type Lingering,
   type NetworkConfig,
   type ObservedNetwork,
   type UserlandEsp,
@@ -110,10 +111,16 @@ export class Reconciler {
     const { whole } = memory;
     if (whole?.desired === desired && whole.options === this.#options) run.drift = [];
     try {
-      const lingering =
-        memory.applied === undefined
-          ? lingeringSas(desired, await this.#ports.ike.observe(desired.id, signal))
-          : lingeringGuard(desired, memory.applied);
+      let lingering: readonly Lingering[];
+      if (memory.applied === undefined) {
+        const charon = await this.#ports.ike.observe(desired.id, signal);
+        if (charon.kind === "failing") {
+          // It does not tell which SAs the guard may have to go on for: while it is there, the guard stays as it is.
+          await this.#charon(desired, memory, run, signal);
+          if (run.failure !== undefined) return this.#ended(desired, memory, run);
+        }
+        lingering = lingeringSas(desired, charon);
+      } else lingering = lingeringGuard(desired, memory.applied);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
       // Nobody starts a charon in a namespace that was never brought about, such as one that is only remembered.
       const isDue = scope === "everything" || memory.hasNetworkFailed;
@@ -136,6 +143,10 @@ export class Reconciler {
       if (error instanceof AgentError) this.#fail(run, error, "charon-down");
       else this.#internal(desired.id, error, run);
     }
+    return this.#ended(desired, memory, run);
+  }
+
+  #ended(desired: DesiredRouter, memory: RouterMemory, run: Run): Outcome {
     this.#setFault(memory, run);
     this.#tellDrift(
       desired.id,
@@ -296,21 +307,20 @@ export class Reconciler {
       memory.charon.kind === "absent" ||
       (memory.charon.kind === "up" && memory.charon.instance !== memory.notes?.instance);
     if (hasEnded && isWanted()) run.drift?.push({ kind: "charon", what: "charon has ended" });
-    if (!holdsPairs(memory.guard, guardPairs(desired))) {
-      // What comes in by an SA that the guard does not know would go on in clear. So no SA is asked for, and none is taken.
-      memory.inSync = new Set();
-      return isWanted() ? undefined : this.#removeCharon(desired.id, memory, signal);
-    }
+    // What comes in by an SA that the guard does not know would go on in clear. So none is asked for, and none is taken.
+    const mayNegotiate = holdsPairs(memory.guard, guardPairs(desired));
+    if (!mayNegotiate) memory.inSync = new Set();
     let wasStartedHere = false;
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();
       if (!isWanted()) return this.#removeCharon(desired.id, memory, signal);
+      if (!mayNegotiate) return;
       if (!(await this.#start(desired.id, memory, run, signal))) return;
       wasStartedHere = true;
       memory.charon = await ike.observe(desired.id, signal);
     }
     const plan = this.#options.charonPlan;
-    for (let round = 1; memory.charon.kind === "up"; round += 1) {
+    for (let round = 1; mayNegotiate && memory.charon.kind === "up"; round += 1) {
       const observed = memory.charon;
       const nowMs = clock.nowMs();
       if (memory.algorithms !== observed.algorithms) {
