@@ -60,7 +60,13 @@ export async function startOpenVswitch(
     await eventually(() => vsctl("get", "Bridge", bridge, "datapath_id") !== "[]", { what: "ovs-vswitchd is at work" });
   };
   const stop = (signal?: NodeJS.Signals): Promise<void> => endDaemon(daemon, signal);
-  cleanup.add(() => stop());
+  // Ended by a signal it leaves its TUN devices, for its successor.
+  cleanup.add(async () => {
+    if (daemon?.exitCode !== null || daemon.signalCode !== null) await start();
+    const ended = daemon === undefined ? undefined : once(daemon, "exit");
+    execFileSync("ovs-appctl", [`--target=${path.join(directory, "vswitchd.ctl")}`, "exit", "--cleanup"]);
+    await ended;
+  });
   vsctl("--no-wait", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=netdev");
   await start();
   return { database, bridge, start, stop, vsctl };
