@@ -13,7 +13,15 @@ import { argumentsOf, environmentOf, isRunning, readProcesses } from "./processe
 /** In the environment of everything that a run starts: `<pid>-<start time>` of the run. */
 const RUN_MARK = "SWANHERD_TEST_RUN";
 const NAMESPACES = "/run/netns";
-const WATCHED_COMMANDS = new Set(["charon-systemd", "beam.smp", "epmd", "ovsdb-server"]);
+const WATCHED_COMMANDS = new Set([
+  "charon-systemd",
+  "beam.smp",
+  "epmd",
+  "ovsdb-server",
+  "ovs-vswitchd",
+  "ovn-controller",
+  "ovn-northd",
+]);
 /** Longer than any one test file runs: younger things may belong to a run that goes on beside us. */
 const SETTLED_MS = 10 * 60_000;
 

@@ -4,7 +4,7 @@ import type { NodeKey } from "./core/fingerprint.ts";
 import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
 import type { Plumbing } from "./core/model.ts";
-import type { Attachment } from "./core/network.ts";
+import { ovsAttachment, type Attachment } from "./core/network.ts";
 import { ownerAlias, ownerChain, routerOfNamespace } from "./core/names.ts";
 import type { RouterHost } from "./core/ports.ts";
 import type { IkeOptions } from "./io/charon/ike.ts";
@@ -16,6 +16,7 @@ import type { RouterNamespaces } from "./io/kernel/network.ts";
 import { namespaceInode, NAMESPACE_DIRECTORY } from "./io/kernel/netns.ts";
 import type { AnnouncerOptions } from "./io/ovn/announcer.ts";
 import { routerOfName, routerPlace, type RouterHostOptions } from "./io/l3-agent/router-host.ts";
+import type { SwitchOptions } from "./io/ovn/switch.ts";
 import type { LoopOptions } from "./reconcile/loop.ts";
 import type { ReconcileOptions } from "./reconcile/memory.ts";
 
@@ -88,6 +89,13 @@ export const routerHostOptions = ({ routerTopology }: AgentConfig): RouterHostOp
   exists,
 });
 
+/** Undefined: nothing is plugged into a switch. */
+export const switchOptions = (
+  { attachment, ovn: { localDatabase, privateKey, certificate, caCertificate } }: AgentConfig,
+  parts: Pick<SwitchOptions, "clock" | "log">,
+): SwitchOptions | undefined =>
+  attachment.kind === "ovs" ? { localDatabase, privateKey, certificate, caCertificate, ...parts } : undefined;
+
 export const loopOptions = (config: AgentConfig, reconcile: ReconcileOptions): LoopOptions => ({
   reconcile,
   retry: config.retry,
@@ -140,9 +148,11 @@ function attachmentOf(
   router: RouterId,
   network: Plumbing["external"]["network"] | undefined,
 ): Attachment | string {
+  if (attachment.kind === "ovs") return ovsAttachment(attachment.integrationBridge);
+  const attachedBy = "bridge";
   const routerNamespace = attachment.routerNamespace.replace("{id}", router);
-  if (network === undefined) return { bridge: "", routerNamespace };
+  if (network === undefined) return { attachedBy, bridge: "", routerNamespace };
   const bridge = attachment.bridges[network.name] ?? attachment.bridges[network.id];
-  if (bridge !== undefined) return { bridge, routerNamespace };
+  if (bridge !== undefined) return { attachedBy, bridge, routerNamespace };
   return `attachment.bridges names no bridge for external network "${network.name}" (${network.id}); add one and reload`;
 }

@@ -15,11 +15,12 @@ import {
   loopOptions,
   reconcileOptions,
   supervisorOptions,
+  switchOptions,
 } from "./agent-options.ts";
 import type { AgentConfig } from "./config.ts";
 import type { EspBackEnd } from "./core/guard.ts";
 import type { RouterId } from "./core/ids.ts";
-import type { Clock } from "./core/ports.ts";
+import type { Clock, Network } from "./core/ports.ts";
 import type { AgentState, OvnState } from "./core/status.ts";
 import type { RouterViews } from "./core/views.ts";
 import { startControlServer, startHealthServer, type ApiServer, type OrderAnswer } from "./io/api/server.ts";
@@ -33,6 +34,8 @@ import { createRouterHost } from "./io/l3-agent/router-host.ts";
 import { createLog, type Logger } from "./io/log.ts";
 import { createMetrics, type Metrics } from "./io/metrics.ts";
 import { createAnnouncer, type Announcer } from "./io/ovn/announcer.ts";
+import { OpenVswitch } from "./io/ovn/switch.ts";
+import { SwitchedNetwork } from "./io/ovn/switched-network.ts";
 import { createBroker, type Broker } from "./io/rabbit/broker.ts";
 import { createControlPlane } from "./io/rabbit/control-plane.ts";
 import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
@@ -163,7 +166,7 @@ export async function teardownWithoutAgent(
   const onFailure = (err: unknown): void => log.error({ err }, "request not answered");
   const state = (): AgentState => agentState(config, Date.now(), undefined);
   const control = await startControlServer(config.controlSocket, { state }, { onFailure });
-  const network = networkOf(config);
+  const { network, close: closeNetwork } = createNetwork(config, log);
   const routerHost = createRouterHost(routerHostOptions(config), log);
   const key = loadNodeKey(config.stateDirectory, log);
   const hooks = { onCommand: () => undefined, onLog: () => undefined };
@@ -180,13 +183,10 @@ export async function teardownWithoutAgent(
     return gone;
   } finally {
     await ike.close();
-    network.close();
+    await closeNetwork();
     await control.close();
   }
 }
-
-const networkOf = (config: AgentConfig): KernelNetwork =>
-  new KernelNetwork(applyGuardByNft, () => routersWithFiles(config.runDirectory), routerNamespaces(config));
 
 const NO_OBSERVER: Observer = {
   onStep: () => undefined,
@@ -194,6 +194,33 @@ const NO_OBSERVER: Observer = {
   onInternalError: () => undefined,
   onDrift: () => undefined,
 };
+
+/** With a switch beside the kernel where links are its ports. */
+function createNetwork(
+  config: AgentConfig,
+  log: Logger,
+): { readonly network: Network; readonly close: () => Promise<void> } {
+  const leftFiles = (): readonly RouterId[] => routersWithFiles(config.runDirectory);
+  const kernel = new KernelNetwork(applyGuardByNft, leftFiles, routerNamespaces(config));
+  const options = switchOptions(config, { clock: systemClock, log });
+  if (options === undefined) {
+    return {
+      network: kernel,
+      close() {
+        kernel.close();
+        return Promise.resolve();
+      },
+    };
+  }
+  const openVswitch = new OpenVswitch(options);
+  return {
+    network: new SwitchedNetwork(kernel, openVswitch),
+    async close() {
+      await openVswitch.close();
+      kernel.close();
+    },
+  };
+}
 
 /** Builds the parts and joins them; nothing of it works before `start` of the loop and of the broker. */
 async function buildAgent(
@@ -206,8 +233,8 @@ async function buildAgent(
   if (why !== undefined) log.info({ why }, "charons are run as plain processes");
   const metrics = createMetrics({ version: config.version });
   const key = loadNodeKey(config.stateDirectory, log);
-  const network = networkOf(config);
-  closers.push(() => network.close());
+  const { network, close: closeNetwork } = createNetwork(config, log);
+  closers.push(closeNetwork);
   const routerHost = createRouterHost(routerHostOptions(config), log);
   closers.push(() => routerHost.close());
   const kernelEsp = config.espBackEnd === "userland" ? undefined : await network.probeKernelEsp();

@@ -43,6 +43,7 @@ const AGENT_CLASSES: Readonly<Record<AgentKey, KeyClass>> = {
   "attachment.kind": "restart",
   "attachment.bridges": "live",
   "attachment.routerNamespace": "restart",
+  "attachment.integrationBridge": "restart",
   "routerTopology.namespace": "restart",
   "routerTopology.snatNamespace": "restart",
   "routerTopology.haStateFile": "restart",

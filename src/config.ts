@@ -142,10 +142,11 @@ const agentFields = z.strictObject({
   topology: z.enum(["transit", "router"]).default("transit"),
   attachment: z
     .strictObject({
-      kind: z.literal("bridge").default("bridge"),
+      kind: z.enum(["bridge", "ovs"]).default("bridge"),
       // IFNAMSIZ is 16 with its NUL (linux/if.h).
       bridges: z.record(z.string(), text().max(15)).default({}),
       routerNamespace: routerNamespace().default("qrouter-{id}"),
+      integrationBridge: text().max(15).default("br-int"),
     })
     .prefault({}),
   routerTopology: z
@@ -216,6 +217,10 @@ const agentSchema = agentFields
   .refine((value) => value.topology === "transit" || !value.ovn.enabled, {
     path: ["topology"],
     error: "router is of Neutron's L3 agent, and ovn.enabled announces an agent of OVN",
+  })
+  .refine((value) => value.topology === "transit" || value.attachment.kind !== "ovs", {
+    path: ["attachment", "kind"],
+    error: "ovs is for the links of topology transit: topology router has none to plug",
   });
 
 const controllerSchema = z.strictObject({

@@ -50,7 +50,7 @@ async function networkSteps(router: DesiredRouter): Promise<readonly NetworkStep
   const config = networkConfig({
     router,
     plumbing: router.plumbing.value,
-    attachment: { bridge: orders.bridge, routerNamespace: `qrouter-${router.id}` },
+    attachment: { attachedBy: "bridge", bridge: orders.bridge, routerNamespace: `qrouter-${router.id}` },
     host: orders.host,
     espBackEnd,
   });

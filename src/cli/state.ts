@@ -9,7 +9,8 @@ export type ShownConnection = Omit<Loose<ConnectionState>, "id" | "status"> & {
   readonly id: string;
   readonly status: string;
 };
-export type ShownRouter = Omit<Loose<RouterState>, "id" | "connections"> & {
+export type ShownRouter = Omit<Loose<RouterState>, "id" | "connections" | "ports"> & {
+  readonly ports: readonly { readonly state: string; readonly why?: string }[];
   readonly id: string;
   readonly connections: readonly ShownConnection[];
 };
@@ -69,6 +70,10 @@ const decodeRouter = (raw: Readonly<Record<string, unknown>>): ShownRouter => ({
   ...raw,
   id: textOf(raw["id"]),
   connections: listOf(raw["connections"]).map(decodeConnection),
+  ports: listOf(raw["ports"]).map(({ state, why }) => ({
+    state: textOf(state),
+    ...(typeof why === "string" ? { why } : {}),
+  })),
 });
 
 function decodeConnection(raw: Readonly<Record<string, unknown>>): ShownConnection {

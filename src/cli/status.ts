@@ -67,6 +67,9 @@ function describe(state: ShownState, { id }: StatusOptions, terminal: Terminal, 
   const remarks = [
     ...(state.standingBy === undefined ? [] : [palette.red(`standing by: ${printable(state.standingBy)}`)]),
     ...(state.ovn?.why === undefined ? [] : [palette.red(`OVN: ${printable(state.ovn.why)}`)]),
+    ...state.routers.flatMap((one) =>
+      one.ports.flatMap(({ why }) => (why === undefined ? [] : [palette.red(`ports of ${one.id}: ${printable(why)}`)])),
+    ),
     ...state.problems.map((problem) => palette.red(`problem: ${printable(problem)}`)),
     ...state.notes.map((note) => palette.dim(`note: ${printable(note)}`)),
   ];
@@ -162,6 +165,7 @@ function connectionLines(
     ["router", router.id],
     ["namespace", router.namespace],
     ["charon", router.charon],
+    ["ports", router.ports.length === 0 ? undefined : router.ports.map(({ state, why }) => why ?? state).join(", ")],
     ["status", connection.status],
     ["reason", reason === undefined ? undefined : `${reason.code}: ${reason.text}`],
     ["since", reason === undefined ? undefined : `${sinceWords(connection, nowMs)} ago`],

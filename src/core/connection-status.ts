@@ -1,6 +1,6 @@
 // (desired, observed, what failed) -> what we report of each connection and service, and why. The status says what is
 // true, and an update that was not applied is never called fine.
-import { canonicalAddress } from "./address.ts";
+import { canonicalAddress, familyOf } from "./address.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, Tunnel } from "./model.ts";
 import { belongsTo, carriesAll, carriesTraffic, type ChildSa, type Notes, type ObservedCharon } from "./observed.ts";
@@ -27,6 +27,8 @@ export type StatusInput = {
   readonly inSync: ReadonlySet<ConnectionId>;
   /** What stops the whole router: plumbing, charon, an internal error. */
   readonly fault: Fault | undefined;
+  /** What stops the connections of a router that have local subnets of IPv6. */
+  readonly ipv6Fault?: Fault | undefined;
   /** An operator's teardown holds until their sync. */
   readonly isTornDown: boolean;
   /** Why another machine carries the router. */
@@ -109,7 +111,8 @@ function usableVerdict(tunnel: Tunnel, children: readonly ChildState[], input: S
   if (conflict !== undefined) return error(conflict.reason);
   const refusal = input.notes?.refusals.get(tunnel.id);
   if (refusal !== undefined) return error({ code: "unsupported", text: refusal.failure.text });
-  const { fault } = input;
+  const hasIpv6 = tunnel.localSubnets.some((cidr) => familyOf(cidr) === 6);
+  const fault = input.fault ?? (hasIpv6 ? input.ipv6Fault : undefined);
   if (fault !== undefined) {
     const isOld = input.nowMs - fault.sinceMs >= FAULT_GRACE_MS;
     return fault.isFinal || isOld ? error(fault.cause) : { status: "DOWN", cause: fault.cause };

@@ -12,6 +12,7 @@ const inNamespace = (namespace: string): string => (namespace === AGENT_NAMESPAC
 function linkWords(change: LinkChange): string {
   if ("macAddress" in change) return "has another MAC address";
   if ("mtuBytes" in change) return "has another MTU";
+  if ("offloadsChecksums" in change) return "leaves checksums to a switch that computes none";
   return "alias" in change ? "has another alias" : "is down";
 }
 
@@ -51,6 +52,12 @@ function ofNetworkStep(step: NetworkStep): Finding {
       return { kind: "link", what: `link ${step.link}${inNamespace(step.namespace)} ${linkWords(step.change)}` };
     case "attachToBridge":
       return { kind: "link", what: `link ${step.link} is not a port of bridge ${step.bridge}` };
+    case "plugPort":
+      return { kind: "port", what: `port ${step.port.name} of ${step.port.bridge} is missing or changed` };
+    case "unplugPort":
+      return { kind: "port", what: `port ${step.name} of ${step.bridge} is in the way` };
+    case "keepNeighbour":
+      return { kind: "neighbour", what: `neighbour ${step.address} on ${step.link} is not kept` };
     case "deleteLink":
       return { kind: "link", what: `link ${step.link}${inNamespace(step.namespace)} is in the way` };
     case "addAddress":
@@ -99,6 +106,7 @@ function placeOf(step: NetworkStep): { readonly namespace: string; readonly link
   switch (step.kind) {
     case "setLink":
     case "attachToBridge":
+    case "keepNeighbour":
     case "deleteLink":
       return step;
     case "addAddress":

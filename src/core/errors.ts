@@ -83,7 +83,14 @@ export class FileError extends AgentError {
 /** Something we depend on is not there now. */
 export class UnavailableError extends AgentError {
   override readonly name = "UnavailableError";
-  readonly code: "CHARON_DOWN" | "BROKER_DOWN" | "NAMESPACE_MISSING" | "BRIDGE_MISSING" | "NFT_FAILED" | "OVSDB_DOWN";
+  readonly code:
+    | "CHARON_DOWN"
+    | "BROKER_DOWN"
+    | "NAMESPACE_MISSING"
+    | "BRIDGE_MISSING"
+    | "NFT_FAILED"
+    | "OVSDB_DOWN"
+    | "PORT_FAILED";
   readonly disposition = "retry";
 
   constructor(code: UnavailableError["code"], message: string, options?: ErrorOptions) {

@@ -3,6 +3,8 @@
 export const DRIFT_KINDS = [
   "namespace",
   "link",
+  "port",
+  "neighbour",
   "address",
   "route",
   "rule",

@@ -1,5 +1,5 @@
 // From the network that is to the network that should be, as steps. Pure: nothing here can fail or wait.
-import { addressBits, familyOf } from "./address.ts";
+import { addressBits, familyOf, linkLocalOf } from "./address.ts";
 import { guardCovers, guardsEqual, guardUnion, type Guard, type GuardPair, USERLAND_ESP_LINK } from "./guard.ts";
 import {
   CHARON_PREFERENCE,
@@ -26,9 +26,14 @@ import {
   type Veth,
 } from "./network.ts";
 import type { Cidr } from "./model.ts";
+import { isPlugged, strayPorts, type ObservedSwitchPort, type SwitchPort } from "./switch.ts";
 
 export type LinkChange =
-  { readonly macAddress: string } | { readonly mtuBytes: number } | { readonly alias: string } | { readonly up: true };
+  | { readonly macAddress: string }
+  | { readonly mtuBytes: number }
+  | { readonly alias: string }
+  | { readonly offloadsChecksums: false }
+  | { readonly up: true };
 
 export type NetworkStep =
   | { readonly kind: "createNamespace"; readonly namespace: string }
@@ -40,6 +45,10 @@ export type NetworkStep =
   | { readonly kind: "createVeth"; readonly veth: Veth }
   | { readonly kind: "setLink"; readonly namespace: string; readonly link: string; readonly change: LinkChange }
   | { readonly kind: "attachToBridge"; readonly namespace: string; readonly link: string; readonly bridge: string }
+  | { readonly kind: "plugPort"; readonly port: SwitchPort }
+  /** `isSwitchs`: the link is the switch's own, and goes with the port. */
+  | { readonly kind: "unplugPort"; readonly name: string; readonly bridge: string; readonly isSwitchs: boolean }
+  | { readonly kind: "keepNeighbour"; readonly namespace: string; readonly link: string; readonly address: string }
   | { readonly kind: "deleteLink"; readonly namespace: string; readonly link: string }
   | { readonly kind: "addAddress"; readonly address: LinkAddress }
   | { readonly kind: "removeAddress"; readonly address: LinkAddress }
@@ -62,9 +71,11 @@ function planRouter(config: RouterConfig, observed: ObservedNetwork): readonly N
 }
 
 /** The guard comes before any link or forwarding. */
-function planTransit(config: TransitConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+function planTransit(wanted: TransitConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const config = withLearned(wanted, observed);
   const [guardFirst, guardLast] = planGuard(config, observed, leftoverPair(config, observed));
-  const doomed = doomedLinks(config, observed);
+  const stray = unplugged(config, observed);
+  const doomed = doomedLinks(config, observed).filter(({ name }) => !stray.some((port) => port.name === name));
   const seen = withoutLinks(observed, doomed);
   // What needs a namespace that others make comes last, so that its absence does not hold up the rest.
   const isHere = (namespace: string): boolean => namespace !== config.routerNamespace || observed.routerNamespaceExists;
@@ -73,6 +84,7 @@ function planTransit(config: TransitConfig, observed: ObservedNetwork): readonly
     ...(observed.namespaceExists ? [] : [{ kind: "createNamespace" as const, namespace: config.namespace }]),
     ...planLoopback(config, seen),
     ...guardFirst,
+    ...stray.map(unplugStep),
     ...doomed.map(({ namespace, name }) => ({ kind: "deleteLink" as const, namespace, link: name })),
     ...planSysctls(config.sysctls.filter(isOfNamespace), seen),
     ...planAddresses(config, seen, (address) => address.link === "lo"),
@@ -80,6 +92,7 @@ function planTransit(config: TransitConfig, observed: ObservedNetwork): readonly
     ...planExemptions(config, seen),
     ...veths.flatMap((veth) => planVeth(config, veth, seen)),
     ...planUserlandLink(config, seen),
+    ...planNeighbour(config, seen),
     ...planRoutes(config, seen),
     ...planRouterRules(config, seen),
     ...veths.flatMap((veth) => planAttachment(veth, seen)),
@@ -144,11 +157,64 @@ function planTransitRemoval(
   return [
     ...[...routes].sort(unicastFirst).map((route) => ({ kind: "removeRoute" as const, route })),
     ...rules.map((rule) => ({ kind: "removeRule" as const, rule })),
+    ...unplugged({ ...scope, veths: [] }, observed).map(unplugStep),
     ...[...inner, ...outer].map(({ namespace, name }) => ({ kind: "deleteLink" as const, namespace, link: name })),
     ...(observed.namespaceExists && !isAnothers
       ? [{ kind: "deleteNamespace" as const, namespace: scope.namespace }]
       : []),
   ];
+}
+
+/** A switch that cannot be read is no reason to leave the rest undone, and none to remove anything. */
+const unplugged = (scope: TransitScope, observed: ObservedNetwork): readonly ObservedSwitchPort[] =>
+  observed.switch?.kind === "read"
+    ? strayPorts(
+        { router: scope.router, owner: scope.alias, wanted: scope.veths.flatMap(({ port }) => port ?? []) },
+        observed.switch.ports,
+      )
+    : [];
+
+const unplugStep = ({ name, bridge, type }: ObservedSwitchPort): NetworkStep => ({
+  kind: "unplugPort",
+  name,
+  bridge,
+  isSwitchs: type === "internal",
+});
+
+/**
+ * The gateway's link-local address follows from its MAC (RFC 4291, appendix A). Where that is not known any more, what it
+ * was known by stays in force: a gateway that does not answer for a while has not moved for that.
+ */
+function withLearned(config: TransitConfig, observed: ObservedNetwork): TransitConfig {
+  const { learned } = config;
+  if (learned === undefined) return config;
+  const macAddress = learnedMac(config, observed);
+  const routes = learned.routes.flatMap((route): readonly Route[] => {
+    if (macAddress !== undefined) return [{ ...route, via: linkLocalOf(macAddress) }];
+    return observed.routes.filter(
+      (held) => held.via !== undefined && routeKey({ ...held, via: undefined }) === routeKey(route),
+    );
+  });
+  return { ...config, routes: [...config.routes, ...routes] };
+}
+
+/** Undefined: there is nothing to learn, or it is not known. */
+export const learnedMac = ({ learned }: TransitConfig, { neighbours = [] }: ObservedNetwork): string | undefined =>
+  learned === undefined ? undefined : neighbours.find((one) => isOf(learned, one))?.macAddress;
+
+type OnLink = { readonly namespace: string; readonly link: string; readonly address: string };
+const isOf = (one: OnLink, other: OnLink): boolean =>
+  one.namespace === other.namespace && one.link === other.link && one.address === other.address;
+
+function planNeighbour(
+  { learned }: TransitConfig,
+  { neighbours = [], links }: ObservedNetwork,
+): readonly NetworkStep[] {
+  if (learned === undefined) return [];
+  const { namespace, link, address } = learned;
+  const isLinked = links.some((held) => isSame(held, { namespace, name: link }));
+  const isKept = isLinked && neighbours.some((held) => held.isKept && isOf(learned, held));
+  return isKept ? [] : [{ kind: "keepNeighbour", namespace, link, address }];
 }
 
 /** It has our alias in it; or nothing yet, as a killed run leaves it. */
@@ -301,25 +367,42 @@ function planVeth(config: TransitConfig, veth: Veth, observed: ObservedNetwork):
       const { macAddress, mtuBytes } = end;
       return whole ? planLink(end, held(end), [{ macAddress }, { mtuBytes }]) : [];
     }),
+    ...planChecksums(veth, held(veth.inner), observed),
     ...planSysctls(sysctls, observed),
     // The bridge's port goes up when all else is done.
-    ...ends.flatMap((end) =>
-      end === veth.outer && veth.bridge !== undefined ? [] : planLink(end, held(end), [{ up: true }]),
-    ),
+    ...ends.flatMap((end) => (end === veth.outer && isAttached(veth) ? [] : planLink(end, held(end), [{ up: true }]))),
     ...planAddresses(config, observed, (address) =>
       ends.some((end) => end.namespace === address.namespace && end.name === address.link),
     ),
   ];
 }
 
+const isAttached = ({ bridge, port }: Veth): boolean => bridge !== undefined || port !== undefined;
+
+/** A switch in userland takes packets as they are, and would pass on checksums that nobody has computed yet. */
+function planChecksums(
+  { inner }: Veth,
+  held: ObservedLink | undefined,
+  { switch: seen }: ObservedNetwork,
+): readonly NetworkStep[] {
+  if (seen?.kind !== "read" || !seen.isUserland) return [];
+  return planLink(inner, held, [{ offloadsChecksums: false }]);
+}
+
 function planAttachment(veth: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
-  const { bridge, outer } = veth;
-  if (bridge === undefined) return [];
+  const { bridge, outer, port } = veth;
   const held = isWhole(veth, observed) ? find(observed, outer) : undefined;
+  if (port !== undefined) return [...planPort(port, observed), ...planLink(outer, held, [{ up: true }])];
+  if (bridge === undefined) return [];
   const { namespace, name: link } = outer;
   const attach: readonly NetworkStep[] =
     held?.bridge === bridge ? [] : [{ kind: "attachToBridge", namespace, link, bridge }];
   return [...attach, ...planLink(outer, held, [{ up: true }])];
+}
+
+function planPort(port: SwitchPort, { switch: seen }: ObservedNetwork): readonly NetworkStep[] {
+  if (seen?.kind !== "read" || seen.ports.some((held) => isPlugged(port, held))) return [];
+  return [{ kind: "plugPort", port }];
 }
 
 const isOnLink = (a: LinkAddress, b: LinkAddress): boolean => a.namespace === b.namespace && a.link === b.link;
@@ -373,7 +456,7 @@ const rulesEqual = (a: Rule, b: Rule): boolean =>
   a.skipsDefault === b.skipsDefault;
 
 const isIn =
-  (namespace: string) =>
+  (namespace: string | undefined) =>
   (rule: Rule): boolean =>
     rule.namespace === namespace;
 

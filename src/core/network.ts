@@ -19,9 +19,10 @@ import {
   type RouterGuard,
   type TransitGuard,
 } from "./guard.ts";
-import type { ConnectionId, RouterId } from "./ids.ts";
+import type { ConnectionId, PortId, RouterId } from "./ids.ts";
 import type { Cidr, DesiredConnection, DesiredRouter, Guarded, InterfaceAddress, IpFamily, Plumbing } from "./model.ts";
 import { externalVeth, namespaceName, ownerAlias, transitVeth } from "./names.ts";
+import { switchPort, type ObservedSwitch, type SwitchPort } from "./switch.ts";
 
 /** The agent's own namespace, in fields that hold the name of one. No file in /run/netns can be called so. */
 export const AGENT_NAMESPACE = ".";
@@ -65,8 +66,14 @@ export type LinkEnd = {
   readonly mtuBytes: number;
 };
 
-/** `inner` is in the router's VPN namespace, `outer` where it is attached; `bridge` if that is a bridge's port. */
-export type Veth = { readonly inner: LinkEnd; readonly outer: LinkEnd; readonly bridge: string | undefined };
+/** `inner` is in the router's VPN namespace, `outer` where it is attached; `bridge` if that is a Linux bridge's port. */
+export type Veth = {
+  readonly inner: LinkEnd;
+  readonly outer: LinkEnd;
+  readonly bridge: string | undefined;
+  /** What `outer` is on a switch of Open vSwitch. */
+  readonly port?: SwitchPort;
+};
 
 export type LinkAddress = InterfaceAddress & { readonly namespace: string; readonly link: string };
 
@@ -106,6 +113,49 @@ export type Exemption = {
 /** `name` is the path below /proc/sys: a link's name may hold dots. */
 export type Sysctl = { readonly namespace: string; readonly name: string; readonly value: string };
 
+/** An entry of the table of neighbours. */
+export type Neighbour = {
+  readonly namespace: string;
+  readonly link: string;
+  readonly address: string;
+  /** Undefined: it does not answer, or has not yet. */
+  readonly macAddress: string | undefined;
+  /** The kernel goes on asking for it without being asked itself (NTF_EXT_MANAGED). */
+  readonly isKept: boolean;
+};
+
+/** A next hop that is known by its IPv4 address only, and what leads to the link-local address that its MAC gives it. */
+export type LearnedGateway = {
+  readonly namespace: string;
+  readonly link: string;
+  readonly address: string;
+  /** Without `via`. */
+  readonly routes: readonly Route[];
+};
+
+/** Linux bridges, and the router's own namespace for the transit link. */
+export type BridgeAttachment = {
+  readonly attachedBy: "bridge";
+  readonly bridge: string;
+  readonly routerNamespace: string;
+};
+/** The integration bridge of Open vSwitch for both links: routers are OVN's, and have no namespace. */
+export type OvsAttachment = {
+  readonly attachedBy: "ovs";
+  readonly integrationBridge: string;
+  readonly bridge: undefined;
+  readonly routerNamespace: undefined;
+};
+/** Where the links of topology `transit` go. */
+export type Attachment = BridgeAttachment | OvsAttachment;
+
+export const ovsAttachment = (integrationBridge: string): OvsAttachment => ({
+  attachedBy: "ovs",
+  integrationBridge,
+  bridge: undefined,
+  routerNamespace: undefined,
+});
+
 type CommonScope = {
   readonly router: RouterId;
   /** Where charon is. */
@@ -118,11 +168,7 @@ type CommonScope = {
 };
 
 /** Topology `transit`: the namespace is ours. */
-export type TransitScope = CommonScope & {
-  readonly topology: "transit";
-  readonly routerNamespace: string;
-  readonly bridge: string;
-};
+export type TransitScope = Attachment & CommonScope & { readonly topology: "transit" };
 
 /** Topology `router`: the namespace is the router's own, which we never make or remove. */
 export type RouterScope = CommonScope & {
@@ -138,6 +184,7 @@ export type TransitConfig = TransitScope & {
   readonly addresses: readonly LinkAddress[];
   readonly routes: readonly Route[];
   readonly rules: readonly Rule[];
+  readonly learned?: LearnedGateway;
   readonly guard: TransitGuard;
 };
 
@@ -146,14 +193,23 @@ export type RouterConfig = RouterScope & { readonly rules: readonly Rule[]; read
 export type NetworkConfig = TransitConfig | RouterConfig;
 
 /** Where something of the router, or of ours for it, may be; the agent's own namespace is not among them. */
-export const namespacesOf = (scope: NetworkScope): readonly string[] =>
-  scope.topology === "transit" ? [scope.namespace, scope.routerNamespace] : scope.candidates;
+export function namespacesOf(scope: NetworkScope): readonly string[] {
+  if (scope.topology === "router") return scope.candidates;
+  const { namespace, routerNamespace } = scope;
+  return routerNamespace === undefined ? [namespace] : [namespace, routerNamespace];
+}
+
+/** Are its links ports of Open vSwitch? */
+export const isSwitched = (scope: NetworkScope): scope is TransitScope & OvsAttachment =>
+  scope.topology === "transit" && scope.attachedBy === "ovs";
 
 export type ObservedLink = LinkEnd & {
   readonly isVeth: boolean;
   readonly up: boolean;
   readonly alias: string | undefined;
   readonly bridge: string | undefined;
+  /** Leaves checksums to whoever takes its packets over; read for veths of a switch only. */
+  readonly offloadsChecksums?: boolean | undefined;
   /** The other end of a veth, when it was found in a namespace that we look at. */
   readonly peer: { readonly namespace: string; readonly name: string } | undefined;
 };
@@ -181,6 +237,10 @@ export type ObservedNetwork = {
   readonly guard: ObservedGuard;
   /** What leads to ESP in userland; undefined where that was not looked for. */
   readonly userlandEsp?: UserlandEsp;
+  /** Of the own namespace; undefined where nothing is to be learned from them. */
+  readonly neighbours?: readonly Neighbour[];
+  /** Undefined where nothing is attached to one. */
+  readonly switch?: ObservedSwitch;
 };
 
 export type UserlandEsp = {
@@ -197,8 +257,6 @@ export type Lingering = { readonly kind: "lingering"; readonly id: ConnectionId;
 export type GuardedRouter = Omit<DesiredRouter, "connections"> & {
   readonly connections: readonly (DesiredConnection | Lingering)[];
 };
-
-export type Attachment = { readonly bridge: string; readonly routerNamespace: string };
 
 /** What to look at when only the id of a router is known, for instance after its connections left the list. */
 export const networkScope = (router: RouterId, attachment: Attachment, host: string): TransitScope => ({
@@ -228,13 +286,17 @@ export function networkConfig(of: {
   const peers = unique(pairs.flatMap((pair) => pair.peerSubnets));
   const loopbackAddresses = espBackEnd === "userland" ? unique(locals.flatMap(loopbackAddressOf)) : [];
   const decryptedFrom = espBackEnd === "userland" ? USERLAND_ESP_LINK : external.inner.name;
+  const toLocals = localRoutes(transit, plumbing, locals, peers);
+  const isLearned = ({ destination }: Route): boolean => scope.attachedBy === "ovs" && familyOf(destination) === 6;
+  const learned = toLocals.filter(isLearned).map((route) => ({ ...route, via: undefined }));
+  const { namespace, name: link } = transit.inner;
   return {
     ...scope,
     veths: [external, transit],
-    sysctls: [...namespaceSysctls(scope.namespace), ...linkSysctls(external, transit)],
+    sysctls: [...namespaceSysctls(scope.namespace), ...linkSysctls(scope, external, transit)],
     exemptions: espBackEnd === "kernel" ? neighbourDiscovery(scope.namespace) : [],
     addresses: [
-      ...plumbedAddresses(external, transit, plumbing),
+      ...plumbedAddresses(scope, external, transit, plumbing),
       ...loopbackAddresses.map((address) => ({
         namespace: scope.namespace,
         link: "lo",
@@ -244,15 +306,19 @@ export function networkConfig(of: {
     ],
     routes: [
       ...defaultRoutes(external.inner, plumbing),
-      ...localRoutes(transit, plumbing, locals, peers),
-      ...peerRoutes(transit, plumbing, peers),
+      ...toLocals.filter((route) => !isLearned(route)),
+      // OVN's routers have theirs from the control plane.
+      ...(scope.attachedBy === "ovs" ? [] : peerRoutes(transit, plumbing, peers)),
     ],
+    ...(learned.length === 0
+      ? {}
+      : { learned: { namespace, link, address: plumbing.transit.gatewayAddress, routes: learned } }),
     rules: [
       ...rules(scope.namespace, loopbackAddresses, decryptedFrom, familiesOfEverything([...locals, ...peers])),
       ...(espBackEnd === "userland" && router.connections.some(({ kind }) => kind === "usable")
         ? charonRules(scope.namespace)
         : []),
-      ...routerRules(scope.routerNamespace, peers),
+      ...(scope.routerNamespace === undefined ? [] : routerRules(scope.routerNamespace, peers)),
     ],
     guard: {
       espBackEnd,
@@ -311,6 +377,7 @@ function externalPair(scope: TransitScope, { external }: Plumbing): Veth {
     inner: { namespace: scope.namespace, name: names.inner, macAddress: mac, mtuBytes },
     outer: { namespace: AGENT_NAMESPACE, name: names.outer, macAddress: outerMac(mac), mtuBytes },
     bridge: scope.bridge,
+    ...pluggedAs(scope, external.port, names.outer, mac),
   };
 }
 
@@ -320,12 +387,37 @@ function transitPair(scope: TransitScope, { external, transit }: Plumbing): Veth
   const mac = transit.macAddress.toLowerCase();
   return {
     inner: { namespace: scope.namespace, name: names.inner, macAddress: mac, mtuBytes },
-    outer: { namespace: scope.routerNamespace, name: names.outer, macAddress: outerMac(mac), mtuBytes },
+    outer: {
+      namespace: scope.routerNamespace ?? AGENT_NAMESPACE,
+      name: names.outer,
+      macAddress: outerMac(mac),
+      mtuBytes,
+    },
     bridge: undefined,
+    ...pluggedAs(scope, transit.port, names.outer, mac),
   };
 }
 
-function plumbedAddresses(external: Veth, transit: Veth, plumbing: Plumbing): readonly LinkAddress[] {
+const pluggedAs = (scope: TransitScope, port: PortId, name: string, macAddress: string): Pick<Veth, "port"> =>
+  scope.attachedBy === "ovs"
+    ? {
+        port: switchPort({
+          bridge: scope.integrationBridge,
+          name,
+          port,
+          macAddress,
+          router: scope.router,
+          owner: scope.alias,
+        }),
+      }
+    : {};
+
+function plumbedAddresses(
+  scope: TransitScope,
+  external: Veth,
+  transit: Veth,
+  plumbing: Plumbing,
+): readonly LinkAddress[] {
   const on = (end: LinkEnd, addresses: readonly InterfaceAddress[]): readonly LinkAddress[] =>
     [...addresses, { address: linkLocalOf(end.macAddress), prefixLength: 64 }].map(({ address, prefixLength }) => ({
       namespace: end.namespace,
@@ -339,7 +431,7 @@ function plumbedAddresses(external: Veth, transit: Veth, plumbing: Plumbing): re
   return [
     ...on(external.inner, plumbing.external.addresses),
     ...on(transit.inner, addresses),
-    ...on(transit.outer, [{ address: gatewayAddress, prefixLength }]),
+    ...(scope.attachedBy === "ovs" ? [] : on(transit.outer, [{ address: gatewayAddress, prefixLength }])),
   ];
 }
 
@@ -471,7 +563,7 @@ function namespaceSysctls(namespace: string): readonly Sysctl[] {
 }
 
 // addr_gen_mode 1: no link-local address but the one we set. accept_dad 0: addresses work at once.
-function linkSysctls(external: Veth, transit: Veth): readonly Sysctl[] {
+function linkSysctls(scope: TransitScope, external: Veth, transit: Veth): readonly Sysctl[] {
   const gateway = (end: LinkEnd): readonly (readonly [string, string])[] => [
     [`net/ipv4/conf/${end.name}/rp_filter`, "0"],
     [`net/ipv4/conf/${end.name}/send_redirects`, "0"],
@@ -490,9 +582,11 @@ function linkSysctls(external: Veth, transit: Veth): readonly Sysctl[] {
     ...named(external.inner, gateway(external.inner)),
     // Packets from a borrowed address would be martians.
     ...named(transit.inner, [...gateway(transit.inner), [`net/ipv4/conf/${transit.inner.name}/accept_local`, "1"]]),
-    ...named(transit.outer, routed(transit.outer)),
+    ...(scope.attachedBy === "ovs" ? [] : named(transit.outer, routed(transit.outer))),
     // The port of a bridge needs no address of the machine's own.
-    ...named(external.outer, [[`net/ipv6/conf/${external.outer.name}/disable_ipv6`, "1"]]),
+    ...(scope.attachedBy === "ovs" ? [external.outer, transit.outer] : [external.outer]).flatMap((end) =>
+      named(end, [[`net/ipv6/conf/${end.name}/disable_ipv6`, "1"]]),
+    ),
   ];
 }
 

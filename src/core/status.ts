@@ -3,6 +3,7 @@
 import type { ConnectionId, RouterId, ServiceId } from "./ids.ts";
 import type { Cidr } from "./model.ts";
 import type { Reason } from "./reason.ts";
+import type { PortState } from "./switch.ts";
 
 export type ReportedStatus = "ACTIVE" | "DOWN" | "ERROR";
 
@@ -47,6 +48,8 @@ export type RouterState = {
   readonly charon: "up" | "starting" | "down" | "not-wanted";
   readonly services: readonly ServiceState[];
   readonly connections: readonly ConnectionState[];
+  /** Ports of a switch, in the order external, transit; absent where the router has none. */
+  readonly ports?: readonly PortState[];
   /** End of the last pass over this router, Unix time in ms; absent before the first. */
   readonly lastPassAtMs?: number;
   /** Text of the failure that the last pass ended with. */

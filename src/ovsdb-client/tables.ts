@@ -13,6 +13,10 @@ type Kinds = {
   readonly integer: number;
   readonly boolean: boolean;
   readonly stringMap: ReadonlyMap<string, string>;
+  /** Of at most one. */
+  readonly optionalString: string | undefined;
+  readonly optionalInteger: number | undefined;
+  readonly uuids: ReadonlySet<string>;
 };
 export type ColumnKind = keyof Kinds;
 export type Columns = { readonly [column: string]: ColumnKind };
@@ -36,14 +40,34 @@ type AnyTables = Readonly<Record<string, ReadonlyMap<string, AnyRow>>>;
 const stringMap = z
   .tuple([z.literal("map"), z.array(z.tuple([z.string(), z.string()]))])
   .transform(([, pairs]) => new Map(pairs));
+const integer = z.number().refine(Number.isInteger);
+/** A set of one may come as its element (RFC 7047, section 5.1, `<set>`). */
+const optional = <T>(one: z.ZodType<T>): z.ZodType<T | undefined> =>
+  z.union([one, z.tuple([z.literal("set"), z.array(one).max(1)]).transform(([, [only]]) => only)]);
+const uuid = z.tuple([z.literal("uuid"), z.string()]).transform(([, text]) => text);
+const uuids = z.union([
+  uuid.transform((one) => new Set([one])),
+  z.tuple([z.literal("set"), z.array(uuid)]).transform(([, all]) => new Set(all)),
+]);
 const SCHEMAS: { readonly [Kind in ColumnKind]: z.ZodType<Kinds[Kind]> } = {
   string: z.string(),
   // 64 bits on the wire; above 2^53 the last digits are lost (RFC 7047, section 3.1).
-  integer: z.number().refine(Number.isInteger),
+  integer,
   boolean: z.boolean(),
   stringMap,
+  optionalString: optional(z.string()),
+  optionalInteger: optional(integer),
+  uuids,
 };
-const DEFAULTS: Kinds = { string: "", integer: 0, boolean: false, stringMap: new Map() };
+const DEFAULTS: Kinds = {
+  string: "",
+  integer: 0,
+  boolean: false,
+  stringMap: new Map(),
+  optionalString: undefined,
+  optionalInteger: undefined,
+  uuids: new Set(),
+};
 
 const wireRow = z.record(z.string(), z.unknown());
 const wireUpdates = z.record(
@@ -102,7 +126,9 @@ function changedRow(columns: Columns, row: AnyRow, wire: Readonly<Record<string,
     if (kind === undefined) return [];
     const change = decoded(name, kind, value);
     const before = row[name];
-    return [[name, change instanceof Map && before instanceof Map ? changedMap(before, change) : change]];
+    if (change instanceof Map && before instanceof Map) return [[name, changedMap(before, change)]];
+    if (change instanceof Set && before instanceof Set) return [[name, changedSet(before, change)]];
+    return [[name, change]];
   });
   return { ...row, ...(Object.fromEntries(changes) as AnyRow) };
 }
@@ -119,6 +145,10 @@ function changedMap(before: ReadonlyMap<string, string>, change: ReadonlyMap<str
   }
   return after;
 }
+
+/** A set comes as what is in one of the two and not in both; one that holds at most one element comes as it is. */
+const changedSet = (before: ReadonlySet<string>, change: ReadonlySet<string>): ReadonlySet<string> =>
+  new Set([...[...before].filter((one) => !change.has(one)), ...[...change].filter((one) => !before.has(one))]);
 
 /** `<monitor-cond-requests>`: every change of the columns, beginning with what is there. */
 export const monitorRequests = (specs: TableSpecs): Json =>

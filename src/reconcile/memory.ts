@@ -9,6 +9,7 @@ import type { DesiredRouter } from "../core/model.ts";
 import type { GuardedRouter, NetworkScope } from "../core/network.ts";
 import type { Notes, ObservedCharon } from "../core/observed.ts";
 import type { Grouping } from "../core/peers.ts";
+import type { PortState } from "../core/switch.ts";
 import type { PlaceOptions } from "./places.ts";
 
 export type ReconcileOptions = {
@@ -29,6 +30,10 @@ export type RouterMemory = {
   scope: NetworkScope | undefined;
   /** Whether the last attempt at the network failed: until one succeeds, every pass makes another. */
   hasNetworkFailed: boolean;
+  /** Of a switch, as they were found before the last steps. */
+  ports: readonly PortState[];
+  /** Why nothing of IPv6 can reach the local subnets. */
+  learnedFault: Fault | undefined;
   /** In force, when it was looked at last. */
   guard: Guard | undefined;
   notes: Notes | undefined;
@@ -58,6 +63,8 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   standby: undefined,
   scope: undefined,
   hasNetworkFailed: false,
+  ports: [],
+  learnedFault: undefined,
   guard: undefined,
   notes: undefined,
   charon: { kind: "absent" },

@@ -13,15 +13,18 @@ import {
   type GuardedRouter,
   type Lingering,
   type NetworkConfig,
+  type ObservedNetwork,
+  type TransitConfig,
   type UserlandEsp,
 } from "../core/network.ts";
-import { planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
+import { learnedMac, planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
 import { ownerAlias } from "../core/names.ts";
 import type { ObservedCharon } from "../core/observed.ts";
 import { planCharon } from "../core/plan.ts";
 import type { Clock, Ike, Inspection, Network } from "../core/ports.ts";
 import type { ReasonCode } from "../core/reason.ts";
 import { judged } from "../core/support.ts";
+import { portState } from "../core/switch.ts";
 import type { RouterViews } from "../core/views.ts";
 import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
 import { inspectRouter } from "./inspect.ts";
@@ -154,7 +157,9 @@ export class Reconciler {
     );
     memory.told.clear();
     memory.whole = this.#isWhole(desired, memory, run) ? { desired, options: this.#options } : undefined;
-    const { steps, wakeAtMs, failure } = run;
+    const { steps, failure } = run;
+    const { learnedFault } = memory;
+    const wakeAtMs = earlier(run.wakeAtMs, learnedFault && this.#becomesErrorAtMs(learnedFault));
     if (failure !== undefined) return { kind: "incomplete", steps, wakeAtMs, failure };
     if (!run.isWaiting) return { kind: "converged", steps, wakeAtMs };
     return { kind: "waiting", on: "control plane", wakeAtMs: earlier(wakeAtMs, this.#becomesErrorAtMs(memory.fault)) };
@@ -219,6 +224,8 @@ export class Reconciler {
         // What was looked at last names links that somebody may have torn apart.
         const target = memory.scope?.namespace === scope.namespace ? memory.scope : scope;
         const observed = await this.#ports.network.observe(target, signal);
+        // Without its ports nobody would know any more that they are ours to remove.
+        if (observed.switch?.kind === "unreachable") throw new UnavailableError("OVSDB_DOWN", observed.switch.why);
         await this.#applyNetwork(planNetworkRemoval(target, observed, isStillListed), memory, run, signal);
       }
       Object.assign(memory, emptyMemory(router));
@@ -269,6 +276,7 @@ export class Reconciler {
       const steps = planNetwork(config, observed);
       run.drift?.push(...networkFindings(steps));
       await this.#applyNetwork(steps, memory, run, signal);
+      if (config.topology === "transit") this.#noteSwitch(config, observed, memory);
       memory.hasNetworkFailed = false;
     } catch (error) {
       signal.throwIfAborted();
@@ -284,6 +292,25 @@ export class Reconciler {
     if (scope === undefined || scope.namespace === config.namespace) return;
     const observed = await this.#ports.network.observe(scope, signal);
     await this.#applyNetwork(planNetworkRemoval(scope, observed), memory, run, signal);
+  }
+
+  /** What a switch, and who is asked for over it, lack: nothing that a step of ours could mend. */
+  #noteSwitch(config: TransitConfig, observed: ObservedNetwork, memory: RouterMemory): void {
+    const { switch: seen } = observed;
+    memory.ports = config.veths.flatMap(({ port }) => (port === undefined ? [] : [portState(port, seen)]));
+    if (seen?.kind === "unreachable") throw new UnavailableError("OVSDB_DOWN", seen.why);
+    const failed = memory.ports.find(({ state }) => state === "failed");
+    if (failed?.why !== undefined) throw new UnavailableError("PORT_FAILED", failed.why);
+    const isLearned = config.learned === undefined || learnedMac(config, observed) !== undefined;
+    memory.learnedFault = isLearned ? undefined : this.#notLearned(config, memory);
+  }
+
+  #notLearned({ learned }: TransitConfig, { learnedFault, ports }: RouterMemory): Fault {
+    const waiting = ports.find(({ state }) => state !== "bound")?.why;
+    const why = waiting === undefined ? "" : `; ${waiting}`;
+    const text = `the transit network does not carry IPv6: nothing answers for ${learned?.address ?? "its gateway"}${why}`;
+    const sinceMs = learnedFault?.sinceMs ?? this.#ports.clock.nowMs();
+    return { cause: { code: "plumbing-failed", text }, sinceMs, isFinal: false };
   }
 
   async #applyNetwork(

@@ -204,7 +204,7 @@ export class RouterWorker {
     if (this.#wanted.kind !== "present") return;
     const router = this.#reconciler.judge(this.#wanted.router, this.#memory);
     const nowMs = this.#ports.clock.nowMs();
-    const { charon, grouping, notes, inSync, fault } = this.#memory;
+    const { charon, grouping, notes, inSync, fault, learnedFault: ipv6Fault, ports } = this.#memory;
     const previous = new Map<ConnectionId, ConnectionState>(this.#state?.connections.map((c) => [c.id, c]));
     const { splitChildren } = this.#options;
     const isTornDown = this.#isPaused;
@@ -216,6 +216,7 @@ export class RouterWorker {
       notes,
       inSync,
       fault,
+      ipv6Fault,
       previous,
       nowMs,
       splitChildren,
@@ -237,6 +238,7 @@ export class RouterWorker {
               : "starting",
       services: serviceStates(router, charon, fault, nowMs),
       connections,
+      ...(ports.length === 0 || this.#isPaused ? {} : { ports }),
       lastPassAtMs: nowMs,
       ...(outcome.kind === "incomplete" ? { lastFailure: outcome.failure.message } : {}),
       ...(outcome.kind === "waiting" && fault !== undefined ? { lastFailure: fault.cause.text } : {}),

@@ -2,10 +2,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { portId } from "../../src/core/ids.ts";
-import { AGENT_NAMESPACE, type TransitConfig } from "../../src/core/network.ts";
+import { AGENT_NAMESPACE } from "../../src/core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../src/core/network-plan.ts";
 import { FakeNetwork } from "../support/fake-network.ts";
-import { aNetworkConfig, PLUMBING, type Pair } from "../support/network-builders.ts";
+import { aNetworkConfig, PLUMBING, type BridgeConfig, type Pair } from "../support/network-builders.ts";
 
 const never = new AbortController().signal;
 const locals = ["10.1.0.0/24", "10.1.1.0/31", "10.1.2.3/32", "fd00:1::/64", "fd00:1:1::/127", "0.0.0.0/0", "::/0"];
@@ -16,7 +16,7 @@ const pair: fc.Arbitrary<Pair> = fc.record({
   peer: fc.subarray(peers, { minLength: 1 }),
 });
 
-const config: fc.Arbitrary<TransitConfig> = fc
+const config: fc.Arbitrary<BridgeConfig> = fc
   .record({
     pairs: fc.array(pair, { minLength: 1, maxLength: 4 }),
     port: fc.constantFrom(PLUMBING.external.port, portId("22222222-2222-4333-8444-555555555501")),
@@ -35,7 +35,7 @@ const config: fc.Arbitrary<TransitConfig> = fc
     return aNetworkConfig({ pairs, plumbing, espBackEnd });
   });
 
-function world(of: TransitConfig): FakeNetwork {
+function world(of: BridgeConfig): FakeNetwork {
   const network = new FakeNetwork();
   network.addLink(AGENT_NAMESPACE, of.bridge, {});
   const router = network.addNamespace(of.routerNamespace);
@@ -54,13 +54,13 @@ function world(of: TransitConfig): FakeNetwork {
   return network;
 }
 
-async function pass(network: FakeNetwork, of: TransitConfig): Promise<readonly NetworkStep[]> {
+async function pass(network: FakeNetwork, of: BridgeConfig): Promise<readonly NetworkStep[]> {
   const steps = planNetwork(of, await network.observe(of, never));
   for (const step of steps) await network.apply(step, never);
   return steps;
 }
 
-const foreign = (network: FakeNetwork, of: TransitConfig): string => {
+const foreign = (network: FakeNetwork, of: BridgeConfig): string => {
   const router = network.namespaces.get(of.routerNamespace);
   return JSON.stringify([
     router?.links.get("lan"),
@@ -69,7 +69,7 @@ const foreign = (network: FakeNetwork, of: TransitConfig): string => {
   ]);
 };
 
-type Drift = (network: FakeNetwork, of: TransitConfig, pick: number) => void;
+type Drift = (network: FakeNetwork, of: BridgeConfig, pick: number) => void;
 const drifts: readonly Drift[] = [
   (network, of, pick) => network.namespaces.get(of.namespace)?.addresses.splice(pick % 7, 1),
   (network, of, pick) => network.namespaces.get(of.namespace)?.routes.splice(pick % 7, 2),

@@ -3,10 +3,11 @@ import { familyOf, cidrContains } from "../../src/core/address.ts";
 import { KernelError, UnavailableError } from "../../src/core/errors.ts";
 import type { KernelEsp } from "../../src/core/algorithms.ts";
 import type { Guard } from "../../src/core/guard.ts";
-import type { RouterId } from "../../src/core/ids.ts";
+import { routerId, type RouterId } from "../../src/core/ids.ts";
 import { routerOfNamespace } from "../../src/core/names.ts";
 import {
   AGENT_NAMESPACE,
+  isSwitched,
   LOCAL_TABLE,
   ROUTE_PROTOCOL,
   type Exemption,
@@ -21,6 +22,7 @@ import {
 } from "../../src/core/network.ts";
 import type { NetworkStep } from "../../src/core/network-plan.ts";
 import type { Network } from "../../src/core/ports.ts";
+import type { ObservedSwitchPort, SwitchPort } from "../../src/core/switch.ts";
 
 export type FakeNamespace = {
   readonly links: Map<string, ObservedLink>;
@@ -28,17 +30,55 @@ export type FakeNamespace = {
   routes: ObservedRoute[];
   rules: Rule[];
   readonly exemptions: Exemption[];
+  /** Addresses that are kept, by their links. */
+  neighbours: { readonly link: string; readonly address: string }[];
   readonly sysctls: Map<string, string>;
   guard: Guard | undefined;
   /** Somebody else touched the rules. */
   guardKnown: boolean;
 };
 
+/** A switch of Open vSwitch, and what answers behind it. */
+export class FakeSwitch {
+  isReachable = true;
+  isUserland = false;
+  readonly bridges = new Set(["br-int"]);
+  readonly ports = new Map<string, ObservedSwitchPort>();
+  /** Whom its router's MAC is asked by: undefined, it does not answer. */
+  gatewayMac: string | undefined = "fa:16:3e:00:00:99";
+
+  observe(scope: NetworkScope): Pick<ObservedNetwork, "switch"> {
+    if (!isSwitched(scope)) return {};
+    if (!this.isReachable) return { switch: { kind: "unreachable", why: "the fake switch does not answer" } };
+    const wanted = scope.veths.flatMap(({ port }) => port ?? []);
+    const { isUserland } = this;
+    const ports = [...this.ports.values()].filter(
+      (held) => held.router === scope.router || wanted.some((one) => one.name === held.name || one.port === held.port),
+    );
+    return { switch: { kind: "read", bridgeExists: this.bridges.has(scope.integrationBridge), isUserland, ports } };
+  }
+
+  plug(port: SwitchPort): void {
+    if (!this.isReachable) throw new UnavailableError("OVSDB_DOWN", "the fake switch does not answer");
+    if (!this.bridges.has(port.bridge)) throw new UnavailableError("BRIDGE_MISSING", `no bridge ${port.bridge}`);
+    const held = this.ports.get(port.name);
+    if (held !== undefined && held.bridge !== port.bridge) throw new KernelError(`plug ${port.name}`, "EEXIST");
+    const rest = { type: "", isActive: true, isOpen: true, problem: undefined, isInstalled: true };
+    this.ports.set(port.name, { ...rest, ...port });
+  }
+
+  unplug(name: string): void {
+    if (!this.isReachable) throw new UnavailableError("OVSDB_DOWN", "the fake switch does not answer");
+    this.ports.delete(name);
+  }
+}
+
 const LINK_OF_SYSCTL = /^net\/ipv[46]\/conf\/(?!all\/|default\/)([^/]+)\//;
 
 export class FakeNetwork implements Network {
   readonly namespaces = new Map<string, FakeNamespace>();
   readonly applied: NetworkStep[] = [];
+  readonly switch = new FakeSwitch();
   readonly #watchers = new Map<string, Set<() => void>>();
   /** Watches that fail before one succeeds. */
   unwatchable = 0;
@@ -69,6 +109,7 @@ export class FakeNetwork implements Network {
       routes: [],
       rules: kernels,
       exemptions: [],
+      neighbours: [],
       sysctls: new Map(),
       guard: undefined,
       guardKnown: false,
@@ -87,7 +128,8 @@ export class FakeNetwork implements Network {
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork> {
     signal.throwIfAborted();
     const own = this.namespaces.get(scope.namespace);
-    const router = scope.topology === "transit" ? this.namespaces.get(scope.routerNamespace) : undefined;
+    const routerNamespace = scope.topology === "transit" ? scope.routerNamespace : undefined;
+    const router = routerNamespace === undefined ? undefined : this.namespaces.get(routerNamespace);
     const agent = this.#in(AGENT_NAMESPACE, "observe");
     const ownLinks = [...(own?.links.values() ?? [])];
     const outer = new Set([
@@ -100,7 +142,7 @@ export class FakeNetwork implements Network {
     return Promise.resolve({
       namespaceExists: own !== undefined,
       routerNamespaceExists: router !== undefined,
-      bridgeExists: scope.topology === "transit" && agent.links.has(scope.bridge),
+      bridgeExists: scope.topology === "transit" && scope.bridge !== undefined && agent.links.has(scope.bridge),
       links,
       addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? []).filter((address) => outer.has(address.link))],
       routes: [...(own?.routes ?? []), ...(router?.routes ?? []).filter((route) => route.protocol === ROUTE_PROTOCOL)],
@@ -118,6 +160,18 @@ export class FakeNetwork implements Network {
           : own.guardKnown
             ? { kind: "applied", guard: own.guard }
             : { kind: "unknown" },
+      ...(isSwitched(scope)
+        ? {
+            neighbours: (own?.neighbours ?? []).map(({ link, address }) => ({
+              namespace: scope.namespace,
+              link,
+              address,
+              macAddress: this.switch.gatewayMac,
+              isKept: true,
+            })),
+          }
+        : {}),
+      ...this.switch.observe(scope),
     });
   }
 
@@ -141,13 +195,15 @@ export class FakeNetwork implements Network {
   }
 
   listOwned(alias: string): Promise<readonly RouterId[]> {
-    return Promise.resolve(
-      [...this.namespaces].flatMap(([name, space]) => {
-        const router = routerOfNamespace(name);
-        const ours = [...space.links.values()].some((link) => link.alias === alias);
-        return router !== undefined && ours ? [router] : [];
-      }),
+    const plugged = [...this.switch.ports.values()].flatMap(({ owner, router }) =>
+      owner === alias && router !== undefined ? [routerId(router)] : [],
     );
+    const held = [...this.namespaces].flatMap(([name, space]) => {
+      const router = routerOfNamespace(name);
+      const ours = [...space.links.values()].some((link) => link.alias === alias);
+      return router !== undefined && ours ? [router] : [];
+    });
+    return Promise.resolve([...new Set([...held, ...plugged])]);
   }
 
   watch(scope: NetworkScope, onChange: () => void): () => void {
@@ -234,6 +290,20 @@ export class FakeNetwork implements Network {
         }
         this.#change(step.namespace, step.link, { bridge: step.bridge });
         return;
+      case "plugPort":
+        this.#link(AGENT_NAMESPACE, step.port.name, "plug");
+        this.switch.plug(step.port);
+        return;
+      case "unplugPort":
+        this.switch.unplug(step.name);
+        return;
+      case "keepNeighbour": {
+        const { namespace, link, address } = step;
+        this.#link(namespace, link, "keep a neighbour on");
+        const space = this.#in(namespace, "keep a neighbour");
+        space.neighbours = [...space.neighbours.filter((one) => one.link !== link), { link, address }];
+        return;
+      }
       case "deleteLink":
         this.deleteLink(step.namespace, step.link);
         return;
@@ -293,6 +363,7 @@ export class FakeNetwork implements Network {
     space.links.delete(name);
     space.addresses = space.addresses.filter((address) => address.link !== name);
     space.routes = space.routes.filter((route) => route.link !== name);
+    space.neighbours = space.neighbours.filter((neighbour) => neighbour.link !== name);
     for (const key of [...space.sysctls.keys()]) if (LINK_OF_SYSCTL.exec(key)?.[1] === name) space.sysctls.delete(key);
     if (link.peer !== undefined) this.deleteLink(link.peer.namespace, link.peer.name);
   }
@@ -331,7 +402,7 @@ export class FakeNetwork implements Network {
   /** Are the routes of the router into the tunnel without a guard for them? */
   unguarded(scope: TransitScope): readonly string[] {
     const guard = this.namespaces.get(scope.namespace)?.guard;
-    const router = this.namespaces.get(scope.routerNamespace);
+    const router = this.namespaces.get(scope.routerNamespace ?? "");
     const routed = (router?.routes ?? []).filter(
       (route) => route.kind === "unicast" && route.protocol === ROUTE_PROTOCOL,
     );

@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { connectionId, portId, routerId, serviceId, type RouterId } from "../../src/core/ids.ts";
 import type { DesiredConnection, DesiredRouter, Plumbing } from "../../src/core/model.ts";
-import { networkConfig, type TransitConfig } from "../../src/core/network.ts";
+import { networkConfig, ovsAttachment, type BridgeAttachment, type TransitConfig } from "../../src/core/network.ts";
 import type { EspBackEnd } from "../../src/core/guard.ts";
 
 export const ROUTER = routerId("7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01");
@@ -72,15 +72,38 @@ export function aNetworkConfig(of: {
   readonly espBackEnd?: EspBackEnd;
   readonly routerNamespace?: string;
   readonly host?: string;
-}): TransitConfig {
+}): BridgeConfig {
   const router = aRouter(of.pairs, of.router);
-  return networkConfig({
+  const config = networkConfig({
     router,
     plumbing: of.plumbing ?? PLUMBING,
     attachment: {
+      attachedBy: "bridge",
       bridge: of.bridge ?? "br-ex",
       routerNamespace: of.routerNamespace ?? `qrouter-${router.id}`,
     },
+    host: of.host ?? "gw-left",
+    espBackEnd: of.espBackEnd ?? "userland",
+  });
+  if (config.attachedBy !== "bridge") throw new Error("asked for a bridge");
+  return config;
+}
+
+export type BridgeConfig = TransitConfig & BridgeAttachment;
+
+/** Plugged into the integration bridge of Open vSwitch. */
+export function anOvsConfig(of: {
+  readonly pairs: readonly Pair[];
+  readonly plumbing?: Plumbing;
+  readonly router?: RouterId;
+  readonly host?: string;
+  readonly espBackEnd?: EspBackEnd;
+  readonly integrationBridge?: string;
+}): TransitConfig {
+  return networkConfig({
+    router: aRouter(of.pairs, of.router),
+    plumbing: of.plumbing ?? PLUMBING,
+    attachment: ovsAttachment(of.integrationBridge ?? "br-int"),
     host: of.host ?? "gw-left",
     espBackEnd: of.espBackEnd ?? "userland",
   });

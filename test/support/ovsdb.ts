@@ -16,6 +16,7 @@ const SERVER = "/usr/sbin/ovsdb-server";
 const SCHEMAS = {
   Open_vSwitch: "/usr/share/openvswitch/vswitch.ovsschema",
   OVN_Southbound: "/usr/share/ovn/ovn-sb.ovsschema",
+  OVN_Northbound: "/usr/share/ovn/ovn-nb.ovsschema",
 } as const;
 type Database = keyof typeof SCHEMAS;
 

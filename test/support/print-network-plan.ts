@@ -30,6 +30,14 @@ function printNetworkStep(step: NetworkStep): string {
     }
     case "attachToBridge":
       return `attachToBridge ${step.link} to ${step.bridge}`;
+    case "plugPort": {
+      const { name, bridge, port, macAddress, router, owner } = step.port;
+      return `plugPort ${name} into ${bridge} as ${port} ${macAddress} of ${owner} for ${router}`;
+    }
+    case "unplugPort":
+      return `unplugPort ${step.name} from ${step.bridge}${step.isSwitchs ? ", with its link" : ""}`;
+    case "keepNeighbour":
+      return `keepNeighbour ${step.address} dev ${step.link} ${inNs(step.namespace)}`;
     case "deleteLink":
       return `deleteLink ${step.link} ${inNs(step.namespace)}`;
     case "addAddress":

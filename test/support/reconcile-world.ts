@@ -21,7 +21,7 @@ export class ReconcileWorld {
   readonly clock = fakeTiming(0.5);
   readonly network = new FakeNetwork();
   readonly ike: FakeIke;
-  readonly options: ReconcileOptions;
+  readonly options: Extract<ReconcileOptions, { readonly topology?: "transit" }>;
   readonly reconciler: Reconciler;
   readonly ports;
   memory: RouterMemory = emptyMemory(ROUTER);
@@ -43,7 +43,11 @@ export class ReconcileWorld {
       charonPlan,
       initiateRetry: { baseMs: 1_000, capMs: 8_000 },
       restart: { baseMs: 500, capMs: 8_000 },
-      attachment: (router: RouterId) => ({ bridge: "br-ex", routerNamespace: `qrouter-${router}` }),
+      attachment: (router: RouterId) => ({
+        attachedBy: "bridge",
+        bridge: "br-ex",
+        routerNamespace: `qrouter-${router}`,
+      }),
     };
     const observer = {
       onStep: () => undefined,

@@ -52,7 +52,7 @@ test("a file with nothing but the broker gives the documented defaults", () => {
     host: "gw-1",
     exchange: "neutron",
     topology: "transit",
-    attachment: { kind: "bridge", bridges: {}, routerNamespace: "qrouter-{id}" },
+    attachment: { kind: "bridge", bridges: {}, routerNamespace: "qrouter-{id}", integrationBridge: "br-int" },
     amqp: {
       durableQueues: false,
       autoDelete: false,
@@ -134,6 +134,8 @@ test("topology router knows where Neutron's L3 agent has its routers, and goes w
     "  namespace: qrouter",
     "  snatNamespace: snat/{id}",
     "  haStateFile: /var/{id}",
+    "attachment:",
+    "  kind: ovs",
   ];
   expect(problemsOf(text.join("\n"))).toEqual([
     expect.stringMatching(/^2: topology router is of Neutron's L3 agent/),
@@ -141,6 +143,7 @@ test("topology router knows where Neutron's L3 agent has its routers, and goes w
     "6: routerTopology.namespace must contain {id} once, where the router's id goes",
     "7: routerTopology.snatNamespace must be a namespace name, without a slash",
     "8: routerTopology.haStateFile must have {id} in the name of a directory",
+    "10: attachment.kind ovs is for the links of topology transit: topology router has none to plug",
   ]);
 });
 

@@ -28,6 +28,7 @@ import {
   namespaceInode,
   openNamespace,
 } from "./netns.ts";
+import { computeChecksums } from "./offload.ts";
 import { addExemption, flushIpsec } from "./policy.ts";
 import { probeKernelEsp } from "./probe.ts";
 import { readLink, readLinks, readNetwork } from "./read-network.ts";
@@ -36,6 +37,7 @@ import {
   encodeRoute,
   encodeRule,
   encodeVeth,
+  keptNeighbour,
   linkAlias,
   linkMac,
   linkMaster,
@@ -48,6 +50,7 @@ import {
   RTM_DELRULE,
   RTM_NEWADDR,
   RTM_NEWLINK,
+  RTM_NEWNEIGH,
   RTM_NEWROUTE,
   RTM_NEWRULE,
   RTM_SETLINK,
@@ -134,6 +137,15 @@ export class KernelNetwork implements Network {
         return this.#setLink(step.namespace, step.link, step.change);
       case "attachToBridge":
         return this.#attachToBridge(step.namespace, step.link, step.bridge);
+      case "plugPort":
+      case "unplugPort":
+        throw new TypeError(`${step.kind} is for a switch, which the kernel knows nothing of`);
+      case "keepNeighbour": {
+        const { namespace, link, address } = step;
+        const what = `keep neighbour ${address} on ${link} of ${namespace}`;
+        const data = keptNeighbour(address, await this.#indexOf(namespace, link, what));
+        return this.#tell(namespace, what, RTM_NEWNEIGH, data, NLM_F_CREATE);
+      }
       case "deleteLink": {
         const what = `delete link ${step.link} of ${step.namespace}`;
         return this.#tell(step.namespace, what, RTM_DELLINK, linkNamed(step.link), 0, ALREADY_GONE);
@@ -251,6 +263,10 @@ export class KernelNetwork implements Network {
       this.#tell(namespace, `set ${what} of link ${link} of ${namespace}`, RTM_SETLINK, data, 0);
     if ("macAddress" in change) return set(`address ${change.macAddress}`, linkMac(link, change.macAddress));
     if ("mtuBytes" in change) return set(`mtu ${change.mtuBytes}`, linkMtu(link, change.mtuBytes));
+    if ("offloadsChecksums" in change) {
+      computeChecksums(namespace, link);
+      return Promise.resolve();
+    }
     if ("alias" in change) return set(`alias ${change.alias}`, linkAlias(link, change.alias));
     return set("up", linkUp(link));
   }

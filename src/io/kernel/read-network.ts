@@ -4,12 +4,14 @@ import {
   AGENT_NAMESPACE,
   CHARON_TABLE,
   DECRYPTED_TABLE,
+  isSwitched,
   MAIN_TABLE,
   ROUTE_PROTOCOL,
   RULE_PREFERENCES,
   UNREACHABLE_TABLE,
   type Exemption,
   type LinkAddress,
+  type Neighbour,
   type NetworkScope,
   type ObservedLink,
   type ObservedNetwork,
@@ -20,20 +22,24 @@ import {
 import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import type { Netlink } from "./netlink.ts";
 import { namespaceInode } from "./netns.ts";
+import { offloadsChecksums } from "./offload.ts";
 import { hasExemption } from "./policy.ts";
 import {
   allAddresses,
   allLinks,
+  allNeighbours,
   allRoutes,
   allRules,
   decodeAddress,
   decodeLink,
+  decodeNeighbour,
   decodeRoute,
   decodeRule,
   linkNamed,
   readLinkSetting,
   RTM_GETADDR,
   RTM_GETLINK,
+  RTM_GETNEIGH,
   RTM_GETROUTE,
   RTM_GETRULE,
   type RawLink,
@@ -84,12 +90,13 @@ export async function readNetwork(
     };
   }
   const agent = sockets.route(AGENT_NAMESPACE);
-  const bridge = await readLink(agent, AGENT_NAMESPACE, scope.bridge);
+  const bridge = scope.bridge === undefined ? undefined : await readLink(agent, AGENT_NAMESPACE, scope.bridge);
   const names = outerNames(scope, own?.links ?? []);
   const here: Here = { namespace: AGENT_NAMESPACE, links: await readSome(agent, AGENT_NAMESPACE, names) };
-  const routerNamespaceExists = namespaceInode(scope.routerNamespace) !== undefined;
+  const { routerNamespace } = scope;
+  const isThere = routerNamespace !== undefined && namespaceInode(routerNamespace) !== undefined;
   signal.throwIfAborted();
-  const router = routerNamespaceExists ? await readRouter(sockets, scope.routerNamespace, names) : undefined;
+  const router = isThere ? await readRouter(sockets, routerNamespace, names) : undefined;
   const places: readonly Here[] = [
     ...(own === undefined ? [] : [own]),
     here,
@@ -98,16 +105,41 @@ export async function readNetwork(
   const bridges = new Map(bridge === undefined ? [] : [[bridge.index, bridge.name]]);
   return {
     namespaceExists: own !== undefined,
-    routerNamespaceExists,
+    routerNamespaceExists: isThere,
     bridgeExists: bridge !== undefined,
-    links: places.flatMap((place) => place.links.map((link) => observedLink(link, place, places, bridges))),
+    links: places.flatMap((place) =>
+      place.links.map((link) => ({
+        ...observedLink(link, place, places, bridges),
+        ...(isPluggedInside(scope, place, link)
+          ? { offloadsChecksums: offloadsChecksums(place.namespace, link.name) }
+          : {}),
+      })),
+    ),
     addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? [])],
     routes: [...(own?.routes ?? []), ...(router?.routes ?? [])],
     rules: [...(own?.rules ?? []), ...(router?.rules ?? [])],
     ...(own === undefined ? {} : { userlandEsp: own.userlandEsp }),
+    ...(own === undefined || !isSwitched(scope) ? {} : { neighbours: await readNeighbours(sockets, own) }),
     sysctls: places.flatMap((place) => readSettings(place, scope.sysctls)),
     exemptions: own === undefined ? [] : await readExemptions(sockets, scope.exemptions),
   };
+}
+
+const isPluggedInside = (scope: NetworkScope, { namespace }: Here, { name }: RawLink): boolean =>
+  scope.veths.some(({ inner, port }) => port !== undefined && inner.namespace === namespace && inner.name === name);
+
+async function readNeighbours(sockets: Sockets, { namespace, links }: Here): Promise<readonly Neighbour[]> {
+  const names = new Map(links.map((link) => [link.index, link.name]));
+  const messages = await sockets
+    .route(namespace)
+    .dump(`list neighbours of ${namespace}`, RTM_GETNEIGH, allNeighbours());
+  return messages.flatMap((message) => {
+    const found = decodeNeighbour(message);
+    const link = found === undefined ? undefined : names.get(found.linkIndex);
+    if (found === undefined || link === undefined) return [];
+    const { address, macAddress, isKept } = found;
+    return [{ namespace, link, address, macAddress, isKept }];
+  });
 }
 
 async function readExemptions(sockets: Sockets, wanted: readonly Exemption[]): Promise<readonly Exemption[]> {

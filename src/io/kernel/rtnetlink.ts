@@ -26,6 +26,9 @@ export const RTM_GETADDR = 22;
 export const RTM_NEWROUTE = 24;
 export const RTM_DELROUTE = 25;
 export const RTM_GETROUTE = 26;
+export const RTM_NEWNEIGH = 28;
+export const RTM_DELNEIGH = 29;
+export const RTM_GETNEIGH = 30;
 export const RTM_NEWRULE = 32;
 export const RTM_DELRULE = 33;
 export const RTM_GETRULE = 34;
@@ -319,6 +322,47 @@ export function encodeRule(rule: Rule, protocol: number | undefined): Buffer[] {
   if (rule.skipsDefault) attributes.push(attribute(FRA.suppressPrefixLength, u32(0)));
   if (protocol !== undefined) attributes.push(attribute(FRA.protocol, Buffer.from([protocol])));
   return [header, ...attributes];
+}
+
+// linux/neighbour.h
+const NDMSG_BYTES = 12;
+const NDA = { destination: 1, macAddress: 2, flagsMore: 15 };
+const NTF_EXT_MANAGED = 1;
+/** Incomplete and failed ones have none that is good for anything; PERMANENT, NOARP and those that were heard of have. */
+const NUD_VALID = 0x80 | 0x40 | 0x02 | 0x10 | 0x04 | 0x08;
+
+/** Of IPv4. */
+export const allNeighbours = (): Buffer[] => [Buffer.concat([Buffer.from([AF_INET]), Buffer.alloc(NDMSG_BYTES - 1)])];
+
+export type RawNeighbour = {
+  readonly linkIndex: number;
+  readonly address: string;
+  readonly macAddress: string | undefined;
+  readonly isKept: boolean;
+};
+
+/** Undefined for what is no neighbour in IPv4. */
+export function decodeNeighbour(message: Message): RawNeighbour | undefined {
+  const found = body(message, NDMSG_BYTES);
+  const { data } = message;
+  const address = found.get(NDA.destination);
+  if (data.readUInt8(0) !== AF_INET || address === undefined) return undefined;
+  const isValid = message.type === RTM_NEWNEIGH && (data.readUInt16LE(8) & NUD_VALID) !== 0;
+  const mac = found.get(NDA.macAddress);
+  return {
+    linkIndex: data.readInt32LE(4),
+    address: unpacked(address),
+    macAddress: isValid && mac !== undefined ? unpackedMac(mac) : undefined,
+    isKept: ((readU32(found.get(NDA.flagsMore)) ?? 0) & NTF_EXT_MANAGED) !== 0,
+  };
+}
+
+/** An entry that the kernel asks for at once and goes on asking for (since Linux 5.16). */
+export function keptNeighbour(address: string, linkIndex: number): Buffer[] {
+  const header = Buffer.alloc(NDMSG_BYTES);
+  header.writeUInt8(rawFamily(familyOf(address)), 0);
+  header.writeInt32LE(linkIndex, 4);
+  return [header, attribute(NDA.destination, packed(address)), attribute(NDA.flagsMore, u32(NTF_EXT_MANAGED))];
 }
 
 /** The table that a route or rule message is about. */

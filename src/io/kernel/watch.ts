@@ -5,6 +5,7 @@ import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import {
   AGENT_NAMESPACE,
   CHARON_TABLE,
+  isSwitched,
   MAIN_TABLE,
   namespacesOf,
   type NetworkScope,
@@ -14,15 +15,18 @@ import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink, type Message } from "./n
 import { listNamespaces, NAMESPACE_DIRECTORY, namespaceInode } from "./netns.ts";
 import {
   decodeLink,
+  decodeNeighbour,
   familyOfLinkMessage,
   linkIndexOfAddressMessage,
   protocolOfRouteMessage,
   RTM_DELADDR,
   RTM_DELLINK,
+  RTM_DELNEIGH,
   RTM_DELROUTE,
   RTM_DELRULE,
   RTM_NEWADDR,
   RTM_NEWLINK,
+  RTM_NEWNEIGH,
   RTM_NEWROUTE,
   RTM_NEWRULE,
   tableOf,
@@ -31,6 +35,7 @@ import {
 // linux/rtnetlink.h: links, addresses, routes and rules of both families; linux/netfilter/nfnetlink.h
 const LINK_GROUP = 1;
 const ROUTE_GROUPS = [LINK_GROUP, 5, 7, 8, 9, 11, 19];
+const NEIGHBOUR_GROUP = 3;
 const NFTABLES_GROUP = 7;
 const MOUNT_CHECK_MS = 20;
 const MOUNT_CHECKS = 50;
@@ -131,6 +136,7 @@ export class Watches {
     this.forget(namespace);
     if (inode === undefined) return;
     const ignoredIndexes = new Set<number>();
+    const macs = new Map<string, string | undefined>();
     const isAgents = namespace === AGENT_NAMESPACE;
     const wake = (): void => {
       for (const { onChange } of this.#watchersOf(namespace)) onChange();
@@ -152,6 +158,13 @@ export class Watches {
           open(NETLINK_ROUTE, ROUTE_GROUPS, (messages) => {
             if (messages.some((message) => matters(message, ignoredIndexes))) wake();
           }),
+          ...([...this.#watchers].some(({ scope }) => scope.namespace === namespace && isSwitched(scope))
+            ? [
+                open(NETLINK_ROUTE, [NEIGHBOUR_GROUP], (messages) => {
+                  if (messages.filter((message) => isNews(message, macs)).length > 0) wake();
+                }),
+              ]
+            : []),
           ...([...this.#watchers].some(({ scope }) => hasGuard(scope, namespace))
             ? [open(NETLINK_NETFILTER, [NFTABLES_GROUP], wake)]
             : []),
@@ -180,6 +193,17 @@ const bridgeOf = (scope: NetworkScope): string | undefined => (scope.topology ==
 
 const hasGuard = (scope: NetworkScope, namespace: string): boolean =>
   scope.topology === "transit" ? scope.namespace === namespace : scope.candidates.includes(namespace);
+
+/** A neighbour is asked anew every few seconds; what matters is another answer than the one before. Notes it. */
+function isNews(message: Message, macs: Map<string, string | undefined>): boolean {
+  if (![RTM_NEWNEIGH, RTM_DELNEIGH].includes(message.type)) return false;
+  const found = decodeNeighbour(message);
+  if (found === undefined) return false;
+  const key = `${found.linkIndex} ${found.address}`;
+  const isAnother = message.type === RTM_DELNEIGH || macs.get(key) !== found.macAddress;
+  macs.set(key, found.macAddress);
+  return isAnother;
+}
 
 /** What charon adds for ESP in userland is told by charon; only what is taken away may be somebody else's doing. */
 function matters(message: Message, ignoredIndexes: Set<number>): boolean {

@@ -1,17 +1,15 @@
 // Lets the control plane know that this agent is alive: who we are stands in the local Open vSwitch database, and that we
 // are here in the southbound one, for as long as the agent runs. Stopping takes nothing back: an agent that is not there
 // any more falls silent, and one that is started again was never away.
-import { readFile } from "node:fs/promises";
 import type { Logger } from "pino";
-import { UnavailableError } from "../../core/errors.ts";
 import type { Clock } from "../../core/ports.ts";
 import type { OvnState } from "../../core/status.ts";
 import { parseEndpoints, type Endpoint } from "../../ovsdb-client/endpoint.ts";
-import type { TlsIdentity } from "../../ovsdb-client/session.ts";
 import { agentIdOf } from "../../wire/ovn/agent-id.ts";
 import { decodeLocal, LOCAL_DATABASE, LOCAL_TABLES, type LocalIdentity } from "../../wire/ovn/local.ts";
 import { decodeSouthbound, SOUTHBOUND_DATABASE, southboundTables } from "../../wire/ovn/southbound.ts";
 import { follow, type Follower } from "./follow.ts";
+import { readIdentity } from "./identity.ts";
 import { keepRow, type RowVerdict } from "./keep-row.ts";
 
 export type AnnouncerOptions = {
@@ -182,22 +180,4 @@ function judge(found: LocalIdentity, { localDatabase, southbound: configured }: 
   return parsed.kind === "invalid"
     ? `the southbound database cannot be found: ${parsed.problem}`
     : { chassis, southbound, endpoints: parsed.endpoints };
-}
-
-type IdentityFiles = Pick<AnnouncerOptions, "privateKey" | "certificate" | "caCertificate">;
-
-async function readIdentity(files: IdentityFiles): Promise<TlsIdentity> {
-  const read = async (path: string): Promise<string> => {
-    try {
-      return await readFile(path, "utf8");
-    } catch (cause) {
-      const errno = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
-      throw new UnavailableError("OVSDB_DOWN", `${path} cannot be read (${errno})`, { cause });
-    }
-  };
-  return {
-    privateKey: await read(files.privateKey),
-    certificate: await read(files.certificate),
-    caCertificate: await read(files.caCertificate),
-  };
 }

@@ -19,7 +19,8 @@ const LIBRESWAN = "is LibreSwan's; strongSwan's charon is what runs here";
 const LOG =
   "logs go to standard output, JSON lines, for the journal or whoever collects them; log.level and log.pretty";
 const OVN_DATABASE = "no OVN database is read or written: the RPC tells everything";
-const OVS = "attachment ovs is not there: links go into Linux bridges, see attachment.bridges";
+const OVS =
+  "with topology transit and attachment.kind: ovs links are ports of attachment.integrationBridge, written into ovn.localDatabase";
 const NO_REPORTS = "the agent does not announce itself to Neutron's scheduler";
 const ROOT = "the agent runs as root and starts no helper for it";
 const TLS_VERSION = "TLS 1.2 or 1.3 is agreed on with the broker";

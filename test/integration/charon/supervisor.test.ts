@@ -213,7 +213,7 @@ describe.each(kinds)("under $kind", ({ kind, other, why }) => {
           charonPlan: charonOptions({}, "userland"),
           initiateRetry: { baseMs: 1_000, capMs: 1_000 },
           restart: { baseMs: 200, capMs: 30_000 },
-          attachment: (id) => ({ bridge: "br-ex", routerNamespace: `qrouter-${id}` }),
+          attachment: (id) => ({ attachedBy: "bridge", bridge: "br-ex", routerNamespace: `qrouter-${id}` }),
         },
         {
           onStep: () => undefined,

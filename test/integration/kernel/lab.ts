@@ -5,11 +5,10 @@ import { onTestFinished } from "vitest";
 import { createWorld, type World, type WorldHost } from "../../../scripts/world.ts";
 import type { EspBackEnd } from "../../../src/core/guard.ts";
 import { routerId } from "../../../src/core/ids.ts";
-import type { TransitConfig } from "../../../src/core/network.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../../src/core/network-plan.ts";
 import { KernelNetwork } from "../../../src/io/kernel/network.ts";
 import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
-import { aNetworkConfig, somePlumbing, type Pair } from "../../support/network-builders.ts";
+import { aNetworkConfig, somePlumbing, type BridgeConfig, type Pair } from "../../support/network-builders.ts";
 
 export const never = new AbortController().signal;
 
@@ -19,11 +18,11 @@ export const sh = async (namespace: string, command: string): Promise<string> =>
 export type Lab = {
   readonly world: World;
   readonly network: KernelNetwork;
-  readonly config: TransitConfig;
-  readonly configOf: (pairs: readonly Pair[]) => TransitConfig;
+  readonly config: BridgeConfig;
+  readonly configOf: (pairs: readonly Pair[]) => BridgeConfig;
   /** One pass; gives the steps that it took. */
-  readonly converge: (config?: TransitConfig) => Promise<readonly NetworkStep[]>;
-  readonly plan: (config?: TransitConfig) => Promise<readonly NetworkStep[]>;
+  readonly converge: (config?: BridgeConfig) => Promise<readonly NetworkStep[]>;
+  readonly plan: (config?: BridgeConfig) => Promise<readonly NetworkStep[]>;
   readonly remove: () => Promise<void>;
 };
 
@@ -48,7 +47,7 @@ export async function makeLab(of: {
   const world = await createWorld({ prefix, sides: [side] });
   const plumbing = somePlumbing("203.0.113.10", "2001:db8:ff::10");
   const { espBackEnd = "userland" } = of;
-  const configOf = (pairs: readonly Pair[]): TransitConfig =>
+  const configOf = (pairs: readonly Pair[]): BridgeConfig =>
     aNetworkConfig({ pairs, plumbing, router: id, bridge: world.bridge, host: prefix, espBackEnd });
   const config = configOf(of.pairs);
   const plan = async (wanted = config): Promise<readonly NetworkStep[]> =>

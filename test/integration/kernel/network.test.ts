@@ -149,7 +149,7 @@ test("a router whose plumbing nobody remembers is removed by its id", async () =
   await lab.converge();
   const scope = networkScope(
     lab.config.router,
-    { bridge: lab.world.bridge, routerNamespace: lab.config.routerNamespace },
+    { attachedBy: "bridge", bridge: lab.world.bridge, routerNamespace: lab.config.routerNamespace },
     lab.config.alias.replace("swanherd:", ""),
   );
   const observed = await lab.network.observe(scope, never);

@@ -31,7 +31,7 @@ export const reconcileOptions = (world: Pick<ModelWorld, "charonPlan" | "espBack
   charonPlan: world.charonPlan,
   initiateRetry: { baseMs: 1_000, capMs: 8_000 },
   restart: { baseMs: 500, capMs: 8_000 },
-  attachment: (router) => ({ bridge: "br-ex", routerNamespace: `qrouter-${router}` }),
+  attachment: (router) => ({ attachedBy: "bridge", bridge: "br-ex", routerNamespace: `qrouter-${router}` }),
 });
 
 export class Agent {

@@ -48,13 +48,13 @@ function lookAtNetwork(world: ModelWorld, desired: DesiredRouter, tell: Tell): v
   const config = networkConfig({
     router: desired,
     plumbing: desired.plumbing.value,
-    attachment: { bridge: "br-ex", routerNamespace: `qrouter-${desired.id}` },
+    attachment: { attachedBy: "bridge", bridge: "br-ex", routerNamespace: `qrouter-${desired.id}` },
     host: "gw-left",
     espBackEnd: world.espBackEnd,
   });
   const spaces = world.network.namespaces;
   const own = spaces.get(config.namespace);
-  const outside = spaces.get(config.routerNamespace);
+  const outside = spaces.get(config.routerNamespace ?? "");
   if (own === undefined || outside === undefined) {
     tell("no namespace");
     return;

@@ -2,12 +2,9 @@
 import type { CharonStep } from "../../../src/core/charon-step.ts";
 import type { NetworkStep } from "../../../src/core/network-plan.ts";
 
-/** The model's routers are of topology `transit`. */
-type TransitStepKind = Exclude<NetworkStep["kind"], "removeGuard" | "flushIpsec">;
-export type StepKind = TransitStepKind | CharonStep["kind"] | "startCharon" | "removeCharon";
-
-export const isTransitKind = (kind: NetworkStep["kind"] | StepKind): kind is StepKind =>
-  kind !== "removeGuard" && kind !== "flushIpsec";
+/** The model's routers are of topology `transit`, and its machines have Linux bridges only. */
+type ForeignKind = "removeGuard" | "flushIpsec" | "plugPort" | "unplugPort" | "keepNeighbour";
+export type StepKind = Exclude<NetworkStep["kind"], ForeignKind> | CharonStep["kind"] | "startCharon" | "removeCharon";
 
 // A record, so that a kind which is missing here does not compile.
 const ALL: Readonly<Record<StepKind, true>> = {

@@ -18,7 +18,7 @@ import { ModelClock } from "./clock.ts";
 import type { Counts } from "./counts.ts";
 import { openingsOf } from "./guard-law.ts";
 import { RemovalProof } from "./removal-proof.ts";
-import { isTransitKind, type Mishap, type MishapKind, type StepKind } from "./steps.ts";
+import type { Mishap, MishapKind, StepKind } from "./steps.ts";
 
 export type ModelStep =
   NetworkStep | CharonStep | { readonly kind: "startCharon" | "removeCharon"; readonly router: RouterId };
@@ -192,7 +192,7 @@ export class ModelWorld {
     }
     this.stepCount += 1;
     this.#changeMidway();
-    const how = isTransitKind(step.kind) ? this.#mishapAt(step.kind) : undefined;
+    const how = this.#mishapAt(step.kind);
     this.trace?.(`${how ?? ""} ${describe(step)}`);
     if (how === "failBefore") return Promise.reject(failureOf(step));
     const done = this.#lie(step) ? Promise.resolve() : act();
@@ -222,7 +222,7 @@ export class ModelWorld {
     act();
   }
 
-  #mishapAt(kind: StepKind): MishapKind | undefined {
+  #mishapAt(kind: ModelStep["kind"]): MishapKind | undefined {
     const index = this.mishaps.findIndex((mishap) => mishap.step === kind);
     const mishap = this.mishaps[index];
     if (mishap === undefined) return undefined;
@@ -277,7 +277,7 @@ function isAfterGuard(step: ModelStep, router: RouterId): boolean {
   }
 }
 
-const CHARON_STEPS: ReadonlySet<StepKind> = new Set<StepKind>([
+const CHARON_STEPS: ReadonlySet<string> = new Set<StepKind>([
   "writeFile",
   "removeFile",
   "loadSecret",
@@ -296,9 +296,7 @@ const CHARON_STEPS: ReadonlySet<StepKind> = new Set<StepKind>([
 ]);
 
 const failureOf = ({ kind }: ModelStep): Error =>
-  isTransitKind(kind) && CHARON_STEPS.has(kind)
-    ? new DeadlineError(`model ${kind}`)
-    : new KernelError(`model ${kind}`, "EIO");
+  CHARON_STEPS.has(kind) ? new DeadlineError(`model ${kind}`) : new KernelError(`model ${kind}`, "EIO");
 
 const describe = (step: ModelStep): string =>
   JSON.stringify(step, (key, value: unknown) => (key === "peer" || key === "veth" ? "..." : value));

@@ -6,18 +6,18 @@ import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../../src/
 import { AGENT_NAMESPACE, type TransitConfig, type ObservedNetwork } from "../../../src/core/network.ts";
 import { FakeNetwork } from "../../support/fake-network.ts";
 import { expectGoldenPlan } from "../../support/golden-plan.ts";
-import { aNetworkConfig, aRouter, DUAL_STACK, PLUMBING } from "../../support/network-builders.ts";
+import { aNetworkConfig, aRouter, DUAL_STACK, PLUMBING, type BridgeConfig } from "../../support/network-builders.ts";
 import { printNetworkPlan } from "../../support/print-network-plan.ts";
 
 const never = new AbortController().signal;
 
 async function worldOf(
-  config: TransitConfig,
+  config: BridgeConfig,
 ): Promise<{ network: FakeNetwork; converge: (to?: TransitConfig) => Promise<void> }> {
   const network = new FakeNetwork();
   network.addLink(AGENT_NAMESPACE, config.bridge, {});
   network.addNamespace(config.routerNamespace);
-  const converge = async (to = config): Promise<void> => {
+  const converge = async (to: TransitConfig = config): Promise<void> => {
     for (const step of planNetwork(to, await network.observe(to, never))) await network.apply(step, never);
   };
   await converge();
@@ -180,7 +180,7 @@ test("no name of a link is longer than the kernel takes, and no outer end has th
 test("a disabled connection is guarded and routed as any other", () => {
   const router = aRouter([DUAL_STACK]);
   expect(router.connections[0]?.kind).toBe("disabled");
-  const attachment = { bridge: "br", routerNamespace: "qrouter-x" };
+  const attachment = { attachedBy: "bridge", bridge: "br", routerNamespace: "qrouter-x" } as const;
   const config = networkConfig({ router, plumbing: PLUMBING, attachment, host: "h", espBackEnd: "userland" });
   expect(config.guard.pairs).toHaveLength(1);
   const unreachable = config.routes.filter(

@@ -91,3 +91,28 @@ test.each<[string, unknown]>([
     expect.objectContaining({ code: "OVSDB_MALFORMED" }),
   );
 });
+
+describe("sets", () => {
+  const specs = {
+    Bridge: { columns: { ports: "uuids", ofport: "optionalInteger", error: "optionalString" } },
+  } as const;
+  const of = (...changes: readonly unknown[]) => {
+    let tables = emptyTables(specs);
+    for (const change of changes) tables = applyUpdates(specs, tables, { Bridge: { [ROW]: change } });
+    return tables.Bridge.get(ROW);
+  };
+
+  test("of one element come as that element, and left out they are empty", () => {
+    expect(of({ initial: { ports: ["uuid", "a"], ofport: -1 } })).toEqual({
+      ports: new Set(["a"]),
+      ofport: -1,
+      error: undefined,
+    });
+  });
+
+  test("change by what is in one of the two, and those of at most one as a whole", () => {
+    const first = { insert: { ports: ["set", [["uuid", "a"], ["uuid", "b"]]], error: "No such device" } }; // prettier-ignore
+    const second = { modify: { ports: ["set", [["uuid", "b"], ["uuid", "c"]]], error: ["set", []], ofport: 7 } }; // prettier-ignore
+    expect(of(first, second)).toEqual({ ports: new Set(["a", "c"]), ofport: 7, error: undefined });
+  });
+});
