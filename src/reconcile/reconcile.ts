@@ -269,6 +269,8 @@ export class Reconciler {
       const steps = planNetwork(config, observed);
       run.drift?.push(...networkFindings(steps));
       await this.#applyNetwork(steps, memory, run, signal);
+      // Also where no step was needed: the rules of what was held may be those of what is wanted.
+      memory.guard = config.guard;
       memory.hasNetworkFailed = false;
     } catch (error) {
       signal.throwIfAborted();
