@@ -265,9 +265,7 @@ export class Fleet {
     );
     for (const id of ids) {
       execFileSync("ip", ["-n", `qrouter-${id}`, "route", "flush", "table", "all", "proto", ROUTE_PROTOCOL]);
-      for (const preference of ["32764", "32765"]) {
-        execFileSync("ip", ["-n", `qrouter-${id}`, "rule", "delete", "preference", preference]);
-      }
+      execFileSync("ip", ["-n", `qrouter-${id}`, "rule", "flush", "protocol", ROUTE_PROTOCOL]);
     }
   }
 

@@ -352,12 +352,17 @@ class PeerPlanner implements PeerPlan {
     let waits = false;
     for (const sa of this.#live) {
       if (!this.#superseded.has(sa.uniqueId) || this.#endedIke.has(sa.uniqueId)) continue;
+      const left = namesOfCarrying(sa).filter((name) => !carried.has(name));
       if (sa.state !== "established" || this.#isUsedAgain()) this.#terminateIke(sa, "changed");
-      else if (fresh.length > 0 && namesOfCarrying(sa).every((name) => carried.has(name))) {
-        this.#terminateIke(sa, "replaced");
-      } else waits = true;
+      else if (fresh.length > 0 && left.length === 0) this.#terminateIke(sa, "replaced");
+      // What only the peer may ask for stays where it is until the peer does.
+      else waits ||= fresh.length === 0 || left.some((name) => this.#mayAskFor(name));
     }
     return waits ? this.#peer.members.map((m) => m.tunnel.id) : [];
+  }
+
+  #mayAskFor(child: string): boolean {
+    return this.#peer.members.some(({ tunnel }) => belongsTo(child, tunnel.id) && mayInitiate(tunnel));
   }
 
   /**
@@ -466,6 +471,7 @@ class PeerPlanner implements PeerPlan {
 
   #endDuplicateChildSas(): void {
     const spis = (child: ChildSa): string => [child.spiIn, child.spiOut].sort().join(":");
+    const leaving = this.#onSuperseded();
     for (const { tunnel, children } of this.#peer.members) {
       for (const wanted of children) {
         const standing = this.#childSas(tunnel.id).filter(
@@ -473,7 +479,10 @@ class PeerPlanner implements PeerPlan {
         );
         if (standing.length < 2 || !this.#areSettled(standing, this.#notes.installedSinceMs)) continue;
         const [, ...others] = [...standing].sort(
-          (a, b) => Number(carriesAll(b, wanted)) - Number(carriesAll(a, wanted)) || (spis(a) < spis(b) ? -1 : 1),
+          (a, b) =>
+            Number(leaving.includes(a)) - Number(leaving.includes(b)) ||
+            Number(carriesAll(b, wanted)) - Number(carriesAll(a, wanted)) ||
+            (spis(a) < spis(b) ? -1 : 1),
         );
         for (const child of others) this.#terminateChild(child, "duplicate");
       }
@@ -521,7 +530,7 @@ class PeerPlanner implements PeerPlan {
 
   #initiateMissing({ tunnel, children }: Member): void {
     if (!mayInitiate(tunnel) || this.#isNegotiating()) return;
-    const onSuperseded = this.#live.filter((sa) => this.#superseded.has(sa.uniqueId)).flatMap((sa) => sa.children);
+    const onSuperseded = this.#onSuperseded();
     const standing = this.#childSas(tunnel.id).filter(
       (child) => !this.#staleChild.has(child.uniqueId) && !onSuperseded.includes(child),
     );
@@ -540,6 +549,10 @@ class PeerPlanner implements PeerPlan {
     for (const child of missing) {
       this.steps.push({ kind: "initiate", connection: tunnel.id, peer: this.#peer.name, child: child.name });
     }
+  }
+
+  #onSuperseded(): readonly ChildSa[] {
+    return this.#live.filter((sa) => this.#superseded.has(sa.uniqueId)).flatMap((sa) => sa.children);
   }
 
   #commit({ member, wanted, isCommitted }: MemberState, waits: boolean): void {

@@ -277,6 +277,8 @@ export class Reconciler {
       run.drift?.push(...networkFindings(steps));
       await this.#applyNetwork(steps, memory, run, signal);
       if (config.topology === "transit") this.#noteSwitch(config, observed, memory);
+      // Also where no step was needed: the rules of what was held may be those of what is wanted.
+      memory.guard = config.guard;
       memory.hasNetworkFailed = false;
     } catch (error) {
       signal.throwIfAborted();

@@ -111,6 +111,8 @@ export function noteProgress(
 
   keepOnly(notes.heldUntilMs, (id) => conflicts.has(id));
   for (const id of conflicts.keys()) {
+    // While it is left out others decide what its peer's SAs are made with, so it proves nothing of them afterwards.
+    notes.committed.delete(id);
     if (!notes.heldUntilMs.has(id)) notes.heldUntilMs.set(id, nowMs + differingGraceMs);
   }
 }

@@ -217,7 +217,13 @@ function lookAtSas(charon: FakeCharon, peers: readonly Peer[], mayHaveOldTerms: 
     if (sa.ike !== ikeOf(leader)) tell(`an IKE SA with another proposal`);
     // A side that must not initiate keeps the SAs that it has.
     if (mayInitiate(leader) && sa.values !== undefined) tell(`an IKE SA of ${sa.peer} is otherwise`);
-    if (mayInitiate(leader) && !mayHaveOldTerms && sa.terms !== termsOf(peer)) tell(`an IKE SA on other terms`);
+    // Nor can a connection be asked for anew that only the peer may ask for.
+    const isPeersToReplace = peer.members.some(
+      ({ tunnel, children }) =>
+        !mayInitiate(tunnel) && children.some(({ name }) => sa.children.some((child) => child.name === name)),
+    );
+    const isToReplace = mayInitiate(leader) && !isPeersToReplace && !mayHaveOldTerms;
+    if (isToReplace && sa.terms !== termsOf(peer)) tell(`an IKE SA on other terms`);
     for (const { name } of sa.children) if (!wanted.has(name)) tell(`a CHILD SA ${name}, which nobody wants`);
   }
   for (const { name: peerName, members } of peers) {

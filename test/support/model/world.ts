@@ -161,6 +161,7 @@ export class ModelWorld {
     if (this.proof.isStanding(router)) this.violate(`router ${router} is taken away, and its absence is not proved`);
     this.known.delete(router);
     this.#seeAgain(router);
+    this.#tolerated.set(router, new Set(this.#openings(router)));
   }
 
   passEnded(record: PassRecord): void {

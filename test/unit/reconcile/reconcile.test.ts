@@ -147,6 +147,15 @@ test("what the guard could not be told of is neither loaded nor asked for, and w
   expect(world.childSas()).toHaveLength(2);
 });
 
+test("what lies within subnets that are guarded already needs no other guard, and is loaded", async () => {
+  const world = new ReconcileWorld();
+  const wide = aTunnel(1, { localSubnets: ["10.1.0.0/16"], peerSubnets: ["10.2.0.0/16"] });
+  await world.converge(aRouterWith([wide]));
+  const within = aTunnel(2, { localSubnets: ["10.1.0.0/16"], peerSubnets: ["10.2.9.0/24"] });
+  await world.converge(aRouterWith([wide, within]));
+  expect(world.childSas()).toHaveLength(2);
+});
+
 test("a charon that does not answer is ended when nothing is wanted of it", async () => {
   const world = new ReconcileWorld();
   await world.converge(aRouterWith([aTunnel()]));
