@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { expect, onTestFinished, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
 import { argumentsOf, isRunning, ownId, readProcess, readProcesses } from "../../scripts/processes.ts";
 
 test("this process runs since its own start time, and since no other", () => {
@@ -18,7 +19,8 @@ test("a child is known by its parent and arguments while it runs, and is gone af
   const pid = child.pid ?? 0;
   const found = readProcess(pid);
   expect(found?.parent).toBe(process.pid);
-  expect(argumentsOf(pid)).toContain("600");
+  // "spawn" is told when the files of before are closed, a moment before the kernel shows the new arguments.
+  await eventually(() => argumentsOf(pid).includes("600"), { what: "its arguments" });
   child.kill("SIGKILL");
   await once(child, "exit");
   expect([readProcess(pid), argumentsOf(pid)]).toEqual([undefined, [""]]);
