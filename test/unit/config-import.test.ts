@@ -89,8 +89,8 @@ describe("devstack's files", () => {
         "ovn_vpn_agent.ini:8: [AGENT] report_interval: the agent does not announce itself to Neutron's scheduler",
         "ovn_vpn_agent.ini:11: [vpnagent] vpn_device_driver: swanherd is the driver: topology transit",
         "ovn_vpn_agent.ini:14: [ovs] ovsdb_connection: with topology transit and attachment.kind: ovs links are ports of attachment.integrationBridge, written into ovn.localDatabase",
-        "ovn_vpn_agent.ini:17: [ovn] ovn_nb_connection: no OVN database is read or written: the RPC tells everything",
-        "ovn_vpn_agent.ini:18: [ovn] ovn_sb_connection: no OVN database is read or written: the RPC tells everything",
+        "ovn_vpn_agent.ini:17: [ovn] ovn_nb_connection: ovn.southbound is as the local Open vSwitch says by default; the northbound database is not read",
+        "ovn_vpn_agent.ini:18: [ovn] ovn_sb_connection: ovn.southbound is as the local Open vSwitch says by default; the northbound database is not read",
       ]
     `);
   });

@@ -18,7 +18,7 @@ const TEMPLATE =
 const LIBRESWAN = "is LibreSwan's; strongSwan's charon is what runs here";
 const LOG =
   "logs go to standard output, JSON lines, for the journal or whoever collects them; log.level and log.pretty";
-const OVN_DATABASE = "no OVN database is read or written: the RPC tells everything";
+const OVN_DATABASE = "ovn.southbound is as the local Open vSwitch says by default; the northbound database is not read";
 const OVS =
   "with topology transit and attachment.kind: ovs links are ports of attachment.integrationBridge, written into ovn.localDatabase";
 const NO_REPORTS = "the agent does not announce itself to Neutron's scheduler";
