@@ -231,7 +231,8 @@ export class FakeIke implements Ike {
 
   /** The peer sets up its side: every child of ours that it does not refuse. */
   peerInitiates(router: RouterId, peer: string): void {
-    const conn = this.charon(router).conns.get(peer);
+    // An earlier one may have been the reason to end charon.
+    const conn = this.isRunning(router) ? this.charon(router).conns.get(peer) : undefined;
     if (conn === undefined || conn === "foreign") return;
     const sa = this.#negotiateIke(router, conn.peer);
     if (sa?.state !== "established") return;

@@ -1,4 +1,5 @@
 // One case: a router is asked for, then changed and disturbed in rounds. After each round it has to come to rest as wanted.
+import { decodeMarker } from "../../../src/core/fingerprint.ts";
 import { connectionId, type ConnectionId, type RouterId } from "../../../src/core/ids.ts";
 import type { EspBackEnd } from "../../../src/core/guard.ts";
 import { namespaceName } from "../../../src/core/names.ts";
@@ -48,12 +49,6 @@ const REST_MS = 240_000;
 const MAX_TURNS = 400;
 const AWAY_MS = 70_000;
 const DEAF_MS = 20_000;
-const LOSES_MARKERS: ReadonlySet<Drift> = new Set<Drift>([
-  "markerUnloaded",
-  "everythingUnloaded",
-  "charonRestarted",
-  "charonDied",
-]);
 /** Passes that change something before one finds nothing to do. */
 const PASSES = 2;
 
@@ -155,11 +150,22 @@ class CaseRun {
 
   /**
    * Without its marker and without our notes nothing tells what terms an IKE SA is on. It is re-authenticated, and charon
-   * hands the old terms on (ike_sa.c; README, limits). An agent that was killed before it could commit what it brought up in
-   * a new charon leaves no marker either.
+   * hands the old terms on (ike_sa.c; README, limits).
    */
   #noteUnproved(drifts: readonly Drift[]): void {
-    if (this.#wasRestarted && drifts.some((drift) => LOSES_MARKERS.has(drift))) this.world.mayHaveOldTerms = true;
+    const isUnproved = drifts.some((drift) => drift === "markerUnloaded" || drift === "everythingUnloaded");
+    if (isUnproved && this.#wasRestarted) this.world.mayHaveOldTerms = true;
+  }
+
+  /** Likewise what an agent brought up in a new charon and was killed before it could commit. */
+  #noteUncommitted(): void {
+    const { ike } = this.world;
+    if (!ike.isRunning(ROUTER)) return;
+    const { secrets, ikeSas } = ike.charon(ROUTER);
+    const proved = [...secrets.keys()].flatMap((id) => decodeMarker(id)?.connection ?? []);
+    const isProved = (name: string): boolean => proved.some((id) => belongsTo(name, id));
+    const childSas = ikeSas.flatMap((sa) => sa.children);
+    if (!childSas.every(({ name }) => isProved(name))) this.world.mayHaveOldTerms = true;
   }
 
   #change(round: Round): void {
@@ -245,6 +251,7 @@ class CaseRun {
     this.#counts.add("restart", `${round.knowing}${round.isBrokerAway ? ", no broker" : ""}${place}`);
     world.isReachable = !round.isBrokerAway;
     this.#wasRestarted = true;
+    this.#noteUncommitted();
     world.restart(round.knowing);
     await settle();
     if (!round.isBrokerAway) return;
