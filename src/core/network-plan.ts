@@ -5,6 +5,7 @@ import {
   CHARON_PREFERENCE,
   CHARON_TABLE,
   DECRYPTED_TABLE,
+  LOCAL_TABLE,
   MAIN_TABLE,
   ROUTE_PROTOCOL,
   RULE_PREFERENCES,
@@ -67,7 +68,12 @@ export const planNetwork = (config: NetworkConfig, observed: ObservedNetwork): r
 function planRouter(config: RouterConfig, observed: ObservedNetwork): readonly NetworkStep[] {
   if (!observed.namespaceExists) return [];
   const [guardFirst, guardLast] = planGuard(config, observed, undefined);
-  return [...guardFirst, ...planOwnRules(config, observed), ...planUserlandLink(config, observed), ...guardLast];
+  return [
+    ...guardFirst,
+    ...planRules(config, observed, config.namespace),
+    ...planUserlandLink(config, observed),
+    ...guardLast,
+  ];
 }
 
 /** The guard comes before any link or forwarding. */
@@ -88,13 +94,13 @@ function planTransit(wanted: TransitConfig, observed: ObservedNetwork): readonly
     ...doomed.map(({ namespace, name }) => ({ kind: "deleteLink" as const, namespace, link: name })),
     ...planSysctls(config.sysctls.filter(isOfNamespace), seen),
     ...planAddresses(config, seen, (address) => address.link === "lo"),
-    ...planOwnRules(config, seen),
+    ...planRules(config, seen, config.namespace),
     ...planExemptions(config, seen),
     ...veths.flatMap((veth) => planVeth(config, veth, seen)),
     ...planUserlandLink(config, seen),
     ...planNeighbour(config, seen),
     ...planRoutes(config, seen),
-    ...planRouterRules(config, seen),
+    ...planRules(config, seen, config.routerNamespace),
     ...veths.flatMap((veth) => planAttachment(veth, seen)),
     ...planLeftovers(config, seen),
     ...guardLast,
@@ -448,6 +454,7 @@ function planRoutes(config: TransitConfig, observed: ObservedNetwork): readonly 
 }
 
 const rulesEqual = (a: Rule, b: Rule): boolean =>
+  a.namespace === b.namespace &&
   a.family === b.family &&
   a.preference === b.preference &&
   a.table === b.table &&
@@ -460,23 +467,33 @@ const isIn =
   (rule: Rule): boolean =>
     rule.namespace === namespace;
 
-function planRules(wanted: readonly Rule[], held: readonly Rule[]): readonly NetworkStep[] {
-  return wanted.filter((rule) => !held.some((one) => rulesEqual(one, rule))).map((rule) => ({ kind: "addRule", rule }));
+/** A new namespace has the kernel's own rules, which an observation of nothing cannot show. */
+function heldRules({ namespace }: NetworkConfig, observed: ObservedNetwork): readonly Rule[] {
+  if (observed.namespaceExists) return observed.rules;
+  const kernels = ([4, 6] as const).map((family): Rule => {
+    return {
+      namespace,
+      family,
+      preference: 0,
+      table: LOCAL_TABLE,
+      destination: undefined,
+      inputLink: undefined,
+      skipsDefault: false,
+    };
+  });
+  return [...observed.rules, ...kernels];
 }
 
-function planOwnRules(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
-  const wanted = config.rules.filter(isIn(config.namespace));
-  // A new namespace has the kernel's own rules, which an observation of nothing cannot show.
-  if (!observed.namespaceExists)
-    return planRules(
-      wanted.filter(({ preference }) => preference !== 0),
-      [],
-    );
-  return planRules(wanted, observed.rules.filter(isIn(config.namespace)));
+function planRules(
+  config: NetworkConfig,
+  observed: ObservedNetwork,
+  namespace: string | undefined,
+): readonly NetworkStep[] {
+  const held = heldRules(config, observed);
+  return config.rules
+    .filter((rule) => isIn(namespace)(rule) && !held.some((one) => rulesEqual(one, rule)))
+    .map((rule) => ({ kind: "addRule", rule }));
 }
-
-const planRouterRules = ({ rules, routerNamespace }: TransitConfig, observed: ObservedNetwork) =>
-  planRules(rules.filter(isIn(routerNamespace)), observed.rules.filter(isIn(routerNamespace)));
 
 /** None is ever removed: they go with their namespace. */
 function planExemptions(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
@@ -523,23 +540,15 @@ function planLeftovers(config: TransitConfig, observed: ObservedNetwork): readon
 }
 
 function unwantedRules(config: TransitConfig, observed: ObservedNetwork): readonly Rule[] {
-  const kernels = ([4, 6] as const).map((family): Rule => {
-    return {
-      namespace: config.namespace,
-      family,
-      preference: 0,
-      table: 255,
-      destination: undefined,
-      inputLink: undefined,
-      skipsDefault: false,
-    };
-  });
-  const own = observed.namespaceExists ? observed.rules.filter(isIn(config.namespace)) : kernels;
+  const held = heldRules(config, observed);
   // charon's own stay, also where nothing needs them.
-  const mayGo = own.filter(
-    ({ preference }) => RULE_PREFERENCES.includes(preference) && preference !== CHARON_PREFERENCE,
+  const mayGo = held.filter(
+    (rule) =>
+      isIn(config.namespace)(rule) &&
+      RULE_PREFERENCES.includes(rule.preference) &&
+      rule.preference !== CHARON_PREFERENCE,
   );
-  const isWanted = (rule: Rule): boolean =>
-    config.rules.some((wanted) => wanted.namespace === rule.namespace && rulesEqual(rule, wanted));
-  return [...mayGo, ...observed.rules.filter(isIn(config.routerNamespace))].filter((rule) => !isWanted(rule));
+  return [...mayGo, ...held.filter(isIn(config.routerNamespace))].filter(
+    (rule) => !config.rules.some((wanted) => rulesEqual(rule, wanted)),
+  );
 }

@@ -3,8 +3,9 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { portId } from "../../src/core/ids.ts";
 import { AGENT_NAMESPACE } from "../../src/core/network.ts";
-import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../src/core/network-plan.ts";
+import { planNetwork, planNetworkRemoval } from "../../src/core/network-plan.ts";
 import { FakeNetwork } from "../support/fake-network.ts";
+import { failingPasses, pass } from "../support/network-passes.ts";
 import { aNetworkConfig, PLUMBING, type BridgeConfig, type Pair } from "../support/network-builders.ts";
 
 const never = new AbortController().signal;
@@ -52,12 +53,6 @@ function world(of: BridgeConfig): FakeNetwork {
     protocol: 3,
   });
   return network;
-}
-
-async function pass(network: FakeNetwork, of: BridgeConfig): Promise<readonly NetworkStep[]> {
-  const steps = planNetwork(of, await network.observe(of, never));
-  for (const step of steps) await network.apply(step, never);
-  return steps;
 }
 
 const foreign = (network: FakeNetwork, of: BridgeConfig): string => {
@@ -117,11 +112,7 @@ test("a failure after any step is healed by the next pass, and nothing is ever o
   await fc.assert(
     fc.asyncProperty(config, config, fc.nat(90), async (before, after, failAt) => {
       const network = world(before);
-      network.stepsUntilFailure = failAt;
-      await pass(network, before).catch(() => undefined);
-      network.stepsUntilFailure = failAt % 13;
-      await pass(network, after).catch(() => undefined);
-      network.stepsUntilFailure = undefined;
+      await failingPasses(network, before, after, failAt);
       await pass(network, after);
       expect(planNetwork(after, await network.observe(after, never))).toEqual([]);
       expect(network.openings).toEqual([]);

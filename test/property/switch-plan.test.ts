@@ -3,9 +3,10 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { portId } from "../../src/core/ids.ts";
 import type { NetworkConfig } from "../../src/core/network.ts";
-import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../src/core/network-plan.ts";
+import { planNetwork, planNetworkRemoval } from "../../src/core/network-plan.ts";
 import type { ObservedSwitchPort } from "../../src/core/switch.ts";
 import { FakeNetwork } from "../support/fake-network.ts";
+import { failingPasses, pass } from "../support/network-passes.ts";
 import { anOvsConfig, PLUMBING, type Pair } from "../support/network-builders.ts";
 
 const never = new AbortController().signal;
@@ -51,12 +52,6 @@ function world(isUserland: boolean): FakeNetwork {
   network.switch.bridges.add("br-other");
   network.switch.ports.set(FOREIGN.name, FOREIGN);
   return network;
-}
-
-async function pass(network: FakeNetwork, of: NetworkConfig): Promise<readonly NetworkStep[]> {
-  const steps = planNetwork(of, await network.observe(of, never));
-  for (const step of steps) await network.apply(step, never);
-  return steps;
 }
 
 type Drift = (network: FakeNetwork, of: NetworkConfig, pick: number) => void;
@@ -111,11 +106,7 @@ test("a failure after any step is healed by the next passes, and nothing is ever
   await fc.assert(
     fc.asyncProperty(config, config, fc.nat(70), async (before, after, failAt) => {
       const network = world(false);
-      network.stepsUntilFailure = failAt;
-      await pass(network, before).catch(() => undefined);
-      network.stepsUntilFailure = failAt % 13;
-      await pass(network, after).catch(() => undefined);
-      network.stepsUntilFailure = undefined;
+      await failingPasses(network, before, after, failAt);
       await pass(network, after);
       await pass(network, after);
       expect(planNetwork(after, await network.observe(after, never))).toEqual([]);
