@@ -38,6 +38,8 @@ import { OpenVswitch } from "./io/ovn/switch.ts";
 import { SwitchedNetwork } from "./io/ovn/switched-network.ts";
 import { createBroker, type Broker } from "./io/rabbit/broker.ts";
 import { createControlPlane } from "./io/rabbit/control-plane.ts";
+import { createStateReporter } from "./io/rabbit/state-reporter.ts";
+import { systemTiming } from "./io/rabbit/timing.ts";
 import { createSnapshotStore, loadNodeKey } from "./io/state.ts";
 import { createNotifier, keepWatchdog } from "./io/systemd.ts";
 import { applyGuardByNft } from "./io/nft/nft.ts";
@@ -312,6 +314,21 @@ async function buildAgent(
   });
   const announcer = announcing && createAnnouncer(announcing);
   if (announcer !== undefined) closers.push(() => announcer.close());
+  const { enabled, intervalSeconds, agentMode, availabilityZone } = config.reportState;
+  if (enabled) {
+    const reporting = createStateReporter(broker, {
+      host: config.host,
+      mode: agentMode,
+      availabilityZone,
+      intervalMs: intervalSeconds * 1000,
+      routers: () => loop.states().length,
+      onRevived: () => loop.announcedAgain("Neutron"),
+      onReport: (result) => metrics.stateReportDone(result),
+      log,
+      timing: systemTiming,
+    });
+    closers.push(() => reporting.close());
+  }
   const configure = (next: AgentConfig): void => {
     ({ rpcTimeoutSeconds } = next);
     loop.configure(optionsOf(next));
@@ -327,7 +344,7 @@ function announcedTo(broker: Broker, loop: Loop, metrics: Metrics): (state: OvnS
   return ({ registered }) => {
     metrics.ovnRegistered(registered);
     if (!registered) return;
-    if (wasRegistered) loop.announcedAgain();
+    if (wasRegistered) loop.announcedAgain("OVN");
     else broker.start();
     wasRegistered = true;
   };

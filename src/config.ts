@@ -159,6 +159,14 @@ const agentFields = z.strictObject({
         .default("/var/lib/neutron/ha_confs/{id}/state"),
     })
     .prefault({}),
+  reportState: z
+    .strictObject({
+      enabled: flag().default(false),
+      intervalSeconds: wholeNumber(1, 600).default(30),
+      agentMode: z.enum(["legacy", "dvr_snat"]).default("legacy"),
+      availabilityZone: text().default("nova"),
+    })
+    .prefault({}),
   espBackEnd: z.enum(["auto", "kernel", "userland"]).default("auto"),
   stateDirectory: absolutePath().default("/var/lib/swanherd"),
   runDirectory: absolutePath().default("/run/swanherd"),
@@ -217,6 +225,10 @@ const agentSchema = agentFields
   .refine((value) => value.topology === "transit" || !value.ovn.enabled, {
     path: ["topology"],
     error: "router is of Neutron's L3 agent, and ovn.enabled announces an agent of OVN",
+  })
+  .refine((value) => value.topology === "router" || !value.reportState.enabled, {
+    path: ["reportState", "enabled"],
+    error: "is for topology router: an agent of OVN is announced by ovn.enabled",
   })
   .refine((value) => value.topology === "transit" || value.attachment.kind !== "ovs", {
     path: ["attachment", "kind"],

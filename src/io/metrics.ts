@@ -33,6 +33,7 @@ export type Metrics = {
   drifted(kind: DriftKind): void;
   ovnRegistered(isRegistered: boolean): void;
   ovnWriteDone(result: Result): void;
+  stateReportDone(result: Result): void;
 };
 
 const STATUSES: readonly ReportedStatus[] = ["ACTIVE", "DOWN", "ERROR"];
@@ -87,6 +88,7 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
   const drift = counter("drift_total", "Things changed by somebody else, found and repaired.", ["kind"]);
   const ovnRegistered = gauge("ovn_registered", "1 while OVN's southbound database says that this agent is alive.");
   const ovnWrites = counter("ovn_writes_total", "Writes to our chassis' row of the southbound database.", ["result"]);
+  const stateReports = counter("state_reports_total", "Reports as an L3 agent that is alive.", ["result"]);
   const internalErrors = counter("internal_errors_total", "Bugs met inside one router's pass.");
 
   // A counter that shows up only with its first failure hides that failure from rate().
@@ -95,6 +97,7 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
     fetches.inc({ result }, 0);
     reports.inc({ result }, 0);
     ovnWrites.inc({ result }, 0);
+    stateReports.inc({ result }, 0);
   }
   buildInfo.set({ version, node: process.versions.node }, 1);
   if (processMetrics) collectDefaultMetrics({ register: registry });
@@ -164,5 +167,6 @@ export function createMetrics({ version, processMetrics = true }: MetricsOptions
     drifted: (kind) => drift.inc({ kind }),
     ovnRegistered: (isRegistered) => ovnRegistered.set(isRegistered ? 1 : 0),
     ovnWriteDone: (result) => ovnWrites.inc({ result }),
+    stateReportDone: (result) => stateReports.inc({ result }),
   };
 }

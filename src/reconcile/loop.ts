@@ -177,8 +177,9 @@ export class Loop {
   }
 
   /** While OVN did not know of us, the control plane may have told us nothing. */
-  announcedAgain(): void {
-    this.#fetcher.fetchAll("announced in OVN again");
+  /** The control plane did not take us for alive for a while. */
+  announcedAgain(where: string): void {
+    this.#fetcher.fetchAll(`announced in ${where} again`);
   }
 
   /** Done at once and without a fetch, which would bind the router to this host again. */

@@ -147,6 +147,18 @@ test("topology router knows where Neutron's L3 agent has its routers, and goes w
   ]);
 });
 
+test("only topology router reports as an L3 agent", () => {
+  expect(agentOf(`transportUrl: ${URL_TEXT}\ntopology: router\nreportState: {enabled: true}\n`).reportState).toEqual({
+    enabled: true,
+    intervalSeconds: 30,
+    agentMode: "legacy",
+    availabilityZone: "nova",
+  });
+  expect(problemsOf(`transportUrl: ${URL_TEXT}\nreportState: {enabled: true}\n`)).toEqual([
+    expect.stringMatching(/^2: reportState.enabled is for topology router/),
+  ]);
+});
+
 test("databases that cannot be found are problems", () => {
   const text = [
     `transportUrl: ${URL_TEXT}`,

@@ -3,8 +3,11 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { DeadlineError, PayloadError } from "../../../src/core/errors.ts";
+import { createStateReporter } from "../../../src/io/rabbit/state-reporter.ts";
+import { systemTiming } from "../../../src/io/rabbit/timing.ts";
 import { createCleanup, startBroker } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type PythonPeer, startPythonPeer } from "../../support/python-peer.ts";
@@ -15,6 +18,7 @@ const SERVICES = [{ id: "svc", psk: 'ünï"code\n', ipsec_site_connections: [] }
 const ANSWERS = {
   get_vpn_services_on_host: { results: { [HOST]: SERVICES, other: [] } },
   get_vpn_transit_network_details: { raise: { class: "AttributeError", message: "'NoneType' has no attribute 'id'" } },
+  report_state: { result: "revived" },
   get_subnet_info: { delaySeconds: 3, result: { cidr: "10.1.0.0/24" } },
 };
 
@@ -54,6 +58,35 @@ describe("oslo.messaging serves and we call", () => {
     expect(context).toMatchObject({ is_admin: true, roles: ["admin", "member", "reader"] });
     expect((context as { request_id: string }).request_id).toMatch(/^req-[0-9a-f-]{36}$/);
     expect(lines.filter(({ level }) => level >= 40)).toEqual([]);
+  });
+
+  test("the reports of an L3 agent are read, and who was not taken for alive is told", async () => {
+    const told: string[] = [];
+    await startBroker(cleanup, rabbit.url, (broker) => {
+      const reporter = createStateReporter(broker, {
+        host: HOST,
+        mode: "legacy",
+        availabilityZone: "nova",
+        intervalMs: 100,
+        routers: () => 2,
+        onRevived: () => told.push("revived"),
+        onReport: (result) => told.push(result),
+        log: pino({ enabled: false }),
+        timing: systemTiming,
+      });
+      cleanup.add(() => reporter.close());
+    });
+    const reports = () => neutron.events.filter(({ method }) => method === "report_state").map(({ args }) => args);
+    await eventually(() => told.length >= 3 && reports(), { what: "reports" });
+    expect(told.slice(0, 4)).toEqual(["ok", "revived", "ok", "revived"]);
+    const [first, second] = reports();
+    expect(first).toMatchObject({
+      host: HOST,
+      start_flag: true,
+      agent_type: "L3 agent",
+      configurations: { routers: 2 },
+    });
+    expect(second).not.toHaveProperty("start_flag");
   });
 
   test("update_status arrives as it was sent and answers null", async () => {

@@ -1,4 +1,4 @@
-"""The server side of the VPN RPC: serves `ipsec_driver` with canned answers and speaks to agents.
+"""The server side of the VPN RPC: serves `ipsec_driver` and `q-reports-plugin` with canned answers and speaks to agents.
 
 usage: neutron_server.py URL ANSWERS [EXCHANGE]
 
@@ -21,6 +21,7 @@ Standard input, one command a line; its end ends the program:
   answers FILE
 """
 import builtins
+import datetime
 import json
 import sys
 import threading
@@ -67,6 +68,15 @@ class IpsecDriver:
         return answer(context, "get_subnet_info", {"subnet_id": subnet_id}, subnet_id)
 
 
+class Reports:
+    # neutron's AgentExtRpcCallback: the time is read with a fraction of a second, and no other way.
+    target = oslo_messaging.Target(version="1.2")
+
+    def report_state(self, context, agent_state, time):
+        datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f")
+        return answer(context, "report_state", agent_state["agent_state"], None)
+
+
 def obey(transport, line):
     command, _, rest = line.strip().partition(" ")
     if command == "answers":
@@ -88,6 +98,8 @@ def main():
     target = oslo_messaging.Target(topic="ipsec_driver", server="neutron-server")
     server = oslo_messaging.get_rpc_server(transport, target, [IpsecDriver()], executor="threading")
     server.start()
+    reports = oslo_messaging.Target(topic="q-reports-plugin", server="neutron-server")
+    oslo_messaging.get_rpc_server(transport, reports, [Reports()], executor="threading").start()
     peer.emit({"event": "ready"})
     for line in sys.stdin:
         try:

@@ -64,7 +64,7 @@ describe("fetching", () => {
     world.loop.connected();
     await world.settle();
     const before = world.controlPlane.fetches;
-    world.loop.announcedAgain();
+    world.loop.announcedAgain("OVN");
     await world.clock.advance(1_000);
     expect(world.controlPlane.fetches).toBe(before + 1);
   });
