@@ -16,8 +16,14 @@ export type CharonStep =
   | { readonly kind: "removeFile"; readonly connection: ConnectionId }
   | { readonly kind: "loadSecret"; readonly id: string; readonly peer: Peer }
   | { readonly kind: "unloadSecret"; readonly id: string }
-  /** `shown`: in what charon shows it otherwise now. */
-  | { readonly kind: "loadPeer"; readonly peer: Peer; readonly fingerprint: Fingerprint; readonly shown?: string }
+  /** `shown`: in what charon shows it otherwise now. `unbinds`: live IKE SAs that stay with the config that it is not. */
+  | {
+      readonly kind: "loadPeer";
+      readonly peer: Peer;
+      readonly fingerprint: Fingerprint;
+      readonly shown?: string;
+      readonly unbinds?: readonly string[];
+    }
   | { readonly kind: "unloadPeer"; readonly name: string }
   /** Notes which live SAs an update outdates; at the deadline they are ended by force. */
   | {
@@ -49,7 +55,16 @@ export type CharonStep =
   | { readonly kind: "unloadMarker"; readonly id: string };
 
 export type TerminationCause =
-  "removed" | "changed" | "replaced" | "outdated" | "no-answer" | "differs" | "duplicate" | "deviates" | "unrouted";
+  | "removed"
+  | "changed"
+  | "replaced"
+  | "outdated"
+  | "no-answer"
+  | "differs"
+  | "duplicate"
+  | "deviates"
+  | "unrouted"
+  | "unbound";
 
 /** Compares what charon tells with what is wanted; the words are charon's, so it is done in wire/swanctl. */
 export type ViewComparison = {

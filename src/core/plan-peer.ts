@@ -45,6 +45,9 @@ const MAX_NARROWED_ATTEMPTS = 6;
 const QUICK_MODE_ATTEMPTS = 3;
 const QUICK_MODE_PATIENCE_MS = 5_000;
 
+/** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
+const UNBOUND_ATTEMPTS = 3;
+
 // Attempts to make an IKE SA beside one of unknown terms; a lost packet or two are charon's own affair.
 const MAX_ATTEMPTS_BESIDE = 2;
 
@@ -149,6 +152,7 @@ class PeerPlanner implements PeerPlan {
     }
     this.#endDeviatingIkeSas();
     this.#endDeviatingChildSas();
+    this.#endUnboundIkeSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
     this.#endDuplicateChildSas();
@@ -246,7 +250,15 @@ class PeerPlanner implements PeerPlan {
     this.#isLoadedOtherwise = shown !== "";
     const isLoaded = this.#observed.peers.has(name) && this.#notes.loadedPeers.get(name) === fingerprint;
     if (isLoaded && (shown === "" || this.#notes.loadedInVain.get(name) === shown)) return;
-    this.steps.push({ kind: "loadPeer", peer: this.#peer, fingerprint, ...(isLoaded ? { shown } : {}) });
+    // charon keeps the config where only its children differ, and makes another one of what is new to it (vici_config.c).
+    const unbinds = this.#observed.peers.has(name) && shown === "" ? [] : this.#live.map((sa) => sa.uniqueId);
+    this.steps.push({
+      kind: "loadPeer",
+      peer: this.#peer,
+      fingerprint,
+      ...(isLoaded ? { shown } : {}),
+      ...(unbinds.length === 0 ? {} : { unbinds }),
+    });
   }
 
   /** Begins the update of every member whose marker differs; returns the IKE SAs to re-authenticate. */
@@ -413,6 +425,27 @@ class PeerPlanner implements PeerPlan {
         }
       }
     }
+  }
+
+  /**
+   * A peer asks an IKE SA in vain for a child that was added to its config since it has lost that: IKEv1 refuses, IKEv2
+   * narrows. As the same may be so on the other side, asking from here may be in vain too; only then it is made anew, and
+   * its successor is bound to what is loaded.
+   */
+  #endUnboundIkeSas(): void {
+    if (!this.#peer.members.some((member) => this.#isAskedInVain(member))) return;
+    for (const sa of this.#live) {
+      const isLeft = this.#notes.unboundIkeSas.has(sa.uniqueId) && !this.#endedIke.has(sa.uniqueId);
+      if (isLeft) this.#terminateIke(sa, "unbound");
+    }
+  }
+
+  #isAskedInVain({ tunnel, children }: Member): boolean {
+    const standing = this.#childSas(tunnel.id).filter(carriesTraffic);
+    const isWhole = (wanted: Child): boolean =>
+      standing.some((sa) => sa.name === wanted.name && carriesAll(sa, wanted));
+    if (children.every(isWhole)) return false;
+    return !mayInitiate(tunnel) || (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= UNBOUND_ATTEMPTS;
   }
 
   #endStaleIkeSas(): ConnectionId[] {

@@ -49,6 +49,7 @@ export function refreshNotes(
   const childSas = observed.ikeSas.flatMap((sa) => sa.children);
   const childIds = new Set(childSas.map((child) => child.uniqueId));
   keepOnly(notes.staleIkeSas, (id) => ikeSas.has(id));
+  keepOnly(notes.unboundIkeSas, (id) => ikeSas.has(id));
   keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));
   for (const sa of observed.ikeSas) {
     if (!notes.ikeTerms.has(sa.uniqueId)) notes.ikeTerms.set(sa.uniqueId, notes.loadedTerms.get(sa.peer));

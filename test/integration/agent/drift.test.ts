@@ -5,8 +5,8 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { baseDocuments, connectionPair } from "../../../scripts/lab-documents.ts";
-import { until, type Agent } from "../../../scripts/lab.ts";
+import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
+import { until, type Agent, type LabDocument } from "../../../scripts/lab.ts";
 import { hasDifference, type RouterViews } from "../../../src/core/views.ts";
 import type { DriftKind } from "../../../src/core/finding.ts";
 import { apiClient } from "../../../src/io/api/client.ts";
@@ -17,11 +17,21 @@ import { areActive, areSettled, labForThisFile, worthReading } from "../../suppo
 
 const NEVER_SECONDS = 3600;
 
+const documents = (
+  routers: RouterIds,
+  {
+    version = "v2",
+    right = ["10.2.0.0/24"],
+  }: { readonly version?: "v1" | "v2"; readonly right?: readonly string[] } = {},
+): readonly LabDocument[] => [
+  ...baseDocuments(routers, {
+    ike: { ike_version: version, encryption_algorithm: "aes-256", auth_algorithm: "sha256", pfs: "group14" },
+  }),
+  ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right }),
+];
+
 const lab = await labForThisFile({
-  documents: (routers) => [
-    ...baseDocuments(routers),
-    ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right: ["10.2.0.0/24"] }),
-  ],
+  documents: (routers) => documents(routers),
   agentConfig: { passIntervalSeconds: NEVER_SECONDS, fetchIntervalSeconds: NEVER_SECONDS, listSasIntervalSeconds: 0 },
 });
 
@@ -243,4 +253,31 @@ test("an SA that was negotiated by another config is made anew", async () => {
   await areActive(lab, "site");
   const sas = await lab.left.ikeSas(lab.routers.left);
   expect(sas.map((sa) => sa.algorithms.encryptionKeyBits)).toEqual(sas.map(() => 256));
+});
+
+// Each side refuses, or narrows, what the other one asks for on an IKE SA whose config is not loaded any more. Found by
+// `npm run chaos -- --seed 4001 --routers 8`, in round 49.
+test.each([
+  ["v1", 1],
+  ["v2", 2],
+] as const)("IKE%s: a subnet added after both sides' configs were unloaded is reached", async (version, ikeVersion) => {
+  lab.write(documents(lab.routers, { version }));
+  await until("the IKE version is negotiated", 30_000, async () => {
+    const sides = await Promise.all([lab.left.connection("site"), lab.right.connection("site-back")]);
+    return sides.every((one) => one?.status === "ACTIVE" && one.inSync && one.ikeVersion === ikeVersion);
+  });
+  await areSettled(lab);
+  const spisOf = async () => (await lab.left.connection("site"))?.ikeSpis;
+  const before = await spisOf();
+  for (const side of ["left", "right"] as const) {
+    const [name] = writtenPeer(lab[side], lab.namespaces[side]);
+    const drift = await driftOf("config", [lab[side]]);
+    await withCharon((vici) => unloadConn(vici, name), lab.namespaces[side]);
+    await lab[side].order("sync", lab.routers[side]);
+    await until("it is loaded again", 10_000, async () => (await driftOf("config", [lab[side]])) > drift);
+  }
+  expect(await spisOf()).toBe(before);
+  lab.write(documents(lab.routers, { version, right: ["10.2.0.0/24", "10.3.0.0/24"] }));
+  await until("10.3.0.9 answers", 45_000, async () => (await lab.world.ping("left", "10.3.0.9")).received > 0);
+  await areActive(lab, "site");
 });

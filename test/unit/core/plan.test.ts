@@ -236,6 +236,22 @@ describe("plans as text", () => {
     scene.expectPlan("cut-off-update", HERE);
   });
 
+  test("an IKE SA whose config was unloaded by somebody else takes no child that is added", async () => {
+    const scene = await up(v1(), aTunnel(2, { peerAddress: "198.51.100.99" }));
+    scene.charon.conns.delete(peerNameOf(v1()));
+    await scene.pass("its config is gone");
+    peerOf(scene, v1()).refusesChild = () => scene.charon.ikeSas.some((sa) => sa.uniqueId === "1");
+    scene.want(v1({ peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] }), aTunnel(2, { peerAddress: "198.51.100.99" }));
+    await scene.pass("a subnet more, which the peer refuses");
+    await scene.clock.advance(1_000);
+    await scene.pass("asked again");
+    await scene.clock.advance(2_000);
+    await scene.pass("asked for the third time");
+    await scene.clock.advance(4_000);
+    await scene.pass("and once more");
+    scene.expectPlan("unbound", HERE);
+  });
+
   test("B-11: a negotiation without an answer is begun anew", async () => {
     const scene = new CharonScene();
     scene.want(aTunnel(1));
