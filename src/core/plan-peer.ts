@@ -433,11 +433,13 @@ class PeerPlanner implements PeerPlan {
    * its successor is bound to what is loaded.
    */
   #endUnboundIkeSas(): void {
-    if (!this.#peer.members.some((member) => this.#isAskedInVain(member))) return;
-    for (const sa of this.#live) {
-      const isLeft = this.#notes.unboundIkeSas.has(sa.uniqueId) && !this.#endedIke.has(sa.uniqueId);
-      if (isLeft) this.#terminateIke(sa, "unbound");
-    }
+    const unbound = this.#live.filter(
+      ({ uniqueId }) => this.#notes.unboundIkeSas.has(uniqueId) && !this.#endedIke.has(uniqueId),
+    );
+    const { members } = this.#peer;
+    if (unbound.length === 0 || !members.some((member) => this.#isAskedInVain(member))) return;
+    for (const sa of unbound) this.#terminateIke(sa, "unbound");
+    if (!this.#yields()) for (const { tunnel } of members) this.#initiateAtMs.set(tunnel.id, this.#nowMs);
   }
 
   #isAskedInVain({ tunnel, children }: Member): boolean {
