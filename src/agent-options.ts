@@ -52,7 +52,7 @@ export const ikeOptions = (
   key: NodeKey,
   espBackEnd: EspBackEnd,
   supervisor: Supervisor,
-  hooks: Pick<IkeOptions, "onCommand" | "onLog">,
+  hooks: Pick<IkeOptions, "onCommand" | "onLog" | "onTakeOver">,
 ): IkeOptions => ({
   key,
   executable: config.charonPath,
@@ -61,6 +61,7 @@ export const ikeOptions = (
   socketDirectory: config.charonSocketDirectory,
   espBackEnd,
   retransmission: config.retransmit,
+  takesOver: config.takeOver,
   namespaceInode: (name) => namespaceInode(namespaceOfCharon(config)(name)),
   nowMs: () => Date.now(),
   ...hooks,

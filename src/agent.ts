@@ -171,7 +171,7 @@ export async function teardownWithoutAgent(
   const { network, close: closeNetwork } = createNetwork(config, log);
   const routerHost = createRouterHost(routerHostOptions(config), log);
   const key = loadNodeKey(config.stateDirectory, log);
-  const hooks = { onCommand: () => undefined, onLog: () => undefined };
+  const hooks = { onCommand: () => undefined, onLog: () => undefined, onTakeOver: () => undefined };
   const ike = createIke(ikeOptions(config, key, "kernel", supervisor, hooks));
   try {
     const options = reconcileOptions(config, key, { espBackEnd: "kernel", kernelEsp: undefined }, routerHost);
@@ -244,6 +244,7 @@ async function buildAgent(
   const espBackEnd = config.espBackEnd === "auto" ? found : config.espBackEnd;
   const ike = createIke(
     ikeOptions(config, key, espBackEnd, supervisor, {
+      onTakeOver: (router, { name, pid }) => log.warn({ router, name, pid }, "ends another IKE daemon, taking over"),
       onCommand: (command, result) => metrics.viciCommand(command, result === "ok" ? "ok" : "failed"),
       onLog: (router, line) => log.debug({ router, group: line.group, line: line.text }, "charon says"),
     }),

@@ -84,6 +84,7 @@ const AGENT_CLASSES: Readonly<Record<AgentKey, KeyClass>> = {
   "http.port": "restart",
   "log.level": "live",
   "log.pretty": "restart",
+  takeOver: "restart",
   splitChildren: "restart",
 };
 

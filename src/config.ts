@@ -215,6 +215,7 @@ const agentFields = z.strictObject({
   http: http(9720),
   log,
   splitChildren: flag().default(false),
+  takeOver: flag().default(false),
 });
 
 const agentSchema = agentFields

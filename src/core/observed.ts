@@ -10,8 +10,11 @@ export type ChildSa = {
   /** The config's name; charon's own key adds its unique id. */
   readonly name: string;
   readonly uniqueId: string;
-  /** `rekeying` still carries traffic. */
-  readonly state: "installed" | "rekeying" | "ending" | "other";
+  /**
+   * `rekeying` still carries traffic. `rekeyed` only takes it in: charon has taken its outbound policy away for a successor,
+   * and does not put it back when that one is lost (child_sa.c).
+   */
+  readonly state: "installed" | "rekeying" | "rekeyed" | "ending" | "other";
   readonly localSubnets: readonly Cidr[];
   readonly peerSubnets: readonly Cidr[];
   readonly spiIn: string;

@@ -156,6 +156,7 @@ class PeerPlanner implements PeerPlan {
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
     this.#endDuplicateChildSas();
+    this.#endRekeyedChildSas();
     this.#restartUnanswered();
     this.#restartStuck();
     for (const state of this.#members) this.#initiateMissing(state.member);
@@ -524,6 +525,21 @@ class PeerPlanner implements PeerPlan {
     }
   }
 
+  /**
+   * The peer takes an SA for whole of which this side has lost the successor, and asks for nothing: where only the peer may
+   * ask, it has to hear that the SA is gone. Where both have made one at once, each may end the other's (IKEv1, 5.9.8).
+   */
+  #endRekeyedChildSas(): void {
+    for (const { tunnel, children } of this.#peer.members) {
+      if (mayInitiate(tunnel)) continue;
+      for (const { name } of children) {
+        const own = this.#childSas(tunnel.id).filter((child) => child.name === name && child.state !== "ending");
+        if (own.every(({ state }) => state === "rekeyed"))
+          for (const child of own) this.#terminateChild(child, "replaced");
+      }
+    }
+  }
+
   /** Whether all of them have stood long enough that none of them is about to go by itself. */
   #areSettled(sas: readonly { readonly uniqueId: string }[], sinceMs: ReadonlyMap<string, number>): boolean {
     const youngestMs = Math.max(...sas.map((sa) => sinceMs.get(sa.uniqueId) ?? this.#nowMs));
@@ -573,6 +589,7 @@ class PeerPlanner implements PeerPlan {
     const stands = (sa: ChildSa, wanted: Child): boolean =>
       sa.name === wanted.name &&
       sa.state !== "ending" &&
+      sa.state !== "rekeyed" &&
       (mayBeNarrowed || !carriesTraffic(sa) || carriesAll(sa, wanted));
     const missing = children.filter((wanted) => !standing.some((sa) => stands(sa, wanted)));
     if (missing.length === 0) return;

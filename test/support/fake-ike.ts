@@ -32,7 +32,7 @@ export type Remote = {
 export type FakeChild = {
   readonly name: string;
   readonly uniqueId: string;
-  state: "installed" | "rekeying" | "ending";
+  state: "installed" | "rekeying" | "rekeyed" | "ending";
   /** What it was negotiated with. */
   readonly child: Child;
   readonly ipsec: string;

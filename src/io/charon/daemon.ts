@@ -42,7 +42,8 @@ import {
 } from "./files.ts";
 import { observeCharon } from "./observe.ts";
 import { fileText, markerData } from "./texts.ts";
-import { isAlive, type CharonProcess } from "./process.ts";
+import { findOtherDaemons, type OtherDaemon } from "./other-daemons.ts";
+import { isAlive, stopCharon, type CharonProcess } from "./process.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 export type DaemonOptions = {
@@ -52,10 +53,14 @@ export type DaemonOptions = {
   readonly socketDirectory: string;
   readonly espBackEnd: EspBackEnd;
   readonly retransmission: Retransmission;
+  /** Whether an IKE daemon of somebody else in a router's namespace is ended, so that ours can be started. */
+  readonly takesOver: boolean;
   /** The inode behind a namespace's name; undefined when there is none. */
   readonly namespaceInode: (name: string) => number | undefined;
   readonly onCommand: (command: string, result: "ok" | "refused" | "failed") => void;
   readonly onLog: (router: RouterId, line: { readonly group: string; readonly text: string }) => void;
+  /** Another IKE daemon is about to be ended. */
+  readonly onTakeOver: (router: RouterId, daemon: OtherDaemon) => void;
   readonly nowMs: () => number;
 };
 
@@ -146,6 +151,7 @@ export class Daemon {
       await this.#options.supervisor.stop(this.#namespace, stray, signal);
       this.#running();
     }
+    await this.#makeRoom(signal);
     await this.close(); // its next attempt to connect may be seconds away
     const { supervisor, espBackEnd, retransmission } = this.#options;
     const { strongswanConf: file, socket } = this.#paths;
@@ -175,6 +181,22 @@ export class Daemon {
     // would come in later and be taken for somebody else's.
     this.#client();
     while (!this.#isHearing && !limit.aborted) await sleep(HEARING_POLL_MS);
+  }
+
+  async #makeRoom(signal: AbortSignal): Promise<void> {
+    const inode = this.#options.namespaceInode(this.#namespace);
+    const others = inode === undefined ? [] : findOtherDaemons(inode, this.#paths.strongswanConf);
+    if (others.length > 0 && !this.#options.takesOver) {
+      const who = others.map(({ name, pid }) => `${name} (pid ${String(pid)})`).join(", ");
+      throw new UnavailableError(
+        "CHARON_DOWN",
+        `${who} of somebody else has UDP 500 and 4500 in ${this.#namespace}: end it, or set takeOver: true`,
+      );
+    }
+    for (const daemon of others) {
+      this.#options.onTakeOver(this.#router, daemon);
+      await stopCharon(daemon, signal);
+    }
   }
 
   async apply(step: CharonStep, signal: AbortSignal): Promise<void> {

@@ -73,11 +73,12 @@ function childState(state: string): ChildSa["state"] {
     case "INSTALLED":
     case "UPDATING":
       return "installed";
-    // The old one of a pair, kept until the peer uses the new one; RETRYING asks for the rekeying again.
+    // RETRYING asks for the rekeying again.
     case "REKEYING":
-    case "REKEYED":
     case "RETRYING":
       return "rekeying";
+    case "REKEYED":
+      return "rekeyed";
     case "DELETING":
     case "DELETED":
     case "DESTROYING":

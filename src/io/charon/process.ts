@@ -18,7 +18,7 @@ export type CharonProcess = {
   readonly unit: string | undefined;
 };
 
-const orUndefined = <T>(read: () => T): T | undefined => {
+export const orUndefined = <T>(read: () => T): T | undefined => {
   try {
     return read();
   } catch {
@@ -27,11 +27,17 @@ const orUndefined = <T>(read: () => T): T | undefined => {
 };
 
 /** Start time and state of a process; undefined when there is none or only a zombie is left. */
-function aliveSince(pid: number): string | undefined {
+export function aliveSince(pid: number): string | undefined {
   const stat = orUndefined(() => readFileSync(`/proc/${String(pid)}/stat`, "utf8"));
   // The name in parentheses may hold anything; what follows the last one is regular.
   const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
   return fields === undefined || fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
+}
+
+export function strongswanConfOf(pid: number): string | undefined {
+  const environment = orUndefined(() => readFileSync(`/proc/${String(pid)}/environ`, "utf8"));
+  const entry = environment?.split("\0").find((line) => line.startsWith("STRONGSWAN_CONF="));
+  return entry?.slice("STRONGSWAN_CONF=".length);
 }
 
 /** What a pid is, when it is a charon with a STRONGSWAN_CONF of its own. */
@@ -39,11 +45,9 @@ export function inspectCharon(pid: number, executable: string): CharonProcess | 
   const exe = orUndefined(() => readlinkSync(`/proc/${String(pid)}/exe`));
   // After an upgrade of the package the link says "… (deleted)".
   if (exe === undefined || basename(exe).replace(/ \(deleted\)$/, "") !== basename(executable)) return undefined;
-  const environment = orUndefined(() => readFileSync(`/proc/${String(pid)}/environ`, "utf8"));
-  const entry = environment?.split("\0").find((line) => line.startsWith("STRONGSWAN_CONF="));
+  const strongswanConf = strongswanConfOf(pid);
   const startTime = aliveSince(pid);
-  if (entry === undefined || startTime === undefined) return undefined;
-  const strongswanConf = entry.slice("STRONGSWAN_CONF=".length);
+  if (strongswanConf === undefined || startTime === undefined) return undefined;
   const cgroup = orUndefined(() => readFileSync(`/proc/${String(pid)}/cgroup`, "utf8")) ?? "";
   return {
     pid,
@@ -65,7 +69,9 @@ export function findCharons(executable: string): ReadonlyMap<string, CharonProce
   return found;
 }
 
-export const isAlive = (charon: CharonProcess): boolean => aliveSince(charon.pid) === charon.startTime;
+type Living = Pick<CharonProcess, "pid" | "startTime">;
+
+export const isAlive = (charon: Living): boolean => aliveSince(charon.pid) === charon.startTime;
 
 /** The right way for whoever started it: systemd would start one again that got a signal. */
 export const endCharon = (charon: CharonProcess, signal: AbortSignal): Promise<void> =>
@@ -76,7 +82,7 @@ const POLL_MS = 10;
 const STOP_LIMITS = { killAfterMs: 3_000, giveUpAfterMs: 10_000 };
 
 /** Ends a charon in peace (it tells its peers), then by force. The pid is checked against its start time each time. */
-export async function stopCharon(charon: CharonProcess, signal: AbortSignal, limits = STOP_LIMITS): Promise<void> {
+export async function stopCharon(charon: Living, signal: AbortSignal, limits = STOP_LIMITS): Promise<void> {
   const startedAt = performance.now();
   let isForced = false;
   sendSignal(charon, "SIGTERM");
@@ -94,7 +100,7 @@ export async function stopCharon(charon: CharonProcess, signal: AbortSignal, lim
   }
 }
 
-function sendSignal(charon: CharonProcess, name: "SIGTERM" | "SIGKILL"): void {
+function sendSignal(charon: Living, name: "SIGTERM" | "SIGKILL"): void {
   try {
     if (isAlive(charon)) process.kill(charon.pid, name);
   } catch (error) {

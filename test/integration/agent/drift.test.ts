@@ -281,3 +281,27 @@ test.each([
   await until("10.3.0.9 answers", 45_000, async () => (await lab.world.ping("left", "10.3.0.9")).received > 0);
   await areActive(lab, "site");
 });
+
+// charon takes the outbound policy of a CHILD SA away when another one with its selectors is made, and does not put it back.
+// Found by `npm run chaos -- --seed 4003 --routers 8`, in round 12, and seen before with seed 1021: an SA that took packets
+// in and sent none.
+test("IKEv1: a CHILD SA that has lost its successor is made anew", async () => {
+  lab.write(documents(lab.routers, { version: "v1" }));
+  await until("IKEv1 is negotiated", 30_000, async () => {
+    const sides = await Promise.all([lab.left.connection("site"), lab.right.connection("site-back")]);
+    return sides.every((one) => one?.status === "ACTIVE" && one.inSync && one.ikeVersion === 1);
+  });
+  await areSettled(lab);
+  const childSas = async () => (await lab.left.ikeSas(lab.routers.left)).flatMap((sa) => sa.childSas);
+  const [first] = await childSas();
+  const [ike, section] = writtenPeer();
+  const [[child] = [""]] = sectionsOf(section["children"]);
+  await withCharon((vici) => initiate(vici, { ike, child }));
+  const successor = await until("the successor is installed", 10_000, async () =>
+    (await childSas()).find(({ uniqueId, state }) => uniqueId !== first?.uniqueId && state === "INSTALLED"),
+  );
+  expect((await childSas()).find(({ uniqueId }) => uniqueId === first?.uniqueId)?.state).toBe("REKEYED");
+  await withCharon((vici) => terminate(vici, { childId: successor.uniqueId, force: true }));
+  await until("the host answers", 20_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
+  await areActive(lab, "site");
+});

@@ -70,6 +70,8 @@ function newIke(supervisor: Supervisor): Ike {
     retransmission: {},
     namespaceInode,
     onCommand: () => undefined,
+    onTakeOver: () => undefined,
+    takesOver: false,
     onLog: () => undefined,
     nowMs: () => Date.now(),
   });

@@ -245,6 +245,14 @@ const DRIFT_OF = {
   },
   ikeSaTerminated: ({ pick, ...place }: Place) => withSas({ pick, ...place }, (charon) => without(charon.ikeSas, pick)),
   childSaTerminated: (place: Place) => withSas(place, (charon) => endChild(charon, place.pick)),
+  // Two were made at once, and the peer ended the one that was to stay.
+  childSaLeftBehind: (place: Place) =>
+    withSas(place, (charon) => {
+      const child = chosen(chosen(charon.ikeSas, place.pick)?.children ?? [], place.pick);
+      if (child === undefined) return false;
+      child.state = "rekeyed";
+      return true;
+    }),
   // It carries traffic until its lifetime ends, 3 s from now.
   rekeyFails: (place: Place) =>
     withSas(place, (charon) => {

@@ -230,7 +230,8 @@ function lookAtSas(charon: FakeCharon, peers: readonly Peer[], mayHaveOldTerms: 
     const sas = charon.ikeSas.filter(({ peer }) => peer === peerName).flatMap((sa) => sa.children);
     for (const { tunnel, children } of members) {
       for (const child of children) {
-        const found = sas.filter(({ name }) => name === child.name);
+        // charon keeps the old one of a pair as long as it may live.
+        const found = sas.filter(({ name, state }) => name === child.name && state !== "rekeyed");
         if (mayInitiate(tunnel) && found.length !== 1) tell(`${found.length} CHILD SAs of ${child.name}`);
         for (const sa of found) {
           if (mayInitiate(tunnel) && sa.values !== undefined) tell(`a CHILD SA of ${child.name} is otherwise`);

@@ -252,6 +252,25 @@ describe("plans as text", () => {
     scene.expectPlan("unbound", HERE);
   });
 
+  test("a CHILD SA that has lost the successor that charon rekeyed it to carries nothing out: it is asked for again", async () => {
+    const scene = await up(v1());
+    const [old] = scene.charon.ikeSas.flatMap((sa) => sa.children);
+    if (old !== undefined) old.state = "rekeyed";
+    await scene.clock.advance(12_000);
+    await scene.pass("the successor is gone");
+    scene.expectPlan("left-behind", HERE);
+  });
+
+  test("where only the peer may ask for it, it is ended, so that the peer does", async () => {
+    const scene = await up(v1({ initiator: "response-only" }));
+    scene.ike.peerInitiates(ROUTER, peerNameOf(v1()));
+    await scene.pass("the peer has come");
+    const [old] = scene.charon.ikeSas.flatMap((sa) => sa.children);
+    if (old !== undefined) old.state = "rekeyed";
+    await scene.pass("the successor is gone");
+    scene.expectPlan("left-behind-response-only", HERE);
+  });
+
   test("B-11: a negotiation without an answer is begun anew", async () => {
     const scene = new CharonScene();
     scene.want(aTunnel(1));

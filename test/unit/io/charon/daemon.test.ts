@@ -32,6 +32,8 @@ async function aDaemon(supervisor: Supervisor) {
     retransmission: {},
     namespaceInode: () => undefined,
     onCommand: () => undefined,
+    onTakeOver: () => undefined,
+    takesOver: false,
     onLog: () => undefined,
     nowMs: () => 0,
   } as const;
