@@ -256,7 +256,7 @@ test("an SA that was negotiated by another config is made anew", async () => {
 });
 
 // Each side refuses, or narrows, what the other one asks for on an IKE SA whose config is not loaded any more. Found by
-// `npm run chaos -- --seed 4001 --routers 8`, in round 49.
+// `npm run chaos -- --seed 4001 --routers 8 --change psk-both --change subnet`, in round 49.
 test.each([
   ["v1", 1],
   ["v2", 2],
@@ -283,8 +283,7 @@ test.each([
 });
 
 // charon takes the outbound policy of a CHILD SA away when another one with its selectors is made, and does not put it back.
-// Found by `npm run chaos -- --seed 4003 --routers 8`, in round 12, and seen before with seed 1021: an SA that took packets
-// in and sent none.
+// Found by `npm run chaos -- --seed 4003 --routers 8 --change psk-both --change subnet`, in round 12.
 test("IKEv1: a CHILD SA that has lost its successor is made anew", async () => {
   lab.write(documents(lab.routers, { version: "v1" }));
   await until("IKEv1 is negotiated", 30_000, async () => {
