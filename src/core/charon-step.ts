@@ -64,7 +64,8 @@ export type TerminationCause =
   | "duplicate"
   | "deviates"
   | "unrouted"
-  | "unbound";
+  | "unbound"
+  | "misnumbered";
 
 /** Compares what charon tells with what is wanted; the words are charon's, so it is done in wire/swanctl. */
 export type ViewComparison = {

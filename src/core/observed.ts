@@ -15,6 +15,8 @@ export type ChildSa = {
    * and does not put it back when that one is lost (child_sa.c).
    */
   readonly state: "installed" | "rekeying" | "rekeyed" | "ending" | "other";
+  /** What charon has policies and SAs of one pair of selectors find each other by. */
+  readonly reqId: number;
   readonly localSubnets: readonly Cidr[];
   readonly peerSubnets: readonly Cidr[];
   readonly spiIn: string;

@@ -153,6 +153,7 @@ class PeerPlanner implements PeerPlan {
     this.#endDeviatingIkeSas();
     this.#endDeviatingChildSas();
     this.#endUnboundIkeSas();
+    this.#endMisnumberedChildSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
     this.#endDuplicateChildSas();
@@ -449,6 +450,24 @@ class PeerPlanner implements PeerPlan {
       standing.some((sa) => sa.name === wanted.name && carriesAll(sa, wanted));
     if (children.every(isWhole)) return false;
     return !mayInitiate(tunnel) || (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= UNBOUND_ATTEMPTS;
+  }
+
+  /**
+   * libipsec looks an SA for a policy up by the reqid alone, and takes the latest: what is meant for one goes by the other,
+   * where the peer throws it away. charon 5.9.8 gives one out twice when IKEv1's Quick Modes of both sides cross: a child
+   * takes over the reqid of the one that it rekeys just as that is released. All of them are made anew, since either may
+   * be the one whose number is not its own.
+   */
+  #endMisnumberedChildSas(): void {
+    if (this.#observed.routed === undefined) return;
+    const all = this.#observed.ikeSas.flatMap((sa) => sa.children).filter(carriesTraffic);
+    for (const sa of this.#live.flatMap(({ children }) => children)) {
+      if (!carriesTraffic(sa) || this.#endedChild.has(sa.uniqueId)) continue;
+      const other = all.find(({ reqId, name }) => reqId === sa.reqId && name !== sa.name);
+      if (other === undefined) continue;
+      this.#find("sa", `${sa.name} and ${other.name} have reqid ${String(sa.reqId)} both`);
+      this.#terminateChild(sa, "misnumbered");
+    }
   }
 
   #endStaleIkeSas(): ConnectionId[] {

@@ -131,6 +131,7 @@ export const aChildSa = (more: Partial<ChildSa> = {}): ChildSa => ({
   peerSubnets: ["10.2.1.0/24"],
   spiIn: "c1000001",
   spiOut: "c2000001",
+  reqId: 1,
   values: new Map(),
   bytesIn: 0,
   bytesOut: 0,

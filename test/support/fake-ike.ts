@@ -36,6 +36,8 @@ export type FakeChild = {
   /** What it was negotiated with. */
   readonly child: Child;
   readonly ipsec: string;
+  /** Default: one of its own. */
+  reqId?: number;
   /** What list-sas tells of it beside. */
   values?: Values;
 };
@@ -448,7 +450,7 @@ const observedSa = (sa: FakeIkeSa): IkeSa => ({
   state: sa.state,
   spis: `${sa.uniqueId}:${sa.uniqueId}`,
   values: sa.values ?? new Map<string, string>(),
-  children: sa.children.map(({ name, uniqueId, state, child, values }) => ({
+  children: sa.children.map(({ name, uniqueId, state, child, values, reqId }) => ({
     name,
     uniqueId,
     state,
@@ -456,6 +458,7 @@ const observedSa = (sa: FakeIkeSa): IkeSa => ({
     peerSubnets: child.peerSubnets,
     spiIn: uniqueId,
     spiOut: uniqueId,
+    reqId: reqId ?? Number(uniqueId),
     values: values ?? new Map<string, string>(),
     bytesIn: 0,
     bytesOut: 0,

@@ -101,6 +101,7 @@ const childSa = (sa: ViciChildSa): ChildSa => ({
   name: sa.name,
   uniqueId: String(sa.uniqueId),
   state: childState(sa.state),
+  reqId: sa.reqId,
   localSubnets: sa.localTs.map(subnet),
   peerSubnets: sa.remoteTs.map(subnet),
   spiIn: sa.spiIn ?? "",

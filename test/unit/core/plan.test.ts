@@ -271,6 +271,20 @@ describe("plans as text", () => {
     scene.expectPlan("left-behind-response-only", HERE);
   });
 
+  test("two CHILD SAs that charon gave one reqid are made anew with ESP in userland", async () => {
+    const scene = await up(
+      v1({ peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] }),
+      aTunnel(2, { peerAddress: "198.51.100.9" }),
+    );
+    await scene.clock.advance(1_000);
+    await scene.pass("the other peer");
+    for (const child of scene.charon.ikeSas.flatMap((sa) => sa.children)) if (child.uniqueId !== "2") child.reqId = 7;
+    await scene.pass("with ESP in the kernel");
+    scene.routed = new Set();
+    await scene.pass("with ESP in userland");
+    scene.expectPlan("misnumbered", HERE);
+  });
+
   test("B-11: a negotiation without an answer is begun anew", async () => {
     const scene = new CharonScene();
     scene.want(aTunnel(1));
