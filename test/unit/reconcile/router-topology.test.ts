@@ -75,6 +75,7 @@ test("a router's namespace is waited for, used when it comes, and forgotten when
   await world.clock.advance(3_000);
   expect(await isUp()).toBe(false);
   expect(world.status()).toBe("DOWN");
+  expect(world.drift).toEqual([{ kind: "namespace", what: `namespace ${OWN} is missing` }]);
   expect(world.errors).toEqual([]);
 });
 
