@@ -149,9 +149,14 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   };
   const plugRouter = async (router: string, side: WorldSide, l3Agent: WorldL3Agent, index: number): Promise<void> => {
     const { lanBridge, inner, outer } = namesOf(index);
+    // Neutron's ports keep their MAC addresses, by which neighbours go on finding a router that is made anew.
+    const setMac = (link: string, end: string): ResultPromise =>
+      ip("-n", router, "link", "set", link, "address", `fa:16:3e:00:0${index + 1}:${end}`);
     await plug(inner, lanBridge, router, QR_LINK);
+    await setMac(QR_LINK, "01");
     await address(router, QR_LINK, side.lan);
     await plug(outer, bridge, router, QG_LINK);
+    await setMac(QG_LINK, "02");
     await address(router, QG_LINK, l3Agent.addresses);
     await route(router, l3Agent.gateways);
   };
