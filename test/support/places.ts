@@ -9,6 +9,8 @@ export type Place = "transit" | "router";
 export type PlacedLab = TestLab & {
   /** Of the routers' charons. */
   readonly charonNamespaces: { readonly left: string; readonly right: string };
+  /** In topology `router`: where Neutron's L3 agent would write the roles of routers with high availability. */
+  readonly haDirectory?: string;
 };
 
 export async function labAt(place: Place, options: RouterLabOptions): Promise<PlacedLab> {
