@@ -17,7 +17,7 @@ import {
 } from "../../core/network.ts";
 import type { LinkChange, NetworkStep } from "../../core/network-plan.ts";
 import { routerOfNamespace } from "../../core/names.ts";
-import type { Network } from "../../core/ports.ts";
+import type { Network, NetworkChange } from "../../core/ports.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import {
   agentNamespaceFd,
@@ -213,7 +213,7 @@ export class KernelNetwork implements Network {
     return [...owned];
   }
 
-  watch(scope: NetworkScope, onChange: () => void): () => void {
+  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
     return this.#watches.add(scope, onChange);
   }
 
