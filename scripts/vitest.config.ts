@@ -17,6 +17,7 @@ const isGuest = process.env["KERNEL_LAB"] !== undefined;
 
 /** What has not been run in the kernel lab's guest yet: it has no OVN controller, and topology `router` no units there. */
 const NOT_IN_GUEST = [
+  "test/integration/agent/clear-text-router.test.ts",
   "test/integration/agent/drift-router.test.ts",
   "test/integration/agent/router-topology.test.ts",
   "test/integration/agent/updates-router.test.ts",

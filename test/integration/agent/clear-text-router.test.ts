@@ -66,19 +66,27 @@ test.each(Object.entries(FAULTS))("%s: nothing leaves in clear, and unrelated tr
   expect(await endures(what, fault)).toBe(0);
 });
 
-test.each([
-  ["made anew at once", () => undefined],
-  [
-    "made anew a while later",
-    () => until("charon has ended", 10_000, () => lab.left.charon(lab.routers.left) === undefined),
-  ],
-])("Neutron's namespace is deleted, and %s: nothing leaves in clear", async (what, inBetween) => {
-  await endures(what, async () => {
-    execFileSync("ip", ["netns", "delete", router]);
-    await inBetween();
-    await lab.world.remakeRouter(lab.routers.left);
-    await writeNeutronChains(neutron);
+/** As it does with a router that has to be built anew. */
+async function isMadeAnew(inBetween: () => unknown): Promise<void> {
+  execFileSync("ip", ["netns", "delete", router]);
+  await inBetween();
+  await lab.world.remakeRouter(lab.routers.left);
+  await writeNeutronChains(neutron);
+}
+
+test("Neutron's L3 agent deletes the namespace, and makes it anew a while later: nothing leaves in clear", async () => {
+  const hasNoCharon = (): boolean => lab.left.charon(lab.routers.left) === undefined;
+  await endures("the namespace", () => isMadeAnew(() => until("charon has ended", 10_000, hasNoCharon)));
+});
+
+test("likewise at once, while charon is still being ended: what leaves is over within a second", async () => {
+  await areActive(lab, "site", "v6");
+  await comesThrough();
+  const { clear } = await watching(async () => {
+    await isMadeAnew(() => undefined);
+    await comesThrough();
   });
+  expect(lastsMs(clear)).toBeLessThan(patiently(1_000));
 });
 
 test("the packet filter and the rules that lead into the tunnel are deleted at once: what leaves is over within a second", async () => {
