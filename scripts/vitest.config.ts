@@ -24,6 +24,7 @@ const NOT_IN_GUEST = [
   "test/integration/kernel/router-nat.test.ts",
   "test/integration/ovn/switch.test.ts",
   "test/integration/ovn/tunnel.test.ts",
+  "test/integration/ovn/updates.test.ts",
 ];
 
 const root = fileURLToPath(new URL("..", import.meta.url));
