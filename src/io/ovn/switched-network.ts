@@ -26,7 +26,7 @@ export class SwitchedNetwork implements Network {
       case "plugPort":
         return this.#switch.plug(step.port, signal);
       case "unplugPort":
-        return this.#switch.unplug(step.name, step.bridge, step.isSwitchs, signal);
+        return this.#switch.unplug(step.name, step.bridge, step.isAwaited, signal);
       default:
         return this.#kernel.apply(step, signal);
     }
