@@ -22,6 +22,8 @@ const NOT_IN_GUEST = [
   "test/integration/agent/router-topology.test.ts",
   "test/integration/agent/updates-router.test.ts",
   "test/integration/kernel/router-nat.test.ts",
+  "test/integration/ovn/clear-text.test.ts",
+  "test/integration/ovn/drift.test.ts",
   "test/integration/ovn/switch.test.ts",
   "test/integration/ovn/tunnel.test.ts",
   "test/integration/ovn/updates.test.ts",

@@ -88,6 +88,8 @@ export type ClearTextScene = {
   readonly endures: (what: string, fault: Fault) => Promise<number>;
   /** Those that are the same everywhere. */
   readonly faults: Readonly<Record<string, Fault>>;
+  /** Of these, one for each part that fails. */
+  readonly fewFaults: Readonly<Record<string, Fault>>;
 };
 
 export async function clearTextSceneAt(place: Place, options: TestLabOptions = {}): Promise<ClearTextScene> {
@@ -222,6 +224,19 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     },
   };
 
+  const FEW = [
+    "charon is killed",
+    "the agent is killed, and started again",
+    "agent and charon are killed, and the agent is started again",
+    "charon's routes are deleted",
+    "the packet filter is deleted",
+    "the connections are unloaded and their SAs ended",
+    "the connections are administratively down",
+    PEER_DELETED,
+    "the directories of state and run are deleted",
+  ];
+  const fewFaults = Object.fromEntries(Object.entries(faults).filter(([what]) => FEW.includes(what)));
+
   /** What only charon could put back, which does not look; a new one does. */
   const NOT_MENDED = new Set(["the policies and states of the kernel are flushed"]);
 
@@ -243,5 +258,18 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     return lost;
   };
 
-  return { lab, inside, linkOf, scratch, killCharon: kill, starts, comesThrough, watching, seesLeak, endures, faults };
+  return {
+    lab,
+    inside,
+    linkOf,
+    scratch,
+    killCharon: kill,
+    starts,
+    comesThrough,
+    watching,
+    seesLeak,
+    endures,
+    faults,
+    fewFaults,
+  };
 }

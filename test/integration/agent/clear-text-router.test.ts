@@ -40,7 +40,7 @@ test("traffic of all kinds flows, and the filter sees a leak that is made on pur
 });
 
 const FAULTS: Readonly<Record<string, Fault>> = {
-  ...scene.faults,
+  ...scene.fewFaults,
   "charon's rules are deleted": () => void inside(router, "ip rule del pref 220; ip -6 rule del pref 220"),
   "charon's link is set down": () => void inside(router, "ip link set ipsec0 down"),
   "charon's link is deleted": () => void inside(router, "ip link del ipsec0"),

@@ -3,12 +3,14 @@
 import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { clearTextSceneAt, EXPOSED_MS, INTERNET, type Fault } from "../../support/clear-text-scene.ts";
+import { patiently } from "../../../scripts/patience.ts";
+import { clearTextSceneAt, EXPOSED_MS, INTERNET, lastsMs, type Fault } from "../../support/clear-text-scene.ts";
+import { areActive } from "../../support/lab.ts";
 import { hasOvn } from "../../support/ovn.ts";
 
 async function registerTests(): Promise<void> {
   const scene = await clearTextSceneAt("ovs");
-  const { lab, inside, linkOf, scratch, endures } = scene;
+  const { lab, inside, linkOf, scratch, comesThrough, watching, endures } = scene;
   if (lab.site === undefined) throw new Error("this place has a switch");
   const { ovs, ovn, plugged } = lab.site;
   const left = lab.charonNamespaces.left;
@@ -34,18 +36,9 @@ async function registerTests(): Promise<void> {
   };
 
   const FAULTS: Readonly<Record<string, Fault>> = {
-    ...scene.faults,
+    ...scene.fewFaults,
     "the external port is deleted": () => void ovs.vsctl("del-port", ovs.bridge, port("hg")),
     "the transit port is deleted": () => void ovs.vsctl("del-port", ovs.bridge, port("hr")),
-    "the ports get each other's iface-id": () => {
-      const [outside, transit] = [plugged("hg"), plugged("hr")];
-      for (const [one, other] of [
-        [outside, transit],
-        [transit, outside],
-      ]) {
-        ovs.vsctl("set", "Interface", one?.name ?? "", `external_ids:iface-id="${other?.port ?? ""}"`);
-      }
-    },
     "the external port is moved into another namespace": () => isMoved("hg"),
     "the transit port is moved into another namespace": () => isMoved("hr"),
     "the namespace is deleted": () => void execFileSync("ip", ["netns", "delete", left]),
@@ -75,6 +68,23 @@ async function registerTests(): Promise<void> {
       expect(await endures(what, fault)).toBe(0);
     },
   );
+
+  test("the ports get each other's iface-id, and with it each other's network: what leaves is over within a second", async () => {
+    await areActive(lab, "site", "v6");
+    await comesThrough();
+    const [outside, transit] = [plugged("hg"), plugged("hr")];
+    const { clear, lost } = await watching(async () => {
+      for (const [one, other] of [
+        [outside, transit],
+        [transit, outside],
+      ]) {
+        ovs.vsctl("set", "Interface", one?.name ?? "", `external_ids:iface-id="${other?.port ?? ""}"`);
+      }
+      await comesThrough();
+    });
+    expect(lastsMs(clear)).toBeLessThan(patiently(1_000));
+    expect(lost).toBe(0);
+  });
 
   test("the switch is killed and started again: nothing leaves in clear", async () => {
     await endures("the switch", async () => {
