@@ -2,8 +2,8 @@
 // below a directory of its own, and ended by its pids. Authentication is off.
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync } from "node:fs";
-import { rmSync, writeFileSync } from "node:fs";
+import { closeSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -120,11 +120,25 @@ const ini = (sections: Ini): string =>
     .flat()
     .join("\n");
 
+/** Into the folder that NEUTRON_LAB_LOGS names, if it names one. */
+export function keepLogs(directory: string): void {
+  const folder = process.env["NEUTRON_LAB_LOGS"];
+  if (folder === undefined) return;
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  for (const name of readdirSync(directory).filter((one) => one === "log" || one.endsWith(".log"))) {
+    const of = name === "log" ? `${path.basename(directory)}.log` : name;
+    copyFileSync(path.join(directory, name), path.join(folder, of));
+  }
+}
+
 /** Started with an empty database; ended, with all that it started, by the clean-up. `config` is merged over ours. */
 export async function startNeutron(cleanup: Cleanup, transportUrl: string, config: Ini): Promise<NeutronServer> {
   const directory = mkdtempSync(path.join(tmpdir(), "swanherd-neutron-"));
-  cleanup.add(() => rmSync(directory, { recursive: true, force: true }));
   const inDirectory = (name: string): string => path.join(directory, name);
+  cleanup.add(() => {
+    keepLogs(directory);
+    rmSync(directory, { recursive: true, force: true });
+  });
 
   const run = (name: string, ...command: readonly string[]): ChildProcess => {
     const log = openSync(inDirectory(`${name}.log`), "a", 0o600);
@@ -164,6 +178,8 @@ export async function startNeutron(cleanup: Cleanup, transportUrl: string, confi
     ...["mariadbd", "--no-defaults", "--user=root", `--datadir=${INSIDE}/data`, `--socket=${INSIDE}/sock`],
     // Whoever reaches the socket is in a directory of root's; what a crash would lose matters to nobody.
     ...["--skip-networking", "--skip-grant-tables", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"],
+    // Neutron takes what newer MariaDB calls a changed record (error 1020) for an inconsistent database.
+    "--innodb-snapshot-isolation=OFF",
   );
   await waitFor("mariadbd", database, () => existsSync(inDirectory("sock")));
 

@@ -200,7 +200,12 @@ export class SiteView {
   async #said(): Promise<string> {
     const { agents, neutron } = this.site;
     const connections = await this.api.list("vpn/ipsec-site-connections").catch(String);
-    const of = [...new Set(Object.values(agents))].map((agent) => `agent ${agent.host}:\n${worthReading(agent)}`);
+    const of = await Promise.all(
+      [...new Set(Object.values(agents))].map(async (agent) => {
+        const state = JSON.stringify((await agent.status().catch(() => undefined))?.routers);
+        return `agent ${agent.host}: ${state}\n${worthReading(agent)}`;
+      }),
+    );
     return [JSON.stringify(connections), ...of, `server:\n${neutron.log()}`].join("\n");
   }
 

@@ -7,7 +7,7 @@ import { startPrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 import { LabBuilder, type LabSide } from "../../../scripts/lab.ts";
 import { createCleanup } from "../../support/broker.ts";
 import { writeNeutronChains } from "../../support/l3-agent.ts";
-import { startNeutron, whyNoNeutron } from "../../support/neutron-server.ts";
+import { keepLogs, startNeutron, whyNoNeutron } from "../../support/neutron-server.ts";
 import { makeNetworks, otherSide, PHYSICAL_NETWORK, SIDE_NAMES, type Site } from "../../support/neutron-site.ts";
 import { testRemoval, testVpn } from "../../support/neutron-vpn-tests.ts";
 
@@ -52,11 +52,15 @@ async function startSite(): Promise<Site> {
     documents: [],
     agentConfig: {
       topology: "router",
+      supervisor: "process",
       initiateRetry: { baseMs: 300, capMs: 1_000 },
       retry: { baseMs: 200, capMs: 2_000 },
     },
   });
-  cleanup.add(() => lab.destroy());
+  cleanup.add(() => {
+    for (const { directory } of lab.agents.values()) keepLogs(directory);
+    return lab.destroy();
+  });
   lab.rabbitmq = rabbitmq;
   const world = await lab.buildWorld();
   for (const name of SIDE_NAMES) {
