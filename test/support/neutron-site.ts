@@ -3,9 +3,11 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { until, type Agent } from "../../scripts/lab.ts";
+import type { PrivateRabbitmq } from "../../scripts/private-rabbitmq.ts";
 import { listConns } from "../../src/vici-client/commands.ts";
 import type { ConnConfig } from "../../src/vici-client/conns.ts";
 import { openViciSession } from "../../src/vici-client/session.ts";
+import type { BrokerWay } from "./broker-way.ts";
 import { worthReading } from "./lab.ts";
 import type { NeutronApi, NeutronServer, Resource } from "./neutron-server.ts";
 
@@ -156,12 +158,18 @@ export async function removeVpn(api: NeutronApi): Promise<void> {
 
 export type Site = {
   readonly neutron: NeutronServer;
+  readonly rabbitmq: PrivateRabbitmq;
+  /** The agents' way to it; the server has another one. */
+  readonly way: BrokerWay;
   readonly networks: BySide<SiteNetworks>;
   /** Of a site's router; one agent may have both. */
   readonly agents: BySide<Agent>;
   /** From one site's host to the other's. */
   readonly reaches: (from: SideName) => Promise<boolean>;
 };
+
+/** Longer than from charon's first retransmission to its second (7.2 s), by which an attempt that seemed lost comes back. */
+const SETTLED_MS = 8_000;
 
 /** Asks for what is true of both sides, and shows what everybody had to say when it does not come true. */
 export class SiteView {
@@ -241,6 +249,29 @@ export class SiteView {
       .flatMap((sa) => sa.childSas)
       .filter((child) => child.state === "INSTALLED")
       .map((child) => child.spiIn ?? "?");
+  }
+
+  /**
+   * SPIs of both sides once each has one child SA, and has had the same one for a while: of two IKE SAs that were begun at
+   * once charon ends one after 10 s, or the agent after 12 s.
+   */
+  async settled(): Promise<readonly string[]> {
+    let last = { text: "", sinceMs: 0 };
+    await this.until(
+      "one SA is left, and stays",
+      async () => {
+        const text = JSON.stringify([await this.spis("left"), await this.spis("right")]);
+        if (text !== last.text) last = { text, sinceMs: performance.now() };
+        const spis = JSON.parse(text) as readonly (readonly string[])[];
+        return spis.every((one) => one.length === 1) && performance.now() - last.sinceMs >= SETTLED_MS;
+      },
+      { timeoutMs: 60_000 },
+    );
+    return this.allSpis();
+  }
+
+  async allSpis(): Promise<readonly string[]> {
+    return [...(await this.spis("left")), ...(await this.spis("right"))];
   }
 
   /** What is loaded in charon. */

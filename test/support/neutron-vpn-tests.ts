@@ -1,10 +1,25 @@
 // What a user does with a connection over Neutron's REST interface, and what becomes of it in charon: the same tests for
 // routers of L3 agents and of OVN.
 import { expect, test } from "vitest";
+import { patiently } from "../../scripts/patience.ts";
 import { makeVpn, PSK, removeVpn, SIDE_NAMES, SiteView, type Site } from "./neutron-site.ts";
 
-/** Defines the tests; `hasMtu` tells whether a router's guard clamps to that MTU. */
-export function testVpn(site: Site, hasMtu: (router: string, mtuBytes: number) => Promise<boolean>): () => SiteView {
+/** Of the agents: attempts soon after one another, and a broker that is silent for 6 s is given up. */
+export const AGENT_CONFIG = {
+  initiateRetry: { baseMs: 300, capMs: 1_000 },
+  retry: { baseMs: 200, capMs: 2_000 },
+  amqp: { heartbeatSeconds: 6 },
+};
+
+/** What is in force in a router's namespace, as nft lists it. */
+type Ruleset = (router: string) => Promise<string>;
+
+/** Whether segments of IPv4 are clamped to that MTU. */
+const clampsTo = async (ruleset: Promise<string>, mtuBytes: number): Promise<boolean> =>
+  (await ruleset).includes(`maxseg size set ${String(mtuBytes - 40)}\n`);
+
+/** Defines the tests, which build on one another. */
+export function testVpn(site: Site, ruleset: Ruleset): () => SiteView {
   let made: SiteView | undefined;
   const view = (): SiteView => {
     if (made === undefined) throw new Error("the connections were not made");
@@ -22,27 +37,32 @@ export function testVpn(site: Site, hasMtu: (router: string, mtuBytes: number) =
   });
 
   test("a new name and description reach the agent, and the SAs stay", async () => {
-    const before = await view().spis("left");
+    const before = await view().settled();
     await view().update("left", { name: "renamed", description: "another one" });
     await view().until(
       "the agent has the name",
       async () => (await site.agents.left.connection("renamed")) !== undefined,
     );
-    expect(await view().spis("left")).toEqual(before);
+    expect(await view().allSpis()).toEqual(before);
     await view().works();
   });
 
-  test("a PSK that is changed on one side ends the tunnel, and the same one on the other side brings it back", async () => {
-    const before = await view().spis("left");
-    await view().update("left", { psk: "another secret" });
-    await view().statusIs("left", "DOWN");
-    await view().statusIs("right", "DOWN");
-    await view().update("right", { psk: "another secret" });
-    await view().works(60_000);
-    for (const spi of await view().spis("left")) expect(before).not.toContain(spi);
-    await view().updateBoth({ psk: PSK });
-    await view().works(60_000);
-  });
+  test(
+    "a PSK that is changed on one side ends the tunnel, and the same one on the other side brings it back",
+    { timeout: patiently(180_000) },
+    async () => {
+      const before = await view().spis("left");
+      await view().update("left", { psk: "another secret" });
+      await view().statusIs("left", "DOWN");
+      // Told by the other's DELETE, or found out by DPD where that got lost.
+      await view().statusIs("right", "DOWN", 60_000);
+      await view().update("right", { psk: "another secret" });
+      await view().works(60_000);
+      for (const spi of await view().spis("left")) expect(before).not.toContain(spi);
+      await view().updateBoth({ psk: PSK });
+      await view().works(60_000);
+    },
+  );
 
   test("a peer address is where charon sends to, and the old one brings the tunnel back", async () => {
     const { address } = view().vpn.right;
@@ -92,9 +112,9 @@ export function testVpn(site: Site, hasMtu: (router: string, mtuBytes: number) =
   test("an MTU is what segments are clamped to", async () => {
     const { router } = site.networks.left;
     await view().update("left", { mtu: 1300 });
-    await view().until("the guard has it", () => hasMtu(router, 1_300));
+    await view().until("the guard has it", () => clampsTo(ruleset(router), 1_300));
     await view().update("left", { mtu: 1500 });
-    await view().until("the guard has the old one", async () => !(await hasMtu(router, 1_300)));
+    await view().until("the guard has the old one", async () => !(await clampsTo(ruleset(router), 1_300)));
     await view().works();
   });
 
@@ -119,6 +139,51 @@ export function testVpn(site: Site, hasMtu: (router: string, mtuBytes: number) =
   });
 
   return view;
+}
+
+/** What becomes of updates while the broker is away. */
+export function testBroker(view: () => SiteView, ruleset: Ruleset): void {
+  const leftHas = (mtuBytes: number) => clampsTo(ruleset(view().site.networks.left.router), mtuBytes);
+
+  test("an update that is made while the broker restarts reaches the agent, and the SAs stay", async () => {
+    const { rabbitmq } = view().site;
+    const before = await view().settled();
+    await rabbitmq.stopBroker();
+    // The server answers when it has told the agent.
+    const updated = view().update("left", { mtu: 1300 });
+    const outcome = updated.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    for (const side of SIDE_NAMES) expect(await view().site.reaches(side), `from the ${side}`).toBe(true);
+    await rabbitmq.startBroker();
+    expect(await outcome).toBeUndefined();
+    await view().until("the guard has the MTU", () => leftHas(1_300), { timeoutMs: 60_000 });
+    expect(await view().allSpis()).toEqual(before);
+    await view().updateBoth({ mtu: 1500 });
+    await view().until("the guard has the old MTU", async () => !(await leftHas(1_300)));
+    await view().works();
+  });
+
+  test("updates that are made while packets to the broker are lost reach the agent when they are not any more", async () => {
+    const { way, agents } = view().site;
+    const before = await view().settled();
+    way.close();
+    try {
+      await view().update("left", { mtu: 1300 });
+      await view().until("the agent gives the broker up", async () => !(await agents.left.status()).brokerConnected);
+      await view().update("left", { name: "meanwhile" });
+      for (const side of SIDE_NAMES) expect(await view().site.reaches(side), `from the ${side}`).toBe(true);
+      expect(await leftHas(1_300)).toBe(false);
+    } finally {
+      way.open();
+    }
+    await view().until("the guard has the MTU", () => leftHas(1_300), { timeoutMs: 60_000 });
+    await view().until("it has the name", async () => (await agents.left.connection("meanwhile")) !== undefined);
+    expect(await view().allSpis()).toEqual(before);
+    await view().update("left", { mtu: 1500 });
+    await view().works();
+  });
 }
 
 /** The last test of a file. */

@@ -6,10 +6,11 @@ import { afterAll, test } from "vitest";
 import { startPrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 import { LabBuilder, type LabSide } from "../../../scripts/lab.ts";
 import { createCleanup } from "../../support/broker.ts";
+import { startBrokerWay } from "../../support/broker-way.ts";
 import { writeNeutronChains } from "../../support/l3-agent.ts";
 import { keepLogs, startNeutron, whyNoNeutron } from "../../support/neutron-server.ts";
 import { makeNetworks, otherSide, PHYSICAL_NETWORK, SIDE_NAMES, type Site } from "../../support/neutron-site.ts";
-import { testRemoval, testVpn } from "../../support/neutron-vpn-tests.ts";
+import { AGENT_CONFIG, testBroker, testRemoval, testVpn } from "../../support/neutron-vpn-tests.ts";
 
 const cleanup = createCleanup();
 const whyNot = await whyNoNeutron();
@@ -21,6 +22,7 @@ async function startSite(): Promise<Site> {
   const hostOf = (name: string): string => `${prefix}-${name}`;
   const rabbitmq = await startPrivateRabbitmq();
   cleanup.add(() => rabbitmq.stop());
+  const way = await startBrokerWay(cleanup, rabbitmq);
   const neutron = await startNeutron(cleanup, rabbitmq.url, {
     DEFAULT: { service_plugins: "router,vpnaas" },
     ml2: { type_drivers: "flat,vxlan", tenant_network_types: "vxlan", mechanism_drivers: "openvswitch" },
@@ -53,8 +55,8 @@ async function startSite(): Promise<Site> {
     agentConfig: {
       topology: "router",
       supervisor: "process",
-      initiateRetry: { baseMs: 300, capMs: 1_000 },
-      retry: { baseMs: 200, capMs: 2_000 },
+      transportUrl: way.url,
+      ...AGENT_CONFIG,
     },
   });
   cleanup.add(() => {
@@ -75,6 +77,8 @@ async function startSite(): Promise<Site> {
   };
   return {
     neutron,
+    rabbitmq,
+    way,
     networks,
     agents: { left: agentOf("left"), right: agentOf("right") },
     reaches: async (from) => (await world.ping(from, networks[otherSide(from)].hostAddress)).received > 0,
@@ -87,13 +91,14 @@ async function theseTests(): Promise<void> {
     await cleanup.run();
     throw error;
   });
-  const guard = async (router: string): Promise<string> =>
+  const ruleset = async (router: string): Promise<string> =>
     (await execa("ip", ["netns", "exec", `qrouter-${router}`, "nft", "list", "ruleset"])).stdout;
 
-  const view = testVpn(site, async (router, mtuBytes) => (await guard(router)).includes(String(mtuBytes - 40)));
+  const view = testVpn(site, ruleset);
 
+  testBroker(view, ruleset);
   testRemoval(view, async () => {
-    const found = await Promise.all(SIDE_NAMES.map((name) => guard(site.networks[name].router)));
+    const found = await Promise.all(SIDE_NAMES.map((name) => ruleset(site.networks[name].router)));
     return found.filter((rules) => rules.includes("swanherd"));
   });
 }

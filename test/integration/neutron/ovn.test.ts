@@ -8,6 +8,7 @@ import { afterAll, expect, test } from "vitest";
 import { Agent, removeRouters } from "../../../scripts/lab.ts";
 import { startPrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 import { createCleanup } from "../../support/broker.ts";
+import { startBrokerWay } from "../../support/broker-way.ts";
 import { eventually } from "../../support/eventually.ts";
 import { worthReading } from "../../support/lab.ts";
 import { keepLogs, startNeutron, whyNoNeutron } from "../../support/neutron-server.ts";
@@ -20,7 +21,7 @@ import {
   type Site,
   type SiteNetworks,
 } from "../../support/neutron-site.ts";
-import { testRemoval, testVpn } from "../../support/neutron-vpn-tests.ts";
+import { AGENT_CONFIG, testBroker, testRemoval, testVpn } from "../../support/neutron-vpn-tests.ts";
 import { startOpenVswitch, type OpenVswitchLab } from "../../support/open-vswitch.ts";
 import { hasOvn, startOvn } from "../../support/ovn.ts";
 import { freePort, ownDirectory } from "../../support/ovsdb.ts";
@@ -36,6 +37,7 @@ async function startSite(): Promise<OvnSite> {
   const prefix = `t${randomBytes(3).toString("hex")}`;
   const rabbitmq = await startPrivateRabbitmq();
   cleanup.add(() => rabbitmq.stop());
+  const way = await startBrokerWay(cleanup, rabbitmq);
   const ovs = await startOpenVswitch(cleanup);
   const external = `${prefix}-ex`;
   ovs.vsctl("add-br", external, "--", "set", "Bridge", external, "datapath_type=netdev");
@@ -74,12 +76,11 @@ async function startSite(): Promise<OvnSite> {
     host,
     directory,
     {
-      transportUrl: rabbitmq.url,
+      transportUrl: way.url,
       supervisor: "process",
       attachment: { kind: "ovs", integrationBridge: ovs.bridge },
       ovn: { enabled: true, localDatabase: ovs.database.endpoint },
-      initiateRetry: { baseMs: 300, capMs: 1_000 },
-      retry: { baseMs: 200, capMs: 2_000 },
+      ...AGENT_CONFIG,
     },
     { httpPort: await freePort() },
   );
@@ -95,6 +96,8 @@ async function startSite(): Promise<OvnSite> {
   await agent.start();
   return {
     neutron,
+    rabbitmq,
+    way,
     networks,
     agents: { left: agent, right: agent },
     agent,
@@ -159,11 +162,12 @@ async function theseTests(): Promise<void> {
     expect((await site.agent.status()).ovn).toMatchObject({ registered: true });
   });
 
-  const view = testVpn(site, async (router, mtuBytes) => {
-    const inside = ["netns", "exec", `qvpn-${router}`, "nft", "list", "ruleset"];
-    return (await execa("ip", inside)).stdout.includes(String(mtuBytes - 40));
-  });
+  const ruleset = async (router: string): Promise<string> =>
+    (await execa("ip", ["netns", "exec", `qvpn-${router}`, "nft", "list", "ruleset"])).stdout;
 
+  const view = testVpn(site, ruleset);
+
+  testBroker(view, ruleset);
   testRemoval(view, () =>
     Promise.resolve(
       site.ovs
