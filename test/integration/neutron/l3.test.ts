@@ -9,6 +9,7 @@ import { createCleanup } from "../../support/broker.ts";
 import { startBrokerWay } from "../../support/broker-way.ts";
 import { writeNeutronChains } from "../../support/l3-agent.ts";
 import { keepLogs, startNeutron, whyNoNeutron } from "../../support/neutron-server.ts";
+import { testMessages } from "../../support/neutron-shape.ts";
 import { makeNetworks, otherSide, PHYSICAL_NETWORK, SIDE_NAMES, type Site } from "../../support/neutron-site.ts";
 import { AGENT_CONFIG, testBroker, testRemoval, testVpn } from "../../support/neutron-vpn-tests.ts";
 
@@ -96,6 +97,7 @@ async function theseTests(): Promise<void> {
 
   const view = testVpn(site, ruleset);
 
+  testMessages(view, "l3");
   testBroker(view, ruleset);
   testRemoval(view, async () => {
     const found = await Promise.all(SIDE_NAMES.map((name) => ruleset(site.networks[name].router)));

@@ -12,6 +12,7 @@ import { startBrokerWay } from "../../support/broker-way.ts";
 import { eventually } from "../../support/eventually.ts";
 import { worthReading } from "../../support/lab.ts";
 import { keepLogs, startNeutron, whyNoNeutron } from "../../support/neutron-server.ts";
+import { testMessages } from "../../support/neutron-shape.ts";
 import {
   bySide,
   makeNetworks,
@@ -167,6 +168,7 @@ async function theseTests(): Promise<void> {
 
   const view = testVpn(site, ruleset);
 
+  testMessages(view, "ovn");
   testBroker(view, ruleset);
   testRemoval(view, () =>
     Promise.resolve(
