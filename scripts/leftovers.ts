@@ -21,6 +21,8 @@ const WATCHED_COMMANDS = new Set([
   "ovs-vswitchd",
   "ovn-controller",
   "ovn-northd",
+  "mariadbd",
+  "neutron-server",
 ]);
 /** Longer than any one test file runs: younger things may belong to a run that goes on beside us. */
 const SETTLED_MS = 10 * 60_000;

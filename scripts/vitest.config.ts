@@ -17,10 +17,16 @@ const isGuest = process.env["KERNEL_LAB"] !== undefined;
 
 /** What has not been run in the kernel lab's guest yet: it has no OVN controller, and topology `router` no units there. */
 const NOT_IN_GUEST = [
+  "test/integration/agent/clear-text-router.test.ts",
+  "test/integration/agent/drift-router.test.ts",
   "test/integration/agent/router-topology.test.ts",
+  "test/integration/agent/updates-router.test.ts",
   "test/integration/kernel/router-nat.test.ts",
+  "test/integration/ovn/clear-text.test.ts",
+  "test/integration/ovn/drift.test.ts",
   "test/integration/ovn/switch.test.ts",
   "test/integration/ovn/tunnel.test.ts",
+  "test/integration/ovn/updates.test.ts",
 ];
 
 const root = fileURLToPath(new URL("..", import.meta.url));

@@ -18,6 +18,8 @@ export type WorldSide = {
   readonly egress?: WorldEgress;
   /** Absent: links are called otherwise than by Neutron's L3 agent, and no router leads outside. */
   readonly l3Agent?: WorldL3Agent;
+  /** The router is a switch's own: it has no namespace, and the ports of hosts are left to be plugged. */
+  readonly isSwitched?: boolean;
 };
 
 /** The gateway port of the router, as Neutron's L3 agent plugs it. Addresses with prefix length. */
@@ -57,6 +59,10 @@ export type World = {
   readonly natBridge: string | undefined;
   readonly hostNamespaces: ReadonlyMap<string, string>;
   readonly routerNamespaces: readonly string[];
+  /** By the name of the host; of routers without a namespace of their own. */
+  readonly hostPorts: ReadonlyMap<string, string>;
+  /** Makes a router with `l3Agent` anew, as Neutron's L3 agent does when its namespace is gone. */
+  readonly remakeRouter: (routerId: string) => Promise<void>;
   /** `from` is the name of a host, or of a namespace. */
   readonly ping: (from: string, to: string, options?: PingOptions) => Promise<Ping>;
   readonly destroy: () => Promise<void>;
@@ -85,6 +91,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const internetNamespace = `${prefix}-internet`;
   const natBridge = nat === undefined ? undefined : `${prefix}-priv`;
   const hostNamespaces = new Map<string, string>();
+  const hostPorts = new Map<string, string>();
   let made = 0;
 
   const addNamespace = async (name: string): Promise<void> => {
@@ -110,11 +117,15 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     await execa("sysctl", ["-qw", `net.ipv6.conf.${name}.disable_ipv6=1`]);
     await ip("link", "set", name, "up");
   };
-  /** `link` of the namespace on the bridge, whose port is `port`. */
-  const plug = async (port: string, on: string, namespace: string, link: string): Promise<void> => {
+  const addPair = async (port: string, namespace: string, link: string): Promise<void> => {
     await ip("link", "add", port, "type", "veth", "peer", "name", link, "netns", namespace);
     undo.push(() => ip("link", "del", port));
-    await ip("link", "set", port, "master", on, "up");
+    await ip("link", "set", port, "up");
+  };
+  /** `link` of the namespace on the bridge, whose port is `port`. */
+  const plug = async (port: string, on: string, namespace: string, link: string): Promise<void> => {
+    await addPair(port, namespace, link);
+    await ip("link", "set", port, "master", on);
   };
 
   const masquerade = (namespace: string, link: string): Promise<unknown> =>
@@ -123,6 +134,41 @@ export async function createWorld(options: WorldOptions): Promise<World> {
       "nft",
       `table inet nat { chain out { type nat hook postrouting priority srcnat; oifname ${link} masquerade; }; }`,
     );
+
+  /** Bridge of the LAN of a router with `l3Agent`, and the other ends of its links. */
+  const namesOf = (index: number) => ({
+    lanBridge: `${prefix}-l${index + 1}`,
+    inner: `${prefix}-q${index + 1}`,
+    outer: `${prefix}-g${index + 1}`,
+  });
+  const addRouter = async (routerId: string): Promise<string> => {
+    const router = routerNamespaceOf(routerId);
+    await addNamespace(router);
+    await inside(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1");
+    return router;
+  };
+  const plugRouter = async (router: string, side: WorldSide, l3Agent: WorldL3Agent, index: number): Promise<void> => {
+    const { lanBridge, inner, outer } = namesOf(index);
+    // Neutron's ports keep their MAC addresses, by which neighbours go on finding a router that is made anew.
+    const setMac = (link: string, end: string): ResultPromise =>
+      ip("-n", router, "link", "set", link, "address", `fa:16:3e:00:0${index + 1}:${end}`);
+    await plug(inner, lanBridge, router, QR_LINK);
+    await setMac(QR_LINK, "01");
+    await address(router, QR_LINK, side.lan);
+    await plug(outer, bridge, router, QG_LINK);
+    await setMac(QG_LINK, "02");
+    await address(router, QG_LINK, l3Agent.addresses);
+    await route(router, l3Agent.gateways);
+  };
+  const remakeRouter = async (routerId: string): Promise<void> => {
+    const index = sides.findIndex((side) => side.routerId === routerId);
+    const side = sides[index];
+    if (side?.l3Agent === undefined) throw new Error(`no L3 agent has router ${routerId}`);
+    const { inner, outer } = namesOf(index);
+    // The kernel takes them away with the namespace, but not at once.
+    for (const port of [inner, outer]) await execa("ip", ["link", "del", port], { reject: false });
+    await plugRouter(await addRouter(routerId), side, side.l3Agent, index);
+  };
 
   try {
     await addBridge(bridge);
@@ -143,20 +189,14 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     }
 
     for (const [index, side] of sides.entries()) {
-      const router = routerNamespaceOf(side.routerId);
-      await addNamespace(router);
-      await inside(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1");
-      const lanBridge = `${prefix}-l${index + 1}`;
-      if (side.l3Agent === undefined) {
+      const { lanBridge } = namesOf(index);
+      const router = side.isSwitched === true ? "" : await addRouter(side.routerId);
+      if (side.l3Agent !== undefined) {
+        await addBridge(lanBridge);
+        await plugRouter(router, side, side.l3Agent, index);
+      } else if (side.isSwitched !== true) {
         await ip("-n", router, "link", "add", "lan", "type", "bridge");
         await address(router, "lan", side.lan);
-      } else {
-        await addBridge(lanBridge);
-        await plug(`${prefix}-q${index + 1}`, lanBridge, router, QR_LINK);
-        await address(router, QR_LINK, side.lan);
-        await plug(`${prefix}-g${index + 1}`, bridge, router, QG_LINK);
-        await address(router, QG_LINK, side.l3Agent.addresses);
-        await route(router, side.l3Agent.gateways);
       }
       if (side.egress !== undefined) {
         await plug(`${prefix}-e${index + 1}`, bridge, router, EGRESS_LINK);
@@ -169,12 +209,16 @@ export async function createWorld(options: WorldOptions): Promise<World> {
         await addNamespace(namespace);
         hostNamespaces.set(host.name, namespace);
         made += 1;
-        if (side.l3Agent === undefined) {
+        const port = `${prefix}-h${made}`;
+        if (side.isSwitched === true) {
+          await addPair(port, namespace, "eth0");
+          hostPorts.set(host.name, port);
+        } else if (side.l3Agent === undefined) {
           const leg = `lan${made}`;
           await ip("-n", router, "link", "add", leg, "type", "veth", "peer", "name", "eth0", "netns", namespace);
           await ip("-n", router, "link", "set", leg, "master", "lan", "up");
         } else {
-          await plug(`${prefix}-h${made}`, lanBridge, namespace, "eth0");
+          await plug(port, lanBridge, namespace, "eth0");
         }
         await address(namespace, "eth0", host.addresses);
         await route(namespace, host.gateways);
@@ -197,8 +241,11 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     return { received: Number(/(\d+) received/.exec(stdout)?.[1] ?? 0), output: stdout };
   };
 
-  const routerNamespaces = sides.map((side) => routerNamespaceOf(side.routerId));
-  return { bridge, internetNamespace, natBridge, hostNamespaces, routerNamespaces, ping, destroy };
+  const routerNamespaces = sides
+    .filter((side) => side.isSwitched !== true)
+    .map((side) => routerNamespaceOf(side.routerId));
+  const names = { bridge, internetNamespace, natBridge, hostNamespaces, hostPorts, routerNamespaces };
+  return { ...names, remakeRouter, ping, destroy };
 }
 
 export type Capture = { readonly stop: () => Promise<readonly string[]> };

@@ -109,6 +109,10 @@ function placeOf(step: NetworkStep): { readonly namespace: string; readonly link
     case "keepNeighbour":
     case "deleteLink":
       return step;
+    case "plugPort":
+      return { namespace: AGENT_NAMESPACE, link: step.port.name };
+    case "unplugPort":
+      return { namespace: AGENT_NAMESPACE, link: step.name };
     case "addAddress":
     case "removeAddress":
       return step.address;

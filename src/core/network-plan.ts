@@ -47,8 +47,8 @@ export type NetworkStep =
   | { readonly kind: "setLink"; readonly namespace: string; readonly link: string; readonly change: LinkChange }
   | { readonly kind: "attachToBridge"; readonly namespace: string; readonly link: string; readonly bridge: string }
   | { readonly kind: "plugPort"; readonly port: SwitchPort }
-  /** `isSwitchs`: the link is the switch's own, and goes with the port. */
-  | { readonly kind: "unplugPort"; readonly name: string; readonly bridge: string; readonly isSwitchs: boolean }
+  /** `isAwaited`: done when the switch has let the link go, as another one is about to get its name. */
+  | { readonly kind: "unplugPort"; readonly name: string; readonly bridge: string; readonly isAwaited: boolean }
   | { readonly kind: "keepNeighbour"; readonly namespace: string; readonly link: string; readonly address: string }
   | { readonly kind: "deleteLink"; readonly namespace: string; readonly link: string }
   | { readonly kind: "addAddress"; readonly address: LinkAddress }
@@ -184,7 +184,7 @@ const unplugStep = ({ name, bridge, type }: ObservedSwitchPort): NetworkStep => 
   kind: "unplugPort",
   name,
   bridge,
-  isSwitchs: type === "internal",
+  isAwaited: type === "internal",
 });
 
 /**
@@ -366,7 +366,7 @@ function planVeth(config: TransitConfig, veth: Veth, observed: ObservedNetwork):
     ends.some((end) => end.namespace === sysctl.namespace && end.name === linkOfSysctl(sysctl)),
   );
   return [
-    ...(whole ? [] : [{ kind: "createVeth" as const, veth }]),
+    ...(whole ? [] : [...planLetGo(veth, observed), { kind: "createVeth" as const, veth }]),
     ...ends.flatMap((end) => planLink(end, held(end), [{ alias }])),
     // What a new pair is made with needs no step.
     ...ends.flatMap((end) => {
@@ -383,6 +383,19 @@ function planVeth(config: TransitConfig, veth: Veth, observed: ObservedNetwork):
   ];
 }
 
+/**
+ * ovs-vswitchd (3.1) that switches in userland goes on reading from the link that is gone, when another of the same name comes:
+ * what it sends gets through, and nothing comes in. A port that is taken out and plugged anew is opened anew.
+ */
+function planLetGo({ port }: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
+  if (port === undefined || !isHeld(port, observed)) return [];
+  return [{ kind: "unplugPort", name: port.name, bridge: port.bridge, isAwaited: true }];
+}
+
+const isHeld = (port: SwitchPort, { switch: seen }: ObservedNetwork): boolean =>
+  seen?.kind === "read" &&
+  seen.ports.some(({ name, bridge, type }) => name === port.name && bridge === port.bridge && type === "");
+
 const isAttached = ({ bridge, port }: Veth): boolean => bridge !== undefined || port !== undefined;
 
 /** A switch in userland takes packets as they are, and would pass on checksums that nobody has computed yet. */
@@ -398,7 +411,7 @@ function planChecksums(
 function planAttachment(veth: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
   const { bridge, outer, port } = veth;
   const held = isWhole(veth, observed) ? find(observed, outer) : undefined;
-  if (port !== undefined) return [...planPort(port, observed), ...planLink(outer, held, [{ up: true }])];
+  if (port !== undefined) return [...planPort(veth, port, observed), ...planLink(outer, held, [{ up: true }])];
   if (bridge === undefined) return [];
   const { namespace, name: link } = outer;
   const attach: readonly NetworkStep[] =
@@ -406,8 +419,10 @@ function planAttachment(veth: Veth, observed: ObservedNetwork): readonly Network
   return [...attach, ...planLink(outer, held, [{ up: true }])];
 }
 
-function planPort(port: SwitchPort, { switch: seen }: ObservedNetwork): readonly NetworkStep[] {
-  if (seen?.kind !== "read" || seen.ports.some((held) => isPlugged(port, held))) return [];
+function planPort(veth: Veth, port: SwitchPort, observed: ObservedNetwork): readonly NetworkStep[] {
+  const { switch: seen } = observed;
+  if (seen?.kind !== "read") return [];
+  if (isWhole(veth, observed) && seen.ports.some((held) => isPlugged(port, held))) return [];
   return [{ kind: "plugPort", port }];
 }
 

@@ -13,6 +13,9 @@ import type { RouterPlace } from "./router-network.ts";
 import type { ReportedStatus } from "./status.ts";
 import type { Values, Verdict, View } from "./views.ts";
 
+/** Another namespace has the name now, or none has; undefined: something within may have changed. */
+export type NetworkChange = "namespace";
+
 export interface Network {
   /** Changes nothing. A `NetworkConfig` is a scope; what its links and sysctls are is read where it names them. */
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork>;
@@ -21,7 +24,7 @@ export interface Network {
   /** Routers whose namespace has our name and a link in it our alias, or of which files of ours are left. */
   listOwned(alias: string, signal: AbortSignal): Promise<readonly RouterId[]>;
   /** Calls back for each change that may matter, ours included; many may come at once. Returns how to stop it. */
-  watch(scope: NetworkScope, onChange: () => void): () => void;
+  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void;
   /** Finds out by trying; undefined: this kernel has no ESP. */
   probeKernelEsp(): Promise<KernelEsp | undefined>;
   close(): void;

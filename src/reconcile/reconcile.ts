@@ -268,6 +268,7 @@ export class Reconciler {
       if (config.topology === "router" && !observed.namespaceExists) {
         run.isWaiting = true;
         run.isHomeless = true;
+        run.drift?.push({ kind: "namespace", what: `namespace ${config.namespace} is missing` });
         run.faultCode ??= { code: "namespace-missing", text: waitingFor(config) };
         return true;
       }

@@ -5,7 +5,7 @@ import { connectionStates, serviceStates } from "../core/connection-status.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter } from "../core/model.ts";
 import { peerNameOf } from "../core/peers.ts";
-import type { CharonEvent, Inspection } from "../core/ports.ts";
+import type { CharonEvent, Inspection, NetworkChange } from "../core/ports.ts";
 import type { ConnectionState, RouterState } from "../core/status.ts";
 import type { RouterViews } from "../core/views.ts";
 import { emptyMemory, type RouterMemory } from "./memory.ts";
@@ -280,7 +280,7 @@ export class RouterWorker {
     this.#unwatchNetwork = undefined;
     this.#watchedNames = undefined;
     try {
-      this.#unwatchNetwork = this.#ports.network.watch(scope, () => this.#onKernel());
+      this.#unwatchNetwork = this.#ports.network.watch(scope, (what) => this.#onKernel(what));
       this.#watchedNames = names;
     } catch (err) {
       // Its namespace went this moment, or there is no file descriptor left: the next pass tries again.
@@ -298,7 +298,12 @@ export class RouterWorker {
     this.#watchedNames = undefined;
   }
 
-  #onKernel(): void {
+  #onKernel(what?: NetworkChange): void {
+    // Others have made it, and nothing of ours is in there yet: the router is about to work without a guard.
+    if (what === "namespace" && this.#memory.scope?.topology === "router") {
+      this.wake("everything");
+      return;
+    }
     const { clock } = this.#ports;
     const nowMs = clock.nowMs();
     const isAlone = this.#running === undefined && nowMs - this.#endedAtMs > OWN_EVENTS_MS;

@@ -21,7 +21,7 @@ import {
   type TransitScope,
 } from "../../src/core/network.ts";
 import type { NetworkStep } from "../../src/core/network-plan.ts";
-import type { Network } from "../../src/core/ports.ts";
+import type { Network, NetworkChange } from "../../src/core/ports.ts";
 import type { ObservedSwitchPort, SwitchPort } from "../../src/core/switch.ts";
 
 export type FakeNamespace = {
@@ -79,7 +79,7 @@ export class FakeNetwork implements Network {
   readonly namespaces = new Map<string, FakeNamespace>();
   readonly applied: NetworkStep[] = [];
   readonly switch = new FakeSwitch();
-  readonly #watchers = new Map<string, Set<() => void>>();
+  readonly #watchers = new Map<string, Set<(what?: NetworkChange) => void>>();
   /** Watches that fail before one succeeds. */
   unwatchable = 0;
   /** Steps that still succeed before one fails; undefined: none fails. */
@@ -206,22 +206,22 @@ export class FakeNetwork implements Network {
     return Promise.resolve([...new Set([...held, ...plugged])]);
   }
 
-  watch(scope: NetworkScope, onChange: () => void): () => void {
+  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
     if (this.unwatchable > 0) {
       this.unwatchable -= 1;
       throw new UnavailableError("NAMESPACE_MISSING", `watch: no namespace ${scope.namespace}`);
     }
     const places = scope.topology === "transit" ? [scope.namespace] : scope.candidates;
     for (const place of places)
-      this.#watchers.set(place, (this.#watchers.get(place) ?? new Set<() => void>()).add(onChange));
+      this.#watchers.set(place, (this.#watchers.get(place) ?? new Set<(what?: NetworkChange) => void>()).add(onChange));
     return () => {
       for (const place of places) this.#watchers.get(place)?.delete(onChange);
     };
   }
 
   /** As the kernel's events do. */
-  wake(namespace: string): void {
-    for (const onChange of this.#watchers.get(namespace) ?? []) onChange();
+  wake(namespace: string, what?: NetworkChange): void {
+    for (const onChange of this.#watchers.get(namespace) ?? []) onChange(what);
   }
 
   probeKernelEsp(): Promise<KernelEsp | undefined> {

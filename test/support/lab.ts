@@ -21,6 +21,8 @@ export type TestLabOptions = {
   readonly sides?: (routers: RouterIds) => readonly LabSide[];
   readonly documents?: (routers: RouterIds) => readonly LabDocument[];
   readonly agentConfig?: Readonly<Record<string, unknown>>;
+  /** Merged over that for the agent on the left. */
+  readonly leftAgentConfig?: Readonly<Record<string, unknown>>;
   readonly startsController?: boolean;
   readonly nat?: WorldNat;
 };
@@ -40,6 +42,7 @@ export async function labForThisFile(options: TestLabOptions = {}): Promise<Test
       retry: { baseMs: 200, capMs: 2_000 },
       ...options.agentConfig,
     },
+    agentConfigOf: (host) => (host === `${prefix}-left` ? (options.leftAgentConfig ?? {}) : {}),
   });
   afterAll(() => lab.destroy());
   return {

@@ -21,16 +21,30 @@ export function hasOvn(): boolean {
 }
 
 export type OvnLab = {
+  readonly northbound: OvsdbServer;
   readonly southbound: OvsdbServer;
   /** Several commands in one transaction have `--` between them. */
   readonly nbctl: (...args: readonly string[]) => string;
   readonly sbctl: (...args: readonly string[]) => string;
 };
 
+export type OvnOptions = {
+  /** Where the databases listen beside their sockets, for who cannot reach those: `ptcp:<port>:<address>`. */
+  readonly northboundRemotes?: readonly string[];
+  readonly southboundRemotes?: readonly string[];
+  /** `external_ids` of the chassis, beside what it needs. */
+  readonly ids?: Readonly<Record<string, string>>;
+};
+
 /** `mappings`: which bridge leads to which physical network, as `network:bridge`. */
-export async function startOvn(cleanup: Cleanup, ovs: OpenVswitchLab, mappings: string): Promise<OvnLab> {
-  const northbound = await startOvsdb(cleanup, { databases: ["OVN_Northbound"] });
-  const southbound = await startOvsdb(cleanup, { databases: ["OVN_Southbound"] });
+export async function startOvn(
+  cleanup: Cleanup,
+  ovs: OpenVswitchLab,
+  mappings: string,
+  { northboundRemotes = [], southboundRemotes = [], ids: more = {} }: OvnOptions = {},
+): Promise<OvnLab> {
+  const northbound = await startOvsdb(cleanup, { databases: ["OVN_Northbound"], remotes: northboundRemotes });
+  const southbound = await startOvsdb(cleanup, { databases: ["OVN_Southbound"], remotes: southboundRemotes });
   const ctl =
     (program: string, db: string) =>
     (...args: readonly string[]): string =>
@@ -53,6 +67,7 @@ export async function startOvn(cleanup: Cleanup, ovs: OpenVswitchLab, mappings: 
     "ovn-bridge": ovs.bridge,
     "ovn-bridge-datapath-type": "netdev",
     "ovn-bridge-mappings": mappings,
+    ...more,
   };
   ovs.vsctl("set", "Open_vSwitch", ".", ...Object.entries(ids).map(([key, value]) => `external_ids:${key}="${value}"`));
   const own = ovs.database.directory;
@@ -64,5 +79,5 @@ export async function startOvn(cleanup: Cleanup, ovs: OpenVswitchLab, mappings: 
     const log = readFileSync(path.join(own, "ovn-controller.log"), "utf8").slice(-3000);
     throw new Error(`ovn-controller is not at work:\n${log}`, { cause });
   });
-  return { southbound, nbctl, sbctl };
+  return { northbound, southbound, nbctl, sbctl };
 }

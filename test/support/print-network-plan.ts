@@ -35,7 +35,7 @@ function printNetworkStep(step: NetworkStep): string {
       return `plugPort ${name} into ${bridge} as ${port} ${macAddress} of ${owner} for ${router}`;
     }
     case "unplugPort":
-      return `unplugPort ${step.name} from ${step.bridge}${step.isSwitchs ? ", with its link" : ""}`;
+      return `unplugPort ${step.name} from ${step.bridge}${step.isAwaited ? ", and waits until it has let go" : ""}`;
     case "keepNeighbour":
       return `keepNeighbour ${step.address} dev ${step.link} ${inNs(step.namespace)}`;
     case "deleteLink":

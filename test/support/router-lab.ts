@@ -14,17 +14,28 @@ import {
   type RouterIds,
 } from "../../scripts/lab-documents.ts";
 import type { LabDocument, LabSide } from "../../scripts/lab.ts";
-import { labForThisFile, type TestLab } from "./lab.ts";
+import { labForThisFile, type TestLab, type TestLabOptions } from "./lab.ts";
 import { writeNeutronChains, type NeutronRouter } from "./l3-agent.ts";
 
-const EXTERNAL = { left: [LEFT_ADDRESS, LEFT_ADDRESS_V6], right: [RIGHT_ADDRESS, RIGHT_ADDRESS_V6] };
+/** Of the gateway ports, by side; of the first IPv4 one all else is translated to. */
+const EXTERNAL = [
+  [LEFT_ADDRESS, LEFT_ADDRESS_V6],
+  [RIGHT_ADDRESS, RIGHT_ADDRESS_V6],
+];
 const GATEWAYS = ["203.0.113.1", "2001:db8:ff::1"];
 
-const routerSides = (routers: RouterIds): readonly LabSide[] =>
-  sidesOf(routers).map((side) => {
-    const [v4 = "", v6 = ""] = side.routerId === routers.left ? EXTERNAL.left : EXTERNAL.right;
-    return { ...side, l3Agent: { addresses: [`${v4}/24`, `${v6}/64`], gateways: GATEWAYS } };
-  });
+const isV6 = (address: string): boolean => address.includes(":");
+
+function withL3Agent(side: LabSide, addresses: readonly string[]): LabSide {
+  const families = new Set(addresses.map(isV6));
+  return {
+    ...side,
+    l3Agent: {
+      addresses: addresses.map((address) => `${address}/${isV6(address) ? "64" : "24"}`),
+      gateways: GATEWAYS.filter((gateway) => families.has(isV6(gateway))),
+    },
+  };
+}
 
 export const routerDocuments = (routers: RouterIds): readonly LabDocument[] => [
   ...baseDocuments(routers),
@@ -39,19 +50,28 @@ export type RouterLab = TestLab & {
   readonly haDirectory: string;
 };
 
-export async function routerLabForThisFile(): Promise<RouterLab> {
+export type RouterLabOptions = TestLabOptions & {
+  /** Addresses of the routers' gateway ports, by side. */
+  readonly external?: readonly (readonly string[])[];
+};
+
+export async function routerLabForThisFile(options: RouterLabOptions = {}): Promise<RouterLab> {
+  const { sides = sidesOf, external = EXTERNAL } = options;
   const haDirectory = mkdtempSync(path.join(tmpdir(), "swanherd-ha-"));
   afterAll(() => rmSync(haDirectory, { recursive: true }));
   const lab = await labForThisFile({
-    sides: routerSides,
     documents: routerDocuments,
+    ...options,
+    sides: (routers) => sides(routers).map((side, at) => withL3Agent(side, external[at] ?? [])),
     agentConfig: {
+      ...options.agentConfig,
       topology: "router",
       routerTopology: { haStateFile: path.join(haDirectory, "{id}", "state") },
     },
   });
-  const left4 = { namespace: `qrouter-${lab.routers.left}`, external: LEFT_ADDRESS };
-  const right4 = { namespace: `qrouter-${lab.routers.right}`, external: RIGHT_ADDRESS };
-  await Promise.all([writeNeutronChains(left4), writeNeutronChains(right4)]);
+  const routers = lab.world.routerNamespaces.map((namespace, at) => ({ namespace, external: external[at]?.[0] ?? "" }));
+  await Promise.all(routers.map((router) => writeNeutronChains(router)));
+  const [left4, right4] = routers;
+  if (left4 === undefined || right4 === undefined) throw new Error("there are two sides at least");
   return { ...lab, left4, right4, haDirectory };
 }

@@ -31,6 +31,10 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     if (isFrozen) return;
     const far = connect(targetPort, "127.0.0.1");
     keep(far);
+    // A broker that refuses is one for who comes this way, too.
+    far.on("error", () => {
+      if (!isFrozen) near.destroy();
+    });
     near.pipe(far);
     far.pipe(near);
     const pair = [near, far] as const;

@@ -4,6 +4,7 @@ import {
   connectionDocuments,
   connectionPair,
   LEFT_ADDRESS,
+  LEFT_ADDRESS_V6,
   RIGHT_ADDRESS,
   RIGHT_ADDRESS_V6,
   sidesOf,
@@ -64,6 +65,13 @@ export const AT_FIRST: Wanted = {
   more: "none",
   gateways: "none",
 };
+
+/** Of the gateway ports of Neutron's routers, by side. */
+export const EXTERNAL_ADDRESSES: readonly (readonly string[])[] = [
+  [LEFT_ADDRESS, LEFT_ADDRESS_V6],
+  [RIGHT_ADDRESS, MOVED_ADDRESS, RIGHT_ADDRESS_V6],
+  [THIRD_ADDRESS],
+];
 
 /** The left router has a second peer, the third router, which is on the right gateway machine. */
 export const threeSides =

@@ -1,8 +1,10 @@
-// The tables of docs/updates.md: one for each ESP back end, between two comments, written by the test that measures.
+// The tables of docs/updates.md: one for each place and ESP back end, between two comments, written by the test that
+// measures.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { format } from "prettier";
 import type { EspBackEnd } from "../../src/core/guard.ts";
+import type { Place } from "./places.ts";
 import type { Version } from "./update-documents.ts";
 import type { Cost, UpdateRow } from "./update-rows.ts";
 
@@ -22,28 +24,30 @@ const HEAD = [
   "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
 ];
 
-const between = (text: string, backEnd: EspBackEnd): readonly [string, string, string] => {
-  const [begin, end] = [`<!-- measured: ${backEnd} -->`, `<!-- end: ${backEnd} -->`];
+const between = (text: string, place: Place, backEnd: EspBackEnd): readonly [string, string, string] => {
+  const name = place === "transit" ? backEnd : `${place}, ${backEnd}`;
+  const [begin, end] = [`<!-- measured: ${name} -->`, `<!-- end: ${name} -->`];
   const [from, to] = [text.indexOf(begin) + begin.length, text.indexOf(end)];
-  if (from < begin.length || to < from) throw new Error(`docs/updates.md has no place for ${backEnd}`);
+  if (from < begin.length || to < from) throw new Error(`docs/updates.md has no table for ${name}`);
   return [text.slice(0, from), text.slice(from, to), text.slice(to)];
 };
 
 /** The kinds of change that it has a line for. */
-export function readUpdatesTable(backEnd: EspBackEnd): readonly string[] {
-  const [, table] = between(readFileSync(FILE, "utf8"), backEnd);
+export function readUpdatesTable(place: Place, backEnd: EspBackEnd): readonly string[] {
+  const [, table] = between(readFileSync(FILE, "utf8"), place, backEnd);
   const lines = table.split("\n").filter((line) => line.startsWith("|"));
   return lines.slice(HEAD.length).map((line) => line.split("|")[1]?.trim() ?? "");
 }
 
-/** Replaces the table of one back end, and leaves the rest as it is. `measured` is by kind and version. */
+/** Replaces one table, and leaves the rest as it is. `measured` is by kind and version. */
 export async function writeUpdatesTable(
+  place: Place,
   backEnd: EspBackEnd,
   rows: readonly UpdateRow[],
   measured: ReadonlyMap<string, Measured>,
 ): Promise<void> {
   const lines = rows.map((row) => lineOf(row, measured));
-  const [before, , after] = between(readFileSync(FILE, "utf8"), backEnd);
+  const [before, , after] = between(readFileSync(FILE, "utf8"), place, backEnd);
   const text = [before, "", ...HEAD, ...lines, "", after].join("\n");
   writeFileSync(FILE, await format(text, { parser: "markdown", printWidth: 120 }));
 }

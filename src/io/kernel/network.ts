@@ -17,7 +17,7 @@ import {
 } from "../../core/network.ts";
 import type { LinkChange, NetworkStep } from "../../core/network-plan.ts";
 import { routerOfNamespace } from "../../core/names.ts";
-import type { Network } from "../../core/ports.ts";
+import type { Network, NetworkChange } from "../../core/ports.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import {
   agentNamespaceFd,
@@ -89,7 +89,7 @@ export type RouterNamespaces = {
 export class KernelNetwork implements Network {
   readonly #sockets = new Sockets();
   readonly #watches = new Watches(() => {
-    this.#sockets.forgetVanished();
+    this.#forgetVanished();
   });
   readonly #guards = new Map<string, AppliedGuard>();
   readonly #applyGuard: ApplyGuard;
@@ -106,6 +106,7 @@ export class KernelNetwork implements Network {
   async observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork> {
     signal.throwIfAborted();
     const network = await readNetwork(this.#sockets, scope, signal);
+    if (!network.namespaceExists) this.#guards.delete(scope.namespace);
     return { ...network, guard: network.namespaceExists ? await this.#readGuard(scope.namespace) : { kind: "absent" } };
   }
 
@@ -212,7 +213,7 @@ export class KernelNetwork implements Network {
     return [...owned];
   }
 
-  watch(scope: NetworkScope, onChange: () => void): () => void {
+  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
     return this.#watches.add(scope, onChange);
   }
 
@@ -223,6 +224,17 @@ export class KernelNetwork implements Network {
   close(): void {
     this.#watches.close();
     this.#sockets.close();
+  }
+
+  /**
+   * The kernel gives a new namespace the number of one that is gone, and in a router's own others may have come to the same
+   * generation in it. Before the last of our sockets in it is closed the number is not given.
+   */
+  #forgetVanished(): void {
+    for (const [namespace, { inode }] of this.#guards) {
+      if (namespaceInode(namespace) !== inode) this.#guards.delete(namespace);
+    }
+    this.#sockets.forgetVanished();
   }
 
   async #tell(

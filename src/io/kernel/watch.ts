@@ -11,6 +11,7 @@ import {
   type NetworkScope,
   ROUTE_PROTOCOL,
 } from "../../core/network.ts";
+import type { NetworkChange } from "../../core/ports.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink, type Message } from "./netlink.ts";
 import { listNamespaces, NAMESPACE_DIRECTORY, namespaceInode } from "./netns.ts";
 import {
@@ -46,7 +47,7 @@ type Watched = {
   /** Links of charon's, whose comings and goings are its own. */
   readonly ignoredIndexes: Set<number>;
 };
-type Watcher = { readonly scope: NetworkScope; readonly onChange: () => void };
+type Watcher = { readonly scope: NetworkScope; readonly onChange: (what?: NetworkChange) => void };
 
 export class Watches {
   readonly #watchers = new Set<Watcher>();
@@ -59,7 +60,7 @@ export class Watches {
     this.#onNamespaces = onNamespaces;
   }
 
-  add(scope: NetworkScope, onChange: () => void): () => void {
+  add(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
     const watcher = { scope, onChange };
     this.#watchers.add(watcher);
     const stop = (): void => {
@@ -116,9 +117,13 @@ export class Watches {
     const watchers = this.#watchersOf(namespace);
     if (watchers.length === 0) return;
     let isToCome: boolean;
+    let what: NetworkChange | undefined;
     try {
       isToCome = namespaceInode(namespace) === undefined && listNamespaces().includes(namespace);
-      if (namespaceInode(namespace) !== this.#watched.get(namespace)?.inode) this.#open(namespace);
+      if (namespaceInode(namespace) !== this.#watched.get(namespace)?.inode) {
+        what = "namespace";
+        this.#open(namespace);
+      }
     } catch {
       isToCome = true; // it went again this moment, or there is no file descriptor left
     }
@@ -127,7 +132,7 @@ export class Watches {
         this.#reopen(namespace, checksLeft - 1);
       }, MOUNT_CHECK_MS).unref();
     }
-    for (const { onChange } of watchers) onChange();
+    for (const { onChange } of watchers) onChange(what);
   }
 
   #open(namespace: string): void {

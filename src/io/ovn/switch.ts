@@ -117,12 +117,12 @@ export class OpenVswitch {
     await this.#seen(({ rows }) => rows.ports.get(port.name)?.port === port.port, signal);
   }
 
-  /** `isSwitchs`: resolves only when its link is gone, too, so that another one can have its name. */
-  async unplug(name: string, bridge: string, isSwitchs: boolean, signal: AbortSignal): Promise<void> {
+  /** `isAwaited`: resolves only when the switch has let its link go, too, so that another one can have its name. */
+  async unplug(name: string, bridge: string, isAwaited: boolean, signal: AbortSignal): Promise<void> {
     const operations = encodeUnplug(name, bridge, this.#held().tables);
     if (operations.length === 0) return;
     const results = await this.#transact(`unplug ${name} from ${bridge}`, operations, signal);
-    const generation = isSwitchs ? generationOf(results.at(-1)) : 0;
+    const generation = isAwaited ? generationOf(results.at(-1)) : 0;
     await this.#seen(({ rows, tables }) => {
       const [row] = tables.Open_vSwitch.values();
       return rows.ports.get(name)?.bridge !== bridge && (row?.cur_cfg ?? 0) >= generation;

@@ -3,7 +3,7 @@ import { UnavailableError } from "../../core/errors.ts";
 import type { RouterId } from "../../core/ids.ts";
 import type { NetworkScope, ObservedNetwork } from "../../core/network.ts";
 import type { NetworkStep } from "../../core/network-plan.ts";
-import type { Network } from "../../core/ports.ts";
+import type { Network, NetworkChange } from "../../core/ports.ts";
 import type { OpenVswitch } from "./switch.ts";
 
 export class SwitchedNetwork implements Network {
@@ -26,7 +26,7 @@ export class SwitchedNetwork implements Network {
       case "plugPort":
         return this.#switch.plug(step.port, signal);
       case "unplugPort":
-        return this.#switch.unplug(step.name, step.bridge, step.isSwitchs, signal);
+        return this.#switch.unplug(step.name, step.bridge, step.isAwaited, signal);
       default:
         return this.#kernel.apply(step, signal);
     }
@@ -46,7 +46,7 @@ export class SwitchedNetwork implements Network {
     }
   }
 
-  watch(scope: NetworkScope, onChange: () => void): () => void {
+  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
     const stops = [this.#kernel.watch(scope, onChange), this.#switch.watch(scope, onChange)];
     return () => {
       for (const stop of stops) stop();

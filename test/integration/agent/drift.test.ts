@@ -1,21 +1,13 @@
 // What somebody else changes behind the agent's back: told by kernel, nft or charon it is repaired at once, else by the
-// next pass; each is counted by its kind and told in one line. Passes by time are switched off here, so that what is
-// repaired without being asked was told by an event.
+// next pass; each is counted by its kind and told in one line.
 import { execFileSync } from "node:child_process";
-import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import path from "node:path";
-import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
-import { until, type Agent, type LabDocument } from "../../../scripts/lab.ts";
-import { hasDifference, type RouterViews } from "../../../src/core/views.ts";
-import type { DriftKind } from "../../../src/core/finding.ts";
-import { apiClient } from "../../../src/io/api/client.ts";
-import { initiate, loadConn, terminate, unloadConn, unloadShared } from "../../../src/vici-client/commands.ts";
-import { openViciSession, type ViciSession } from "../../../src/vici-client/session.ts";
-import { parseSection, sectionsOf, type Section, type SectionValue } from "../../../src/wire/swanctl/section.ts";
-import { areActive, areSettled, labForThisFile, worthReading } from "../../support/lab.ts";
-
-const NEVER_SECONDS = 3600;
+import { until, type LabDocument } from "../../../scripts/lab.ts";
+import { initiate, loadConn, terminate, unloadConn } from "../../../src/vici-client/commands.ts";
+import { sectionsOf } from "../../../src/wire/swanctl/section.ts";
+import { driftSceneAt, ip, linkOf, type DriftCase } from "../../support/drift-scene.ts";
+import { areActive, areSettled } from "../../support/lab.ts";
 
 const documents = (
   routers: RouterIds,
@@ -30,72 +22,17 @@ const documents = (
   ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right }),
 ];
 
-const lab = await labForThisFile({
+const scene = await driftSceneAt("transit", {
   documents: (routers) => documents(routers),
-  agentConfig: { passIntervalSeconds: NEVER_SECONDS, fetchIntervalSeconds: NEVER_SECONDS, listSasIntervalSeconds: 0 },
 });
-
-const namespace = lab.namespaces.left;
+const { lab, namespace, inNamespace, withCharon, writtenPeer, driftOf, isRepaired } = scene;
 const routerNamespace = `qrouter-${lab.routers.left}`;
-const ip = (...args: readonly string[]): string => execFileSync("ip", args, { encoding: "utf8" });
-const inNamespace = (...args: readonly string[]): string => ip("netns", "exec", namespace, ...args);
+const link = (prefix: string, of = namespace): string => linkOf(of, prefix);
+/** Of the external veth, in the agent's namespace. */
+const hostEnd = (): string => link("vg").replace(/^vg/, "hg");
 
-/** Names of links, by how they begin. */
-function link(prefix: string, of = namespace): string {
-  const all = JSON.parse(ip("-j", "-n", of, "link")) as readonly { readonly ifname: string }[];
-  const found = all.find(({ ifname }) => ifname.startsWith(prefix));
-  if (found === undefined) throw new Error(`no link ${prefix}… in ${of}`);
-  return found.ifname;
-}
-
-async function withCharon<T>(run: (vici: ViciSession) => Promise<T>, of = namespace): Promise<T> {
-  const vici = await openViciSession({ path: `/run/charon.${of}.vici` });
-  try {
-    return await run(vici);
-  } finally {
-    await vici.close();
-  }
-}
-
-const filesOf = (agent = lab.left, of = namespace): readonly string[] => {
-  const directory = path.join(agent.runDirectory, of, "swanctl", "conf.d");
-  return readdirSync(directory).map((name) => path.join(directory, name));
-};
-
-/** What a side's only file says: the connection's name and section. */
-function writtenPeer(agent = lab.left, of = namespace): readonly [string, Section] {
-  const [peer] = sectionsOf(parseSection(readFileSync(filesOf(agent, of)[0] ?? "", "utf8"))?.["connections"]);
-  if (peer === undefined) throw new Error("no connection is written");
-  return [peer[0], withLists(peer[1])];
-}
-
-/** swanctl knows which values of a file are lists; VICI has to be told. */
-const withLists = (section: Section): Section =>
-  Object.fromEntries(
-    Object.entries(section).map(([key, value]): readonly [string, SectionValue] => {
-      if (typeof value === "string") return [key, /_addrs$|proposals$|_ts$/.test(key) ? value.split(", ") : value];
-      return [key, isList(value) ? value : withLists(value)];
-    }),
-  );
-const isList = (value: SectionValue): value is readonly string[] => Array.isArray(value);
-
-const views = async (agent = lab.left): Promise<readonly RouterViews[]> =>
-  ((await apiClient(agent.socket).diff()) as { readonly routers: readonly RouterViews[] }).routers;
-
-const isWhole = (router: RouterViews): boolean =>
-  router.problem === undefined &&
-  router.network.length === 0 &&
-  router.connections.every((one) => !hasDifference(one) && one.missing.length === 0);
-
-async function driftOf(kind: DriftKind, agents: readonly Agent[] = [lab.left]): Promise<number> {
-  const lines = await Promise.all(agents.map((agent) => agent.metric(`swanherd_drift_total{kind="${kind}"}`)));
-  return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
-}
-
-type Act = () => unknown;
-
-/** What ESP in userland needs: borrowed addresses with their rules, and what charon makes once and does not miss. */
-const USERLAND: readonly (readonly [what: string, kind: DriftKind, act: Act])[] =
+/** What ESP in userland needs: borrowed addresses with their rules. */
+const USERLAND: readonly DriftCase[] =
   (await lab.left.status()).espBackEnd === "kernel"
     ? []
     : [
@@ -105,13 +42,9 @@ const USERLAND: readonly (readonly [what: string, kind: DriftKind, act: Act])[] 
           () => ip("-n", namespace, "address", "flush", "dev", "lo", "to", "10.1.0.0/24"),
         ],
         ["a rule deleted", "rule", () => ip("-n", namespace, "rule", "delete", "preference", "100")],
-        ["charon's rule deleted", "rule", () => ip("-n", namespace, "rule", "delete", "preference", "220")],
-        ["charon's route deleted", "route", () => ip("-n", namespace, "route", "flush", "table", "220")],
-        ["charon's link set down", "link", () => ip("-n", namespace, "link", "set", "ipsec0", "down")],
-        ["charon's link deleted", "link", () => ip("-n", namespace, "link", "delete", "ipsec0")],
       ];
 
-const BY_EVENTS: readonly (readonly [what: string, kind: DriftKind, act: Act])[] = [
+const BY_EVENTS: readonly DriftCase[] = [
   [
     "the external address deleted",
     "address",
@@ -133,8 +66,6 @@ const BY_EVENTS: readonly (readonly [what: string, kind: DriftKind, act: Act])[]
     "route",
     () => ip("-n", routerNamespace, "route", "delete", "unreachable", "10.2.0.0/24"),
   ],
-  ["the guard's table deleted", "guard", () => inNamespace("nft", "delete", "table", "inet", "swanherd")],
-  ["the guard's rules flushed", "guard", () => inNamespace("nft", "flush", "table", "inet", "swanherd")],
   ["the external veth deleted", "link", () => ip("-n", namespace, "link", "delete", link("vg"))],
   ["the internal veth set down", "link", () => ip("-n", namespace, "link", "set", link("vr"), "down")],
   [
@@ -146,73 +77,15 @@ const BY_EVENTS: readonly (readonly [what: string, kind: DriftKind, act: Act])[]
   ["another MTU", "link", () => ip("-n", namespace, "link", "set", link("vg"), "mtu", "1400")],
   ["the namespace deleted", "namespace", () => ip("netns", "delete", namespace)],
   ...USERLAND,
-  ["charon killed", "charon", () => process.kill(lab.left.charon(lab.routers.left)?.pid ?? 0, "SIGKILL")],
-  ["a config replaced", "config", () => replaceConfig()],
-  ["the secrets unloaded", "secret", () => unloadSecrets()],
 ];
 
-/** Of the external veth, in the agent's namespace. */
-const hostEnd = (): string => link("vg").replace(/^vg/, "hg");
-
-async function replaceConfig(): Promise<void> {
-  const [name, section] = writtenPeer();
-  await withCharon((vici) => loadConn(vici, name, { ...section, dpd_delay: "77s" }));
-}
-
-async function unloadSecrets(): Promise<void> {
-  const ids = sectionsOf(parseSection(readFileSync(filesOf()[0] ?? "", "utf8"))?.["secrets"]).map(([id]) => id);
-  await withCharon(async (vici) => {
-    for (const id of ids) await unloadShared(vici, id);
-  });
-}
-
-const BY_THE_NEXT_PASS: readonly (readonly [what: string, kind: DriftKind, act: Act])[] = [
-  ["a file changed", "file", () => writeFileSync(filesOf()[0] ?? "", "connections {\n}\n")],
-  ["a file made readable for all", "file", () => chmodSync(filesOf()[0] ?? "", 0o644)],
-  ["the run directory removed", "file", () => rmSync(lab.left.runDirectory, { recursive: true })],
-  ["a config unloaded", "config", () => withCharon((vici) => unloadConn(vici, writtenPeer()[0]))],
-  ["forwarding switched off", "sysctl", () => inNamespace("sysctl", "-qw", "net.ipv4.ip_forward=0")],
-];
-
-beforeAll(async () => {
-  await areActive(lab, "site");
-  await areSettled(lab);
-}, 120_000);
-
-afterEach(() => areActive(lab, "site"));
-
-async function isRepaired(kind: DriftKind, before: number, agents: readonly Agent[] = [lab.left]): Promise<void> {
-  await until(`${kind} is counted and repaired`, 10_000, async () => {
-    const routers = await views();
-    return (await driftOf(kind, agents)) > before && routers.length === 1 && routers.every(isWhole);
-  }).catch(async (error: unknown) => {
-    const broken = (await views()).filter((router) => !isWhole(router));
-    throw new Error(`${String(error)}: ${JSON.stringify(broken)}\n${worthReading(lab.left)}`, { cause: error });
-  });
-  await until("the host answers", 10_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
-}
-
-/** Lines of the log that tell of drift. */
-const told = (): number => lab.left.log().split('"changed by somebody else, repairing"').length - 1;
-
-describe("told by an event and repaired unasked:", () => {
-  test.each(BY_EVENTS)("%s", async (_what, kind, act) => {
-    const [before, lines] = [await driftOf(kind), told()];
-    await act();
-    await isRepaired(kind, before);
-    expect(told()).toBeGreaterThan(lines);
-  });
-});
-
-describe("found by the next pass:", () => {
-  test.each(BY_THE_NEXT_PASS)("%s", async (_what, kind, act) => {
-    const [before, lines] = [await driftOf(kind), told()];
-    await act();
-    await lab.left.order("sync", lab.routers.left);
-    await isRepaired(kind, before);
-    expect(told()).toBe(lines + 1);
-  });
-});
+scene.areRepaired(
+  [...BY_EVENTS, ...scene.byEvents],
+  [
+    ...scene.byTheNextPass,
+    ["forwarding switched off", "sysctl", () => inNamespace("sysctl", "-qw", "net.ipv4.ip_forward=0")],
+  ],
+);
 
 test("an SA that was negotiated by another config is made anew", async () => {
   // Whoever sees it first ends the SA for both.

@@ -8,6 +8,7 @@ import { createWorld, startCapture } from "../../../scripts/world.ts";
 import { routerId } from "../../../src/core/ids.ts";
 import { planNetwork } from "../../../src/core/network-plan.ts";
 import { routerConfig } from "../../../src/core/router-network.ts";
+import { namespaceInode } from "../../../src/io/kernel/netns.ts";
 import { KernelNetwork } from "../../../src/io/kernel/network.ts";
 import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
 import { writeNeutronChains, type Iptables } from "../../support/l3-agent.ts";
@@ -109,4 +110,22 @@ test("the table is known as ours while Neutron writes, and as changed when someb
   }
   await network.apply({ kind: "removeGuard", namespace }, never);
   expect((await network.observe(config, never)).guard).toEqual({ kind: "absent" });
+});
+
+test("a namespace that is made anew is not taken for the one before it, which the kernel may have numbered alike", async () => {
+  const { namespace, network, config, converge, sh } = await aRouterOfNeutrons("nft");
+  onTestFinished(network.watch(config, () => undefined));
+  await converge();
+  const number = namespaceInode(namespace);
+  await execa("ip", ["netns", "del", namespace]);
+  // Its number is given again when all that was in it is gone.
+  for (let attempt = 1; attempt <= 30 && namespaceInode(namespace) !== number; attempt += 1) {
+    await execa("ip", ["netns", "del", namespace], { reject: false });
+    await execa("ip", ["netns", "add", namespace]);
+  }
+  // Somewhere among these it has seen as many changes as the other one had.
+  for (let changes = 0; changes < 30; changes += 1) {
+    expect((await network.observe(config, never)).guard, `${changes} changes`).toEqual({ kind: "absent" });
+    await sh(namespace, `nft add table inet other${changes}`);
+  }
 });

@@ -1,5 +1,6 @@
 // Plans of links that are ports of Open vSwitch, as text (test/golden/plans), and what is told of a port.
 import { describe, expect, test } from "vitest";
+import { networkFindings } from "../../../src/core/drift.ts";
 import { planNetwork, planNetworkRemoval } from "../../../src/core/network-plan.ts";
 import { portState, type ObservedSwitch } from "../../../src/core/switch.ts";
 import { FakeNetwork } from "../../support/fake-network.ts";
@@ -47,6 +48,24 @@ describe("plans as text", () => {
     const steps = planNetworkRemoval(config, await network.observe(config, never));
     expectGoldenPlan("switch-removal", `${printNetworkPlan(steps)}\n`);
   });
+});
+
+test("a link that is made anew has its port let go first, which the switch would go on reading from the old one", async () => {
+  const network = await plugged();
+  network.deleteLink(config.namespace, external?.inner.name ?? "");
+  const steps = planNetwork(config, await network.observe(config, never));
+  const kinds = steps.map(({ kind }) => kind);
+  expect(kinds.indexOf("unplugPort")).toBeGreaterThanOrEqual(0);
+  expect(kinds.indexOf("unplugPort")).toBeLessThan(kinds.indexOf("createVeth"));
+  expect(kinds.indexOf("createVeth")).toBeLessThan(kinds.indexOf("plugPort"));
+  expect(steps.find(({ kind }) => kind === "unplugPort")).toMatchObject({
+    name: external?.outer.name,
+    isAwaited: true,
+  });
+  expect(networkFindings(steps).map(({ kind }) => kind)).toContain("link");
+  expect(networkFindings(steps).map(({ kind }) => kind)).not.toContain("port");
+  for (const step of steps) await network.apply(step, never);
+  expect(planNetwork(config, await network.observe(config, never))).toEqual([]);
 });
 
 test("a gateway that falls silent keeps its routes", async () => {

@@ -75,7 +75,20 @@ test("a router's namespace is waited for, used when it comes, and forgotten when
   await world.clock.advance(3_000);
   expect(await isUp()).toBe(false);
   expect(world.status()).toBe("DOWN");
+  expect(world.drift).toEqual([{ kind: "namespace", what: `namespace ${OWN} is missing` }]);
   expect(world.errors).toEqual([]);
+});
+
+test("a namespace that is made anew, right after the pass that missed it, is guarded at once", async () => {
+  const { world } = await aMachine();
+  world.network.namespaces.delete(OWN);
+  world.network.wake(OWN, "namespace");
+  await world.settle();
+  world.network.addNamespace(OWN);
+  // Links come up in it one after the other.
+  for (const what of ["namespace", undefined, undefined] as const) world.network.wake(OWN, what);
+  await world.settle();
+  expect(world.network.namespaces.get(OWN)?.guard).toBeDefined();
 });
 
 test("when the namespace of the centralized part comes, the guard moves there", async () => {

@@ -1,0 +1,105 @@
+// Never in clear in topology `router`: what loses its way into the tunnel would leave by the router's own gateway port,
+// translated as all else is. Unrelated traffic goes that way all the time, and is not disturbed.
+import { execFileSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { until } from "../../../scripts/lab.ts";
+import { patiently } from "../../../scripts/patience.ts";
+import { LEFT_ADDRESS } from "../../../scripts/lab-documents.ts";
+import { clearTextSceneAt, EXPOSED_MS, lastsMs, type Fault } from "../../support/clear-text-scene.ts";
+import { writeNeutronChains } from "../../support/l3-agent.ts";
+import { areActive } from "../../support/lab.ts";
+
+const scene = await clearTextSceneAt("router");
+const { lab, inside, comesThrough, watching, endures } = scene;
+const router = lab.charonNamespaces.left;
+const neutron = { namespace: router, external: LEFT_ADDRESS };
+const FLOATING = { fixed: "10.1.0.9", external: "203.0.113.77" };
+
+/** All that leads into the tunnel, and all that keeps the rest in. */
+const LEADS_AND_GUARD = "nft delete table inet swanherd; ip rule del pref 220; ip -6 rule del pref 220";
+
+/** Nobody is there to mend it. */
+const leaksOnPurpose = (): Promise<void> =>
+  scene.seesLeak(async () => {
+    process.kill(lab.left.pid ?? 0, "SIGSTOP");
+    try {
+      inside(router, LEADS_AND_GUARD);
+      await sleep(200);
+    } finally {
+      process.kill(lab.left.pid ?? 0, "SIGCONT");
+    }
+    await comesThrough();
+  });
+
+test("traffic of all kinds flows, and the filter sees a leak that is made on purpose", async () => {
+  await scene.starts();
+  await leaksOnPurpose();
+});
+
+const FAULTS: Readonly<Record<string, Fault>> = {
+  ...scene.fewFaults,
+  "charon's rules are deleted": () => void inside(router, "ip rule del pref 220; ip -6 rule del pref 220"),
+  "charon's link is set down": () => void inside(router, "ip link set ipsec0 down"),
+  "charon's link is deleted": () => void inside(router, "ip link del ipsec0"),
+  "the rules of our packet filter are flushed": () => void inside(router, "nft flush table inet swanherd"),
+  "Neutron writes its chains anew, with a floating IP of the host, and without": async () => {
+    inside(router, `ip addr add ${FLOATING.external}/32 dev qg-33333333-44`);
+    await writeNeutronChains({ ...neutron, floating: FLOATING });
+    await sleep(EXPOSED_MS);
+    await writeNeutronChains(neutron);
+    inside(router, `ip addr del ${FLOATING.external}/32 dev qg-33333333-44`);
+  },
+  "another machine becomes primary, and this one again": async () => {
+    const file = path.join(lab.haDirectory ?? "", lab.routers.left, "state");
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, "backup");
+    await until("charon has ended", 10_000, () => lab.left.charon(lab.routers.left) === undefined);
+    await sleep(EXPOSED_MS);
+    rmSync(path.dirname(file), { recursive: true });
+  },
+};
+
+test.each(Object.entries(FAULTS))("%s: nothing leaves in clear, and unrelated traffic goes on", async (what, fault) => {
+  expect(await endures(what, fault)).toBe(0);
+});
+
+/** As it does with a router that has to be built anew. */
+async function isMadeAnew(inBetween: () => unknown): Promise<void> {
+  execFileSync("ip", ["netns", "delete", router]);
+  await inBetween();
+  await lab.world.remakeRouter(lab.routers.left);
+  await writeNeutronChains(neutron);
+}
+
+test("Neutron's L3 agent deletes the namespace, and makes it anew a while later: nothing leaves in clear", async () => {
+  const hasNoCharon = (): boolean => lab.left.charon(lab.routers.left) === undefined;
+  await endures("the namespace", () => isMadeAnew(() => until("charon has ended", 10_000, hasNoCharon)));
+});
+
+test("likewise at once, while charon is still being ended: what leaves is over within a second", async () => {
+  await areActive(lab, "site", "v6");
+  await comesThrough();
+  const { clear } = await watching(async () => {
+    await isMadeAnew(() => undefined);
+    await comesThrough();
+  });
+  expect(lastsMs(clear)).toBeLessThan(patiently(1_000));
+});
+
+test("the packet filter and the rules that lead into the tunnel are deleted at once: what leaves is over within a second", async () => {
+  await areActive(lab, "site", "v6");
+  await comesThrough();
+  const { clear, lost } = await watching(async () => {
+    inside(router, LEADS_AND_GUARD);
+    await comesThrough();
+  });
+  expect(lastsMs(clear)).toBeLessThan(patiently(1_000));
+  expect(lost).toBe(0);
+});
+
+test("at the end the filter still sees a leak", async () => {
+  await leaksOnPurpose();
+});

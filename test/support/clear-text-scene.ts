@@ -1,0 +1,275 @@
+// Faults under constant traffic of protected hosts, with a capture on the internet's bridge for the whole of each, in one of the
+// places where a router's charon runs: what all of them share. Unrelated traffic goes on all the time.
+import { execFileSync } from "node:child_process";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
+import { afterAll, expect } from "vitest";
+import { baseDocuments, connectionPair, type RouterIds } from "../../scripts/lab-documents.ts";
+import { until, type LabDocument } from "../../scripts/lab.ts";
+import { startCapture } from "../../scripts/world.ts";
+import { areActive, type TestLabOptions } from "./lab.ts";
+import { labAt, type Place, type PlacedLab } from "./places.ts";
+import { startTraffic, type Traffic } from "./traffic.ts";
+
+const PACKETS_A_SECOND = 200;
+const PACKETS_A_SECOND_V6 = 50;
+/** The unprotected machine that stands for the internet. */
+export const INTERNET = "203.0.113.1";
+/** Also when it was masqueraded on its way: that changes the source only, and of its answer the destination only. */
+const PROTECTED = "(ip or ip6) and (net 10.1.0.0/24 or net 10.2.0.0/24 or net fd00:1::/64 or net fd00:2::/64)";
+/** Also where nothing translates it, as in a router that is being made. */
+const UNRELATED = `not host ${INTERNET}`;
+/** What has left the list on a side is not protected there any more: then only this can be asked for. */
+const PROTECTED_BY_LEFT = "(ip or ip6) and (src net 10.1.0.0/24 or src net fd00:1::/64)";
+const PEER_DELETED = "the peer's connections are deleted";
+/** At least that long something stays as it was broken, unless it is mended sooner. */
+export const EXPOSED_MS = 500;
+
+/** What the peer sends, which comes out of the tunnel here. */
+export const SENT_BY_RIGHT = "ip and src net 10.2.0.0/24";
+export type Wanted = {
+  readonly isLeftUp?: boolean;
+  readonly isSiteThere?: boolean;
+  readonly isPeerThere?: boolean;
+  readonly subnets?: readonly string[];
+};
+
+export function clearTextDocuments(
+  routers: RouterIds,
+  { isLeftUp = true, isPeerThere = true, isSiteThere = true, subnets }: Wanted = {},
+) {
+  const pairs: readonly LabDocument[] = [
+    ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right: subnets ?? ["10.2.0.0/24"] }),
+    ...connectionPair({ name: "v6", left: ["fd00:1::/64"], right: ["fd00:2::/64"] }),
+  ];
+  const isConnection = (one: LabDocument): boolean => one["kind"] === "IpsecSiteConnection";
+  const isOfPeer = (one: LabDocument): boolean => isConnection(one) && String(one["name"]).endsWith("-back");
+  return [
+    ...baseDocuments(routers),
+    ...pairs
+      .filter((one) => isPeerThere || !isOfPeer(one))
+      .filter((one) => isSiteThere || one["name"] !== "site")
+      .map((one) => (isConnection(one) && !isOfPeer(one) ? { ...one, admin_state_up: isLeftUp } : one)),
+  ];
+}
+
+/** From the first of tcpdump's lines to the last. */
+export function lastsMs(lines: readonly string[]): number {
+  const atMs = lines.map((line) => {
+    const [, hours, minutes, seconds] = /^(\d+):(\d+):(\d+\.\d+) /.exec(line) ?? [];
+    return 1000 * (3600 * Number(hours) + 60 * Number(minutes) + Number(seconds));
+  });
+  return Math.max(0, (atMs.at(-1) ?? 0) - (atMs[0] ?? 0));
+}
+
+export type Fault = () => Promise<void> | void;
+
+export type ClearTextScene = {
+  readonly lab: PlacedLab;
+  /** Runs a shell's command in a namespace. */
+  readonly inside: (namespace: string, command: string) => string;
+  /** The link whose name begins like that. */
+  readonly linkOf: (namespace: string, start: string) => string;
+  /** A namespace that is nobody's. */
+  readonly scratch: string;
+  readonly killCharon: (signal: NodeJS.Signals) => void;
+  readonly starts: () => Promise<void>;
+  readonly comesThrough: () => Promise<void>;
+  /** What is seen on the bridge while `during` runs, and how much of the unrelated traffic is lost. */
+  readonly watching: (
+    during: () => Promise<unknown>,
+    filter?: string,
+  ) => Promise<{ readonly clear: readonly string[]; readonly lost: number }>;
+  /** `leaks` is expected to be seen. */
+  readonly seesLeak: (leaks: () => Promise<unknown>) => Promise<void>;
+  /** Nothing leaves in clear, and traffic comes through again. Gives how much of the unrelated traffic was lost. */
+  readonly endures: (what: string, fault: Fault) => Promise<number>;
+  /** Those that are the same everywhere. */
+  readonly faults: Readonly<Record<string, Fault>>;
+  /** Of these, one for each part that fails. */
+  readonly fewFaults: Readonly<Record<string, Fault>>;
+};
+
+export async function clearTextSceneAt(place: Place, options: TestLabOptions = {}): Promise<ClearTextScene> {
+  const lab = await labAt(place, { ...options, documents: clearTextDocuments });
+  const left = lab.charonNamespaces.left;
+  const scratch = lab.world.internetNamespace;
+
+  const inside = (namespace: string, command: string): string =>
+    execFileSync("ip", ["netns", "exec", namespace, "sh", "-c", command], { encoding: "utf8" });
+  const linkOf = (namespace: string, start: string): string => {
+    const found = new RegExp(`: (${start}[^@:]+)`).exec(inside(namespace, "ip -o link"))?.[1];
+    if (found === undefined) throw new Error(`${namespace} has no link ${start}…`);
+    return found;
+  };
+
+  const flows = [
+    { from: "left", to: "10.2.0.9", rate: PACKETS_A_SECOND },
+    { from: "right", to: "10.1.0.9", rate: PACKETS_A_SECOND },
+    { from: "left", to: "fd00:2::9", rate: PACKETS_A_SECOND_V6 },
+    { from: "right", to: "fd00:1::9", rate: PACKETS_A_SECOND_V6 },
+  ];
+  let constant: readonly Traffic[] = [];
+  let unrelated: Traffic | undefined;
+  afterAll(() => Promise.all([...constant, ...(unrelated === undefined ? [] : [unrelated])].map((one) => one.stop())));
+
+  const comesThrough = async (): Promise<void> => {
+    const before = constant.map((one) => one.answered());
+    await until("all traffic comes through", 60_000, () =>
+      constant.every((one, at) => one.answered() > (before[at] ?? 0) + PACKETS_A_SECOND_V6 / 5),
+    );
+  };
+
+  /** What is seen on the bridge while `during` runs, and how much of the unrelated traffic is lost. */
+  async function watching(
+    during: () => Promise<unknown>,
+    filter = PROTECTED,
+  ): Promise<{ readonly clear: readonly string[]; readonly lost: number }> {
+    const capture = await startCapture({ interface: lab.world.bridge, filter: `${filter} and ${UNRELATED}` });
+    const from = unrelated?.lost().length ?? 0;
+    try {
+      await during();
+    } finally {
+      // tcpdump has seen what was sent before it when this answer is there.
+      await lab.world.ping(scratch, INTERNET);
+    }
+    const clear = await capture.stop();
+    return { clear, lost: (unrelated?.lost().length ?? 0) - from };
+  }
+
+  const seesLeak = async (leaks: () => Promise<unknown>): Promise<void> => {
+    const { clear } = await watching(leaks);
+    expect(clear.filter((line) => line.includes("> 10.2.0.9: ICMP echo request")).length).toBeGreaterThan(5);
+    await comesThrough();
+  };
+
+  const starts = async (): Promise<void> => {
+    await areActive(lab, "site", "v6");
+    constant = flows.map(({ from, to, rate }) => startTraffic(lab.world, from, to, rate));
+    unrelated = startTraffic(lab.world, "left", INTERNET, PACKETS_A_SECOND);
+    await comesThrough();
+  };
+
+  const kill = (signal: NodeJS.Signals): void => {
+    const charon = lab.left.charon(lab.routers.left);
+    if (charon === undefined) throw new Error("no charon runs for the left router");
+    process.kill(charon.pid, signal);
+  };
+  const socket = `unix:///run/charon.${lab.namespaces.left}.vici`;
+  const swanctl = (...args: readonly string[]): string =>
+    execFileSync("swanctl", [...args, "--uri", socket], { encoding: "utf8" });
+  const unloadAll = (): void => {
+    const empty = path.join(lab.directory, "empty.conf");
+    writeFileSync(empty, "");
+    expect(swanctl("--load-conns", "--file", empty)).toMatch(/unloaded/);
+  };
+  /** Written, seen and in force; then as before. */
+  const wantForAWhile = async (wanted: Wanted): Promise<void> => {
+    lab.write(clearTextDocuments(lab.routers, wanted));
+    await sleep(1_500);
+    lab.write(clearTextDocuments(lab.routers));
+    await sleep(500);
+  };
+  const faults: Readonly<Record<string, Fault>> = {
+    "charon is killed": () => kill("SIGKILL"),
+    "charon is ended in peace": () => kill("SIGTERM"),
+    "the agent is killed, and started again": async () => {
+      await lab.left.kill();
+      await lab.left.start();
+    },
+    "the agent is stopped, and started again": async () => {
+      await lab.left.stop();
+      await lab.left.start();
+    },
+    "agent and charon are killed, and the agent is started again": async () => {
+      await lab.left.kill();
+      kill("SIGKILL");
+      await sleep(500);
+      await lab.left.start();
+    },
+    "charon's routes are deleted": () =>
+      void inside(left, "ip route flush table 220 2>/dev/null; ip -6 route flush table 220 2>/dev/null; true"),
+    "the packet filter is deleted": () => void inside(left, "nft delete table inet swanherd"),
+    "the connections are unloaded": unloadAll,
+    "the connections are unloaded and their SAs ended": async () => {
+      const sas = await lab.left.ikeSas(lab.routers.left);
+      unloadAll();
+      for (const { uniqueId } of sas) {
+        // The agent may have ended it meanwhile, since no connection stood behind it.
+        await execa("swanctl", ["--terminate", "--ike-id", String(uniqueId), "--uri", socket], { reject: false });
+      }
+    },
+    "the secrets are cleared": () => {
+      const empty = path.join(lab.directory, "empty.conf");
+      writeFileSync(empty, "");
+      swanctl("--load-creds", "--clear", "--noprompt", "--file", empty);
+    },
+    "the policies and states of the kernel are flushed": () =>
+      void inside(left, "ip xfrm policy flush 2>/dev/null; ip xfrm state flush 2>/dev/null; true"),
+    "the connections are administratively down": () => wantForAWhile({ isLeftUp: false }),
+    [PEER_DELETED]: () => wantForAWhile({ isPeerThere: false }),
+    "the CIDRs change": () => wantForAWhile({ subnets: ["10.2.0.0/24", "10.3.0.0/24"] }),
+    "the directories of state and run are deleted": async () => {
+      rmSync(lab.left.stateDirectory, { recursive: true });
+      rmSync(lab.left.runDirectory, { recursive: true });
+      await sleep(300);
+    },
+    "they are deleted while the agent is stopped": async () => {
+      await lab.left.stop();
+      rmSync(lab.left.stateDirectory, { recursive: true, force: true });
+      rmSync(lab.left.runDirectory, { recursive: true, force: true });
+      await lab.left.start();
+    },
+  };
+
+  const FEW = [
+    "charon is killed",
+    "the agent is killed, and started again",
+    "agent and charon are killed, and the agent is started again",
+    "charon's routes are deleted",
+    "the packet filter is deleted",
+    "the connections are unloaded and their SAs ended",
+    "the connections are administratively down",
+    PEER_DELETED,
+    "the directories of state and run are deleted",
+  ];
+  const fewFaults = Object.fromEntries(Object.entries(faults).filter(([what]) => FEW.includes(what)));
+
+  /** What only charon could put back, which does not look; a new one does. */
+  const NOT_MENDED = new Set(["the policies and states of the kernel are flushed"]);
+
+  const endures = async (what: string, fault: Fault): Promise<number> => {
+    await areActive(lab, "site", "v6");
+    await comesThrough();
+    const { clear, lost } = await watching(
+      async () => {
+        await fault();
+        await sleep(EXPOSED_MS);
+        if (NOT_MENDED.has(what)) kill("SIGTERM");
+        await until("the namespace is there", 30_000, () => existsSync(`/run/netns/${left}`));
+        await comesThrough();
+        await areActive(lab, "site", "v6");
+      },
+      what === PEER_DELETED ? PROTECTED_BY_LEFT : PROTECTED,
+    );
+    expect(clear).toEqual([]);
+    return lost;
+  };
+
+  return {
+    lab,
+    inside,
+    linkOf,
+    scratch,
+    killCharon: kill,
+    starts,
+    comesThrough,
+    watching,
+    seesLeak,
+    endures,
+    faults,
+    fewFaults,
+  };
+}
