@@ -454,9 +454,10 @@ class PeerPlanner implements PeerPlan {
 
   /**
    * libipsec looks an SA for a policy up by the reqid alone, and takes the latest: what is meant for one goes by the other,
-   * where the peer throws it away. charon 5.9.8 gives one out twice when IKEv1's Quick Modes of both sides cross: a child
-   * takes over the reqid of the one that it rekeys just as that is released. All of them are made anew, since either may
-   * be the one whose number is not its own.
+   * where the peer throws it away. charon 5.9.8 gives one out twice where both sides make an SA's successor at once, Quick
+   * Mode or re-authentication: the successor asks for the number of the one that it replaces, which may be another's by then
+   * (kernel_interface.c, alloc_reqid; its NEWS tell of one way to that mended in 5.9.12). All of them are made anew, since
+   * either may be the one whose number is not its own.
    */
   #endMisnumberedChildSas(): void {
     if (this.#observed.routed === undefined) return;
