@@ -131,6 +131,7 @@ export function reconcileOptions(
             attachmentOf(config, router, network),
         }),
     charonPlan: {
+      espBackEnd,
       key,
       splitChildren: config.splitChildren,
       updateWindowMs: config.pskReauthTimeoutSeconds * 1000,

@@ -1,5 +1,6 @@
 // The steps that change a charon, and what planning them needs to know. apply.ts executes them, exhaustively.
 import type { Fingerprint, Marker, NodeKey } from "./fingerprint.ts";
+import type { EspBackEnd } from "./guard.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { PeerName } from "./names.ts";
 import type { Child, Member, Peer } from "./peers.ts";
@@ -75,6 +76,7 @@ export type ViewComparison = {
 };
 
 export type CharonPlanOptions = {
+  readonly espBackEnd: EspBackEnd;
   readonly key: NodeKey;
   readonly splitChildren: boolean;
   /** How long an SA made with an old PSK, or with old selectors, may live on while the new one is negotiated. */

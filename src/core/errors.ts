@@ -85,6 +85,7 @@ export class UnavailableError extends AgentError {
   override readonly name = "UnavailableError";
   readonly code:
     | "CHARON_DOWN"
+    | "IKE_PORTS_TAKEN"
     | "BROKER_DOWN"
     | "NAMESPACE_MISSING"
     | "BRIDGE_MISSING"

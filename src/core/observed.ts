@@ -121,8 +121,11 @@ export type Notes = {
    * our notes. An IKE SA stays bound to that config (ike_sa.c).
    */
   readonly ikeTerms: Map<string, Fingerprint | undefined>;
-  /** IKE SAs, by unique id, whose config was taken away or replaced by somebody else: it is not what is loaded now. */
-  readonly unboundIkeSas: Set<string>;
+  /**
+   * IKE SAs, by unique id, whose config was taken away or replaced by somebody else: it is not what is loaded now. With the
+   * unique ids of their CHILD SAs, which go over to a successor, as the config does (ike_sa.c, inherit_pre).
+   */
+  readonly unboundIkeSas: Map<string, ReadonlySet<string>>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -156,7 +159,7 @@ export const emptyNotes = (instance: string): Notes => ({
   renegotiated: new Set(),
   loadedTerms: new Map(),
   ikeTerms: new Map(),
-  unboundIkeSas: new Set(),
+  unboundIkeSas: new Map(),
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

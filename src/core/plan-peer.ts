@@ -248,12 +248,14 @@ class PeerPlanner implements PeerPlan {
     const fingerprint = this.#options.sectionFingerprint(this.#peer);
     const { name } = this.#peer;
     const loaded = this.#observed.loaded.get(name);
-    const shown = loaded === undefined ? "" : describeDifferences(this.#options.compare.loaded(this.#peer, loaded));
+    const differences = loaded === undefined ? [] : this.#options.compare.loaded(this.#peer, loaded);
+    const shown = describeDifferences(differences);
     this.#isLoadedOtherwise = shown !== "";
     const isLoaded = this.#observed.peers.has(name) && this.#notes.loadedPeers.get(name) === fingerprint;
     if (isLoaded && (shown === "" || this.#notes.loadedInVain.get(name) === shown)) return;
     // charon keeps the config where only its children differ, and makes another one of what is new to it (vici_config.c).
-    const unbinds = this.#observed.peers.has(name) && shown === "" ? [] : this.#live.map((sa) => sa.uniqueId);
+    const isKept = this.#observed.peers.has(name) && differences.every(({ key }) => key.startsWith("children."));
+    const unbinds = isKept ? [] : this.#live.map((sa) => sa.uniqueId);
     this.steps.push({
       kind: "loadPeer",
       peer: this.#peer,
@@ -460,11 +462,12 @@ class PeerPlanner implements PeerPlan {
    * either may be the one whose number is not its own.
    */
   #endMisnumberedChildSas(): void {
-    if (this.#observed.routed === undefined) return;
+    if (this.#options.espBackEnd !== "userland") return;
     const all = this.#observed.ikeSas.flatMap((sa) => sa.children).filter(carriesTraffic);
     for (const sa of this.#live.flatMap(({ children }) => children)) {
       if (!carriesTraffic(sa) || this.#endedChild.has(sa.uniqueId)) continue;
-      const other = all.find(({ reqId, name }) => reqId === sa.reqId && name !== sa.name);
+      // Equal selectors have one number, and rightly: charon allots it by them.
+      const other = all.find((one) => one.reqId === sa.reqId && one.name !== sa.name && !hasSelectorsOf(sa, one));
       if (other === undefined) continue;
       this.#find("sa", `${sa.name} and ${other.name} have reqid ${String(sa.reqId)} both`);
       this.#terminateChild(sa, "misnumbered");

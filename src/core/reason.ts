@@ -10,6 +10,7 @@ export const REASON_CODES = [
   "conflicts-with-connection",
   "differs-from-leader",
   "ha-standby",
+  "ike-ports-taken",
   "initiator-is-peer",
   "internal-error",
   "invalid-value",

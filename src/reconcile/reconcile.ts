@@ -458,6 +458,12 @@ export class Reconciler {
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof AgentError)) throw error;
+      if (error.code === "IKE_PORTS_TAKEN") {
+        // No charon has run that could have ended.
+        memory.charonStartsMs = starts;
+        this.#fail(run, error, "ike-ports-taken");
+        return false;
+      }
       memory.startFailure = error.message;
       this.#fail(run, error, "charon-down");
       return false;
@@ -506,10 +512,13 @@ export class Reconciler {
       return;
     }
     const sinceMs = memory.fault?.cause.code === cause.code ? memory.fault.sinceMs : this.#ports.clock.nowMs();
-    const isFinal = cause.code === "internal-error" || cause.code === "charon-crash-looping";
+    const isFinal = FINAL_FAULTS.includes(cause.code);
     memory.fault = { cause, sinceMs, isFinal };
   }
 }
+
+/** They do not pass by themselves within a moment. */
+const FINAL_FAULTS: readonly ReasonCode[] = ["internal-error", "charon-crash-looping", "ike-ports-taken"];
 
 type Run = {
   steps: number;

@@ -49,6 +49,13 @@ export function refreshNotes(
   const childSas = observed.ikeSas.flatMap((sa) => sa.children);
   const childIds = new Set(childSas.map((child) => child.uniqueId));
   keepOnly(notes.staleIkeSas, (id) => ikeSas.has(id));
+  const ofUnbound = new Set([...notes.unboundIkeSas.values()].flatMap((ids) => [...ids]));
+  for (const { uniqueId, children } of observed.ikeSas) {
+    const ids = children.map((child) => child.uniqueId);
+    if (notes.unboundIkeSas.has(uniqueId) || ids.some((id) => ofUnbound.has(id))) {
+      notes.unboundIkeSas.set(uniqueId, new Set(ids));
+    }
+  }
   keepOnly(notes.unboundIkeSas, (id) => ikeSas.has(id));
   keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));
   for (const sa of observed.ikeSas) {

@@ -11,6 +11,7 @@ export function charonOptions(
 ): CharonPlanOptions {
   const key = more.key ?? NODE_KEY;
   return {
+    espBackEnd: backEnd,
     key,
     splitChildren: false,
     updateWindowMs: 5_000,

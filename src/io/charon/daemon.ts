@@ -42,8 +42,8 @@ import {
 } from "./files.ts";
 import { observeCharon } from "./observe.ts";
 import { fileText, markerData } from "./texts.ts";
-import { findOtherDaemons, type OtherDaemon } from "./other-daemons.ts";
-import { isAlive, stopCharon, type CharonProcess } from "./process.ts";
+import { endOtherDaemon, type OtherDaemon } from "./other-daemons.ts";
+import { isAlive, type CharonProcess } from "./process.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 export type DaemonOptions = {
@@ -81,6 +81,7 @@ export class Daemon {
   readonly #namespace: string;
   readonly #paths: CharonPaths;
   readonly #files: ConnectionFiles;
+  readonly #findOthers: (namespace: string, own: string) => readonly OtherDaemon[];
   readonly #findProcess: (strongswanConfPath: string) => CharonProcess | undefined;
   readonly #listeners = new Set<(event: CharonEvent) => void>();
   /** Names of our latest commands, and until when their log lines may come. */
@@ -92,7 +93,13 @@ export class Daemon {
   #vici: ViciClient | undefined;
   #told: { readonly instance: string; readonly algorithms: CharonAlgorithms } | undefined;
 
-  constructor(router: RouterId, options: DaemonOptions, findProcess: (path: string) => CharonProcess | undefined) {
+  constructor(
+    router: RouterId,
+    options: DaemonOptions,
+    findProcess: (path: string) => CharonProcess | undefined,
+    findOthers: (namespace: string, own: string) => readonly OtherDaemon[],
+  ) {
+    this.#findOthers = findOthers;
     this.#router = router;
     this.#options = options;
     this.#findProcess = findProcess;
@@ -184,18 +191,17 @@ export class Daemon {
   }
 
   async #makeRoom(signal: AbortSignal): Promise<void> {
-    const inode = this.#options.namespaceInode(this.#namespace);
-    const others = inode === undefined ? [] : findOtherDaemons(inode, this.#paths.strongswanConf);
+    const others = this.#findOthers(this.#namespace, this.#paths.strongswanConf);
     if (others.length > 0 && !this.#options.takesOver) {
       const who = others.map(({ name, pid }) => `${name} (pid ${String(pid)})`).join(", ");
       throw new UnavailableError(
-        "CHARON_DOWN",
+        "IKE_PORTS_TAKEN",
         `${who} of somebody else has UDP 500 and 4500 in ${this.#namespace}: end it, or set takeOver: true`,
       );
     }
     for (const daemon of others) {
       this.#options.onTakeOver(this.#router, daemon);
-      await stopCharon(daemon, signal);
+      await endOtherDaemon(daemon, signal);
     }
   }
 

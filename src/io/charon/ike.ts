@@ -4,16 +4,20 @@ import type { RouterId } from "../../core/ids.ts";
 import type { ObservedCharon } from "../../core/observed.ts";
 import type { CharonEvent, Ike } from "../../core/ports.ts";
 import { Daemon, type DaemonOptions } from "./daemon.ts";
+import { findOtherDaemons, processesByNamespace, type OtherDaemon } from "./other-daemons.ts";
 import { findCharons, isAlive, type CharonProcess } from "./process.ts";
 
 /** `executable` is what charons are found by. */
 export type IkeOptions = DaemonOptions & { readonly executable: string };
+
+const SCAN_AGE_MS = 100;
 
 export const createIke = (options: IkeOptions): Ike => new CharonIke(options);
 
 class CharonIke implements Ike {
   readonly #options: IkeOptions;
   readonly #daemons = new Map<RouterId, Daemon>();
+  #processes: { readonly atMs: number; readonly found: ReadonlyMap<number, readonly number[]> } | undefined;
   #scan: { readonly atMs: number; readonly found: ReadonlyMap<string, CharonProcess> } | undefined;
 
   constructor(options: IkeOptions) {
@@ -63,7 +67,12 @@ class CharonIke implements Ike {
   #daemon(router: RouterId): Daemon {
     const known = this.#daemons.get(router);
     if (known !== undefined) return known;
-    const daemon = new Daemon(router, this.#options, (path) => this.#find(path));
+    const daemon = new Daemon(
+      router,
+      this.#options,
+      (path) => this.#find(path),
+      (namespace, own) => this.#findOthers(namespace, own),
+    );
     this.#daemons.set(router, daemon);
     return daemon;
   }
@@ -71,10 +80,20 @@ class CharonIke implements Ike {
   /** One walk through /proc serves all routers that ask within the same moment, as they do when the agent starts. */
   #find(strongswanConfPath: string): CharonProcess | undefined {
     const atMs = performance.now();
-    if (this.#scan === undefined || atMs - this.#scan.atMs > 100) {
+    if (this.#scan === undefined || atMs - this.#scan.atMs > SCAN_AGE_MS) {
       this.#scan = { atMs, found: findCharons(this.#options.executable) };
     }
     const found = this.#scan.found.get(strongswanConfPath);
     return found !== undefined && isAlive(found) ? found : undefined;
+  }
+
+  #findOthers(namespace: string, own: string): readonly OtherDaemon[] {
+    const inode = this.#options.namespaceInode(namespace);
+    const atMs = performance.now();
+    if (this.#processes === undefined || atMs - this.#processes.atMs > SCAN_AGE_MS) {
+      this.#processes = { atMs, found: processesByNamespace() };
+    }
+    const pids = inode === undefined ? undefined : this.#processes.found.get(inode);
+    return pids === undefined ? [] : findOtherDaemons(pids, namespace, own);
   }
 }

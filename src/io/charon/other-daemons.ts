@@ -1,9 +1,17 @@
 // IKE daemons of somebody else in a router's namespace: of two, the second one gets no UDP port and hears nothing. Neutron's
 // stock agent calls its namespaces as we do, and leaves its charons running when it ends.
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
-import { aliveSince, orUndefined, strongswanConfOf } from "./process.ts";
+import { AgentError, UnavailableError } from "../../core/errors.ts";
+import { aliveSince, endCharon, orUndefined, strongswanConfOf } from "./process.ts";
+import { unitOfCgroup } from "./unit.ts";
 
-export type OtherDaemon = { readonly pid: number; readonly startTime: string; readonly name: string };
+export type OtherDaemon = {
+  readonly pid: number;
+  readonly startTime: string;
+  readonly name: string;
+  /** The systemd unit of this namespace that it is, which would start it again. */
+  readonly unit: string | undefined;
+};
 
 type Candidate = OtherDaemon & { readonly parentPid: number };
 
@@ -12,17 +20,24 @@ const IKE_PORTS: ReadonlySet<string> = new Set(["01F4", "1194"]);
 /** strongSwan's old way to run a charon; it starts the next one when that ends (starter.c). */
 const STARTER = "starter";
 
+/** Pids of all processes, by the inode of their network namespace. */
+export function processesByNamespace(): ReadonlyMap<number, readonly number[]> {
+  const found = new Map<number, number[]>();
+  for (const entry of readdirSync("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    const inode = orUndefined(() => statSync(`/proc/${entry}/ns/net`).ino);
+    if (inode !== undefined) found.set(inode, [...(found.get(inode) ?? []), Number(entry)]);
+  }
+  return found;
+}
+
 /**
- * Whoever holds an IKE port in the namespace with this inode, and what would start it again, that one first. `own` is the
- * strongswan.conf of the charon that may.
+ * Whoever of these, all in one namespace, holds an IKE port in it, and what would start it again, that one first. `own` is
+ * the strongswan.conf of the charon that may.
  */
-export function findOtherDaemons(namespaceInode: number, own: string): readonly OtherDaemon[] {
-  const inside = readdirSync("/proc")
-    .filter((entry) => /^\d+$/.test(entry))
-    .flatMap((entry) => inspect(Number(entry), namespaceInode) ?? []);
-  const [first] = inside;
-  if (first === undefined) return [];
-  const sockets = new Set(["udp", "udp6"].flatMap((table) => ikeSockets(first.pid, table)));
+export function findOtherDaemons(pids: readonly number[], namespace: string, own: string): readonly OtherDaemon[] {
+  const inside = pids.flatMap((pid) => inspect(pid, namespace) ?? []);
+  const sockets = new Set(ikeSockets(inside));
   if (sockets.size === 0) return [];
   const holders = inside.filter(
     ({ pid }) => socketsOf(pid).some((inode) => sockets.has(inode)) && strongswanConfOf(pid) !== own,
@@ -31,19 +46,37 @@ export function findOtherDaemons(namespaceInode: number, own: string): readonly 
   return [...starters, ...holders];
 }
 
-function inspect(pid: number, namespaceInode: number): Candidate | undefined {
-  if (orUndefined(() => statSync(`/proc/${String(pid)}/ns/net`).ino) !== namespaceInode) return undefined;
+/** Rejects with UnavailableError where we may not. */
+export async function endOtherDaemon(daemon: OtherDaemon, signal: AbortSignal): Promise<void> {
+  try {
+    await endCharon(daemon, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof AgentError) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new UnavailableError("IKE_PORTS_TAKEN", `cannot end ${daemon.name} (pid ${String(daemon.pid)}): ${why}`, {
+      cause: error,
+    });
+  }
+}
+
+function inspect(pid: number, namespace: string): Candidate | undefined {
   const startTime = aliveSince(pid);
   const status = orUndefined(() => readFileSync(`/proc/${String(pid)}/status`, "utf8"));
   if (startTime === undefined || status === undefined) return undefined;
   const field = (name: string): string => new RegExp(`^${name}:\\s*(.*)$`, "m").exec(status)?.[1] ?? "";
-  return { pid, startTime, name: field("Name"), parentPid: Number(field("PPid")) };
+  const cgroup = orUndefined(() => readFileSync(`/proc/${String(pid)}/cgroup`, "utf8")) ?? "";
+  const unit = unitOfCgroup(cgroup, namespace);
+  return { pid, startTime, name: field("Name"), parentPid: Number(field("PPid")), unit };
 }
 
-/** Inodes of sockets on an IKE port; the table is that of the process's namespace (proc(5)). */
-function ikeSockets(pid: number, table: string): readonly string[] {
-  const text = orUndefined(() => readFileSync(`/proc/${String(pid)}/net/${table}`, "utf8")) ?? "";
-  return text.split("\n").flatMap((line) => {
+/** Inodes of sockets on an IKE port: each has the tables of its namespace (proc(5)), and may end any moment. */
+function ikeSockets(inside: readonly Candidate[]): readonly string[] {
+  const tables = inside.map(({ pid }) =>
+    ["udp", "udp6"].map((table) => orUndefined(() => readFileSync(`/proc/${String(pid)}/net/${table}`, "utf8")) ?? ""),
+  );
+  const lines = (tables.find(([udp]) => udp !== "") ?? []).flatMap((text) => text.split("\n"));
+  return lines.flatMap((line) => {
     const [, local = "", , , , , , , , inode] = line.trim().split(/\s+/);
     return inode !== undefined && IKE_PORTS.has(local.split(":")[1] ?? "") ? [inode] : [];
   });

@@ -18,6 +18,8 @@ export type CharonProcess = {
   readonly unit: string | undefined;
 };
 
+type Living = Pick<CharonProcess, "pid" | "startTime">;
+
 export const orUndefined = <T>(read: () => T): T | undefined => {
   try {
     return read();
@@ -69,12 +71,10 @@ export function findCharons(executable: string): ReadonlyMap<string, CharonProce
   return found;
 }
 
-type Living = Pick<CharonProcess, "pid" | "startTime">;
-
 export const isAlive = (charon: Living): boolean => aliveSince(charon.pid) === charon.startTime;
 
 /** The right way for whoever started it: systemd would start one again that got a signal. */
-export const endCharon = (charon: CharonProcess, signal: AbortSignal): Promise<void> =>
+export const endCharon = (charon: Living & Pick<CharonProcess, "unit">, signal: AbortSignal): Promise<void> =>
   charon.unit === undefined ? stopCharon(charon, signal) : stopUnit(charon.unit, signal);
 
 const POLL_MS = 10;

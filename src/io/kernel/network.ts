@@ -88,8 +88,8 @@ export type RouterNamespaces = {
 
 export class KernelNetwork implements Network {
   readonly #sockets = new Sockets();
-  readonly #watches = new Watches(() => {
-    this.#forgetVanished();
+  readonly #watches = new Watches((name) => {
+    this.#forgetVanished(name);
   });
   readonly #guards = new Map<string, AppliedGuard>();
   readonly #applyGuard: ApplyGuard;
@@ -230,11 +230,12 @@ export class KernelNetwork implements Network {
    * The kernel gives a new namespace the number of one that is gone, and in a router's own others may have come to the same
    * generation in it. Before the last of our sockets in it is closed the number is not given.
    */
-  #forgetVanished(): void {
-    for (const [namespace, { inode }] of this.#guards) {
-      if (namespaceInode(namespace) !== inode) this.#guards.delete(namespace);
+  #forgetVanished(name: string | undefined): void {
+    for (const namespace of name === undefined ? [...this.#guards.keys()] : [name]) {
+      const guard = this.#guards.get(namespace);
+      if (guard !== undefined && namespaceInode(namespace) !== guard.inode) this.#guards.delete(namespace);
     }
-    this.#sockets.forgetVanished();
+    this.#sockets.forgetVanished(name);
   }
 
   async #tell(

@@ -58,9 +58,10 @@ export class Sockets {
     held?.xfrm?.close();
   }
 
-  forgetVanished(): void {
-    for (const [namespace, held] of this.#held) {
-      if (namespaceInode(namespace) !== held.inode) this.forget(namespace);
+  forgetVanished(name: string | undefined): void {
+    for (const namespace of name === undefined ? [...this.#held.keys()] : [name]) {
+      const held = this.#held.get(namespace);
+      if (held !== undefined && namespaceInode(namespace) !== held.inode) this.forget(namespace);
     }
   }
 

@@ -52,11 +52,11 @@ type Watcher = { readonly scope: NetworkScope; readonly onChange: (what?: Networ
 export class Watches {
   readonly #watchers = new Set<Watcher>();
   readonly #watched = new Map<string, Watched>();
-  readonly #onNamespaces: () => void;
+  readonly #onNamespaces: (name: string | undefined) => void;
   #directory: FSWatcher | undefined;
 
-  /** `onNamespaces` is called when a name in /run/netns came or went. */
-  constructor(onNamespaces: () => void) {
+  /** `onNamespaces` is called when a name in /run/netns came or went; undefined: it is not known which. */
+  constructor(onNamespaces: (name: string | undefined) => void) {
     this.#onNamespaces = onNamespaces;
   }
 
@@ -100,7 +100,7 @@ export class Watches {
     if (this.#directory !== undefined) return;
     try {
       this.#directory = watchDirectory(NAMESPACE_DIRECTORY, { persistent: false }, (_event, name) => {
-        this.#onNamespaces();
+        this.#onNamespaces(name ?? undefined);
         const namespaces = name === null ? [...this.#watched.keys()] : [name];
         for (const namespace of namespaces) this.#reopen(namespace, MOUNT_CHECKS);
       });

@@ -95,6 +95,7 @@ test("this file knows every metric that is declared", async () => {
       "swanherd_pass_duration_seconds",
       "swanherd_passes_total",
       "swanherd_rpc_messages_total",
+      "swanherd_state_reports_total",
       "swanherd_status_reports_total",
       "swanherd_steps_total",
       "swanherd_vici_commands_total",

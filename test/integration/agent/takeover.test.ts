@@ -72,6 +72,7 @@ test("another IKE daemon is told of and left alone, and with takeOver it is ende
 
   await lab.left.start();
   const { reason } = await connectionIs(lab.left, "site", "ERROR");
+  expect(reason?.code).toBe("ike-ports-taken");
   expect(reason?.text).toContain(`charon-systemd (pid ${String(stock?.pid)}) of somebody else has UDP 500 and 4500`);
   expect(await answers()).toBe(true);
 

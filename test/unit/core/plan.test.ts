@@ -271,18 +271,36 @@ describe("plans as text", () => {
     scene.expectPlan("left-behind-response-only", HERE);
   });
 
-  test("two CHILD SAs that charon gave one reqid are made anew with ESP in userland", async () => {
-    const scene = await up(
-      v1({ peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] }),
-      aTunnel(2, { peerAddress: "198.51.100.9" }),
-    );
-    await scene.clock.advance(1_000);
-    await scene.pass("the other peer");
-    for (const child of scene.charon.ikeSas.flatMap((sa) => sa.children)) if (child.uniqueId !== "2") child.reqId = 7;
-    await scene.pass("with ESP in the kernel");
-    scene.routed = new Set();
-    await scene.pass("with ESP in userland");
-    scene.expectPlan("misnumbered", HERE);
+  test.each(["kernel", "userland"] as const)(
+    "two CHILD SAs that charon gave one reqid are made anew with ESP in userland: %s",
+    async (espBackEnd) => {
+      const scene = new CharonScene({ espBackEnd });
+      scene.want(
+        v1({ peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] }),
+        aTunnel(2, { peerAddress: "198.51.100.9", peerSubnets: ["10.4.0.0/24"] }),
+      );
+      await scene.pass("first load");
+      await scene.clock.advance(1_000);
+      await scene.pass("the other peer");
+      for (const child of scene.charon.ikeSas.flatMap((sa) => sa.children)) {
+        if (child.uniqueId !== "2") child.reqId = 7;
+      }
+      await scene.pass("charon gave one reqid twice");
+      scene.expectPlan(`misnumbered-${espBackEnd}`, HERE);
+    },
+  );
+
+  test("an IKE SA is bound to its config as long as only children of that are changed", async () => {
+    const scene = await up(aTunnel(1));
+    const name = peerNameOf(aTunnel());
+    const tellOf = (key: string): void => void scene.charon.shown.set(name, new Map([[key, "something else"]]));
+    tellOf(`children.${aTunnel().id}.rekey_time`);
+    scene.want(aTunnel(1), aTunnel(2));
+    await scene.pass("a member more");
+    expect([...scene.notes.unboundIkeSas.keys()]).toEqual([]);
+    tellOf("dpd_delay");
+    await scene.pass("somebody else's DPD");
+    expect([...scene.notes.unboundIkeSas.keys()]).toEqual(["1"]);
   });
 
   test("B-11: a negotiation without an answer is begun anew", async () => {

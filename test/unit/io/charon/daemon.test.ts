@@ -37,7 +37,12 @@ async function aDaemon(supervisor: Supervisor) {
     onLog: () => undefined,
     nowMs: () => 0,
   } as const;
-  const daemon = new Daemon(ROUTER, options, () => undefined);
+  const daemon = new Daemon(
+    ROUTER,
+    options,
+    () => undefined,
+    () => [],
+  );
   onTestFinished(async () => {
     await daemon.close();
     await vici.dispose();
