@@ -46,7 +46,7 @@ const QUICK_MODE_ATTEMPTS = 3;
 const QUICK_MODE_PATIENCE_MS = 5_000;
 
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
-const UNBOUND_ATTEMPTS = 3;
+const UNBOUND_ATTEMPTS = 5;
 
 // Attempts to make an IKE SA beside one of unknown terms; a lost packet or two are charon's own affair.
 const MAX_ATTEMPTS_BESIDE = 2;
