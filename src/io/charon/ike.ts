@@ -17,11 +17,12 @@ export const createIke = (options: IkeOptions): Ike => new CharonIke(options);
 class CharonIke implements Ike {
   readonly #options: IkeOptions;
   readonly #daemons = new Map<RouterId, Daemon>();
-  #processes: { readonly atMs: number; readonly found: ReadonlyMap<number, readonly number[]> } | undefined;
-  #scan: { readonly atMs: number; readonly found: ReadonlyMap<string, CharonProcess> } | undefined;
+  readonly #charons: () => ReadonlyMap<string, CharonProcess>;
+  readonly #processes = shared(processesByNamespace);
 
   constructor(options: IkeOptions) {
     this.#options = options;
+    this.#charons = shared(() => findCharons(options.executable));
   }
 
   observe(router: RouterId, signal: AbortSignal): Promise<ObservedCharon> {
@@ -77,23 +78,24 @@ class CharonIke implements Ike {
     return daemon;
   }
 
-  /** One walk through /proc serves all routers that ask within the same moment, as they do when the agent starts. */
   #find(strongswanConfPath: string): CharonProcess | undefined {
-    const atMs = performance.now();
-    if (this.#scan === undefined || atMs - this.#scan.atMs > SCAN_AGE_MS) {
-      this.#scan = { atMs, found: findCharons(this.#options.executable) };
-    }
-    const found = this.#scan.found.get(strongswanConfPath);
+    const found = this.#charons().get(strongswanConfPath);
     return found !== undefined && isAlive(found) ? found : undefined;
   }
 
   #findOthers(namespace: string, own: string): readonly OtherDaemon[] {
     const inode = this.#options.namespaceInode(namespace);
-    const atMs = performance.now();
-    if (this.#processes === undefined || atMs - this.#processes.atMs > SCAN_AGE_MS) {
-      this.#processes = { atMs, found: processesByNamespace() };
-    }
-    const pids = inode === undefined ? undefined : this.#processes.found.get(inode);
+    const pids = inode === undefined ? undefined : this.#processes().get(inode);
     return pids === undefined ? [] : findOtherDaemons(pids, namespace, own);
   }
+}
+
+/** One walk through /proc serves all routers that ask within the same moment, as they do when the agent starts. */
+function shared<T>(walk: () => T): () => T {
+  let last: { readonly atMs: number; readonly found: T } | undefined;
+  return () => {
+    const atMs = performance.now();
+    if (last === undefined || atMs - last.atMs > SCAN_AGE_MS) last = { atMs, found: walk() };
+    return last.found;
+  };
 }

@@ -26,7 +26,10 @@ export function processesByNamespace(): ReadonlyMap<number, readonly number[]> {
   for (const entry of readdirSync("/proc")) {
     if (!/^\d+$/.test(entry)) continue;
     const inode = orUndefined(() => statSync(`/proc/${entry}/ns/net`).ino);
-    if (inode !== undefined) found.set(inode, [...(found.get(inode) ?? []), Number(entry)]);
+    if (inode === undefined) continue;
+    const pids = found.get(inode) ?? [];
+    pids.push(Number(entry));
+    found.set(inode, pids);
   }
   return found;
 }
@@ -36,9 +39,9 @@ export function processesByNamespace(): ReadonlyMap<number, readonly number[]> {
  * the strongswan.conf of the charon that may.
  */
 export function findOtherDaemons(pids: readonly number[], namespace: string, own: string): readonly OtherDaemon[] {
-  const inside = pids.flatMap((pid) => inspect(pid, namespace) ?? []);
-  const sockets = new Set(ikeSockets(inside));
+  const sockets = new Set(ikeSockets(pids));
   if (sockets.size === 0) return [];
+  const inside = pids.flatMap((pid) => inspect(pid, namespace) ?? []);
   const holders = inside.filter(
     ({ pid }) => socketsOf(pid).some((inode) => sockets.has(inode)) && strongswanConfOf(pid) !== own,
   );
@@ -70,16 +73,22 @@ function inspect(pid: number, namespace: string): Candidate | undefined {
   return { pid, startTime, name: field("Name"), parentPid: Number(field("PPid")), unit };
 }
 
-/** Inodes of sockets on an IKE port: each has the tables of its namespace (proc(5)), and may end any moment. */
-function ikeSockets(inside: readonly Candidate[]): readonly string[] {
-  const tables = inside.map(({ pid }) =>
-    ["udp", "udp6"].map((table) => orUndefined(() => readFileSync(`/proc/${String(pid)}/net/${table}`, "utf8")) ?? ""),
-  );
-  const lines = (tables.find(([udp]) => udp !== "") ?? []).flatMap((text) => text.split("\n"));
-  return lines.flatMap((line) => {
-    const [, local = "", , , , , , , , inode] = line.trim().split(/\s+/);
-    return inode !== undefined && IKE_PORTS.has(local.split(":")[1] ?? "") ? [inode] : [];
-  });
+/** Inodes of sockets on an IKE port: each process has the tables of its namespace (proc(5)), and may end any moment. */
+function ikeSockets(pids: readonly number[]): readonly string[] {
+  const table = (pid: number, name: string): string | undefined =>
+    orUndefined(() => readFileSync(`/proc/${String(pid)}/net/${name}`, "utf8"));
+  for (const pid of pids) {
+    const udp = table(pid, "udp");
+    // A kernel without IPv6 has no second one.
+    if (udp !== undefined)
+      return [udp, table(pid, "udp6") ?? ""].flatMap((text) => text.split("\n").flatMap(ikeSocketOf));
+  }
+  return [];
+}
+
+function ikeSocketOf(line: string): readonly string[] {
+  const [, local = "", , , , , , , , inode] = line.trim().split(/\s+/);
+  return inode !== undefined && IKE_PORTS.has(local.split(":")[1] ?? "") ? [inode] : [];
 }
 
 function socketsOf(pid: number): readonly string[] {
