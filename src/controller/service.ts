@@ -70,7 +70,8 @@ export async function startControllerService(options: ControllerServiceOptions):
       statuses.setKnown(idsOf(now));
       const announcements = planAnnouncements(before, now);
       if (before === undefined || announcements.length > 0) {
-        log.info({ directory, services: now.services.length, routers: now.routers.size }, "documents in force");
+        const [services, routers] = [now.services.length, now.routers.size];
+        log.info({ directory, services, routers, changes: announcements.length }, "documents in force");
       }
       announcer.announce(announcements);
     },

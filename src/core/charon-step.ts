@@ -48,6 +48,8 @@ export type CharonStep =
   | {
       readonly kind: "terminateChild";
       readonly childSa: string;
+      /** Its name. */
+      readonly child: string;
       readonly why: TerminationCause;
       readonly deviation?: string;
     }

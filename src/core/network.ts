@@ -235,8 +235,6 @@ export type ObservedNetwork = {
   /** Those of the scope that are there. */
   readonly exemptions: readonly Exemption[];
   readonly guard: ObservedGuard;
-  /** What leads to ESP in userland; undefined where that was not looked for. */
-  readonly userlandEsp?: UserlandEsp;
   /** Of the own namespace; undefined where nothing is to be learned from them. */
   readonly neighbours?: readonly Neighbour[];
   /** Undefined where nothing is attached to one. */

@@ -1,4 +1,5 @@
 // What a router's charon holds, read back from it, and the notes we keep about one running charon.
+import { readCidr } from "./read-address.ts";
 import type { CharonAlgorithms } from "./algorithms.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { Fingerprint, Marker } from "./fingerprint.ts";
@@ -43,8 +44,9 @@ export const carriesAll = (
   wanted.localSubnets.every((subnet) => sa.localSubnets.includes(subnet)) &&
   wanted.peerSubnets.every((subnet) => sa.peerSubnets.includes(subnet));
 
+/** What a peer has narrowed to a range, or to a protocol, has no route that would be equal to it. */
 export const isRouted = (sa: ChildSa, routed: ReadonlySet<Cidr>): boolean =>
-  sa.peerSubnets.every((subnet) => routed.has(subnet));
+  sa.peerSubnets.every((subnet) => readCidr(subnet) === undefined || routed.has(subnet));
 
 export type IkeSa = {
   /** Name of the connection it came from. */
@@ -138,6 +140,8 @@ export type Notes = {
   readonly installedSinceMs: Map<string, number>;
   /** CHILD SAs that had all their routes, by unique id. */
   readonly routedChildSas: Set<string>;
+  /** How often CHILD SAs were ended since they had not all their routes, by name, since one was seen that had. */
+  readonly madeAnewUnrouted: Map<string, number>;
   /** Until when a connection that differs from its leader keeps its children. */
   readonly heldUntilMs: Map<ConnectionId, number>;
   /** Last failure by peer name, from charon's log. */
@@ -167,6 +171,7 @@ export const emptyNotes = (instance: string): Notes => ({
   establishedSinceMs: new Map(),
   installedSinceMs: new Map(),
   routedChildSas: new Set(),
+  madeAnewUnrouted: new Map(),
   heldUntilMs: new Map(),
   failures: new Map(),
   refusals: new Map(),

@@ -45,6 +45,13 @@ const MAX_NARROWED_ATTEMPTS = 6;
 const QUICK_MODE_ATTEMPTS = 3;
 const QUICK_MODE_PATIENCE_MS = 5_000;
 
+/**
+ * How long a CHILD SA may be without routes that nobody has seen: they are looked at before the SAs, and one may have come
+ * up between. Each that is made anew for it makes that four times as long: they may not be to be had.
+ */
+const UNROUTED_MS = 500;
+const MAX_UNROUTED_MS = 600_000;
+
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
 const UNBOUND_ATTEMPTS = 5;
 
@@ -215,10 +222,17 @@ class PeerPlanner implements PeerPlan {
     return this.#untried(this.#options.compare.ikeSa(this.#peer, sa.values));
   }
 
-  /** charon installs its routes once, with the SA; one that never had them is not made anew for ever. */
-  #hasLostRoutes(sa: ChildSa): boolean {
+  /** charon installs its routes once, with the SA. They may be lost before the first look at them. */
+  #lacksRoutes(sa: ChildSa): boolean {
     const { routed } = this.#observed;
-    return routed !== undefined && !isRouted(sa, routed) && this.#notes.routedChildSas.has(sa.uniqueId);
+    if (routed === undefined || isRouted(sa, routed)) return false;
+    if (this.#notes.routedChildSas.has(sa.uniqueId)) return true;
+    const times = this.#notes.madeAnewUnrouted.get(sa.name) ?? 0;
+    const untilMs =
+      (this.#notes.installedSinceMs.get(sa.uniqueId) ?? this.#nowMs) +
+      Math.min(UNROUTED_MS * 4 ** times, MAX_UNROUTED_MS);
+    if (untilMs > this.#nowMs) this.#wakeAt(untilMs);
+    return untilMs <= this.#nowMs;
   }
 
   #find(kind: DriftKind, what: string): void {
@@ -415,15 +429,19 @@ class PeerPlanner implements PeerPlan {
   /** Break before make, as for any change of a child. */
   #endDeviatingChildSas(): void {
     for (const { member, isCommitted } of this.#members) {
-      if (!isCommitted || !mayInitiate(member.tunnel)) continue;
+      if (!isCommitted) continue;
       for (const sa of this.#childSas(member.tunnel.id)) {
         const child = member.children.find(({ name }) => name === sa.name);
         if (child === undefined || sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) continue;
-        const deviation = this.#untried(this.#options.compare.childSa(this.#peer, child, sa.values));
-        if (this.#hasLostRoutes(sa)) {
+        // Also where only the peer may ask for another: it has to hear that this one carries nothing.
+        if (this.#lacksRoutes(sa)) {
           this.#find("route", `${this.#peer.name}: a route to ${sa.peerSubnets.join(", ")} is missing`);
           this.#terminateChild(sa, "unrouted");
-        } else if (deviation !== undefined) {
+          continue;
+        }
+        if (!mayInitiate(member.tunnel)) continue;
+        const deviation = this.#untried(this.#options.compare.childSa(this.#peer, child, sa.values));
+        if (deviation !== undefined) {
           this.#find("sa", `negotiated otherwise: ${deviation}`);
           this.#terminateChild(sa, "deviates", deviation);
         }
@@ -681,7 +699,7 @@ class PeerPlanner implements PeerPlan {
   #terminateChild(child: ChildSa, why: TerminationCause, deviation?: string): void {
     this.#endedChild.add(child.uniqueId);
     const of = deviation === undefined ? {} : { deviation };
-    this.steps.push({ kind: "terminateChild", childSa: child.uniqueId, why, ...of });
+    this.steps.push({ kind: "terminateChild", childSa: child.uniqueId, child: child.name, why, ...of });
   }
 
   #wakeAt(atMs: number): void {

@@ -91,7 +91,8 @@ function planDiffering(
       if (children.length > 0) wakeAtMs = earlier(wakeAtMs, untilMs);
       continue;
     }
-    for (const child of children) steps.push({ kind: "terminateChild", childSa: child.uniqueId, why: "differs" });
+    for (const child of children)
+      steps.push({ kind: "terminateChild", childSa: child.uniqueId, child: child.name, why: "differs" });
   }
   return { steps, wakeAtMs };
 }
@@ -130,7 +131,7 @@ function planRemovals(grouping: Grouping, observed: RunningCharon, refused: read
       [...grouping.conflicts.keys()].some((id) => belongsTo(child.name, id));
     for (const child of sa.children) {
       if (child.state !== "ending" && !isKnown(child)) {
-        steps.push({ kind: "terminateChild", childSa: child.uniqueId, why: "removed" });
+        steps.push({ kind: "terminateChild", childSa: child.uniqueId, child: child.name, why: "removed" });
       }
     }
   }

@@ -5,7 +5,7 @@ import type { Finding } from "./finding.ts";
 import type { Fingerprint, Marker } from "./fingerprint.ts";
 import type { ConnectionId, RouterId, ServiceId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, DesiredService } from "./model.ts";
-import type { NetworkScope, ObservedNetwork } from "./network.ts";
+import type { NetworkScope, ObservedNetwork, UserlandEsp } from "./network.ts";
 import type { NetworkStep } from "./network-plan.ts";
 import type { Failure, ObservedCharon } from "./observed.ts";
 import type { Member, Peer } from "./peers.ts";
@@ -19,6 +19,8 @@ export type NetworkChange = "namespace";
 export interface Network {
   /** Changes nothing. A `NetworkConfig` is a scope; what its links and sysctls are is read where it names them. */
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork>;
+  /** What leads to ESP in userland in a namespace; undefined where that is not there. Changes nothing. */
+  observeUserlandEsp(namespace: string, signal: AbortSignal): Promise<UserlandEsp | undefined>;
   /** Succeeds when it is already so. */
   apply(step: NetworkStep, signal: AbortSignal): Promise<void>;
   /** Routers whose namespace has our name and a link in it our alias, or of which files of ours are left. */

@@ -118,8 +118,13 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       notes.transitions.set(step.marker.connection, encodeMarker(step.marker));
       notes.committed.set(step.marker.connection, step.marker);
       return;
-    case "terminateIke":
     case "terminateChild":
+      if (step.why === "unrouted") {
+        notes.madeAnewUnrouted.set(step.child, (notes.madeAnewUnrouted.get(step.child) ?? 0) + 1);
+      }
+      if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
+      return;
+    case "terminateIke":
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;
     case "writeFile":

@@ -259,7 +259,6 @@ export class Reconciler {
       return true;
     }
     const { config } = wanted;
-    const { espBackEnd } = this.#options;
     try {
       await this.#leaveFormer(config, memory, run, signal);
       memory.scope = config;
@@ -273,7 +272,6 @@ export class Reconciler {
         return true;
       }
       if (from === "remembered" && !observed.namespaceExists) return false;
-      run.userlandEsp = espBackEnd === "userland" ? observed.userlandEsp : undefined;
       const steps = planNetwork(config, observed);
       run.drift?.push(...networkFindings(steps));
       await this.#applyNetwork(steps, memory, run, signal);
@@ -391,7 +389,7 @@ export class Reconciler {
       if (!hasEnded) run.drift?.push(...(round === 1 ? charonFindings(planned) : planned.findings));
       const failures = await applyGroups(planned.groups, memory.notes, this.#applier(desired.id), signal);
       for (const failure of failures) this.#stepFailed(desired.id, failure, run);
-      memory.charon = await ike.observe(desired.id, signal);
+      memory.charon = await this.#observeCharon(desired.id, run, signal);
       if (failures.length > 0) break;
     }
     // Also one that does not answer: its SAs in the kernel would go on carrying what is switched off.
@@ -400,8 +398,15 @@ export class Reconciler {
       this.#fail(run, new UnavailableError("CHARON_DOWN", memory.charon.why), "charon-down");
   }
 
-  async #observeCharon(router: RouterId, { userlandEsp }: Run, signal: AbortSignal): Promise<ObservedCharon> {
-    const charon = await this.#ports.ike.observe(router, signal);
+  /** With the routes that belong to its SAs. They are read first: an SA that has ended meanwhile has lost none. */
+  async #observeCharon(router: RouterId, run: Run, signal: AbortSignal): Promise<ObservedCharon> {
+    const { network, ike } = this.#ports;
+    run.userlandEsp =
+      this.#options.espBackEnd === "userland"
+        ? await network.observeUserlandEsp(this.namespaceOf(router), signal)
+        : undefined;
+    const charon = await ike.observe(router, signal);
+    const { userlandEsp } = run;
     return charon.kind === "up" && userlandEsp !== undefined ? { ...charon, routed: userlandEsp.destinations } : charon;
   }
 

@@ -71,7 +71,11 @@ export function refreshNotes(
   keepOnly(notes.routedChildSas, (id) => childIds.has(id));
   const { routed } = observed;
   if (routed !== undefined) {
-    for (const child of childSas) if (isRouted(child, routed)) notes.routedChildSas.add(child.uniqueId);
+    for (const child of childSas) {
+      if (!isRouted(child, routed)) continue;
+      notes.routedChildSas.add(child.uniqueId);
+      notes.madeAnewUnrouted.delete(child.name);
+    }
   }
   keepOnly(notes.loadedPeers, (name) => observed.peers.has(name));
   keepOnly(notes.loadedSecrets, (id) => observed.secretIds.has(id));

@@ -1,6 +1,6 @@
 // One router's charon, told what is wanted and passed over step by step, with every step written down: the golden plans.
 import type { CharonPlanOptions, CharonStep } from "../../src/core/charon-step.ts";
-import type { DesiredConnection, Tunnel } from "../../src/core/model.ts";
+import type { Cidr, DesiredConnection, Tunnel } from "../../src/core/model.ts";
 import { emptyNotes, type Notes } from "../../src/core/observed.ts";
 import { planCharon, type CharonPlan } from "../../src/core/plan.ts";
 import { applyGroups } from "../../src/reconcile/apply.ts";
@@ -22,6 +22,8 @@ export class CharonScene {
   notes: Notes = emptyNotes("");
   plan: CharonPlan | undefined;
   connections: readonly DesiredConnection[] = [];
+  /** Where charon's routes lead, with ESP in userland. */
+  routed: ReadonlySet<Cidr> | undefined;
   readonly #lines: string[] = [];
   readonly #symbols = new Map<string, string>();
 
@@ -53,8 +55,9 @@ export class CharonScene {
     this.#lines.push("", `== ${caption} (${String(this.clock.nowMs())} ms)`);
     await this.ike.start(ROUTER, never);
     for (let round = 1; round <= MAX_ROUNDS; round += 1) {
-      const observed = await this.ike.observe(ROUTER, never);
-      if (observed.kind !== "up") throw new Error("charon is not up");
+      const charon = await this.ike.observe(ROUTER, never);
+      if (charon.kind !== "up") throw new Error("charon is not up");
+      const observed = this.routed === undefined ? charon : { ...charon, routed: this.routed };
       const nowMs = this.clock.nowMs();
       this.notes = notesFor(this.notes, observed);
       refreshNotes(this.notes, observed, this.connections, nowMs, this.options.splitChildren);

@@ -16,6 +16,7 @@ import {
   type NetworkScope,
   type ObservedLink,
   type ObservedNetwork,
+  type UserlandEsp,
   type ObservedRoute,
   type Rule,
   type TransitScope,
@@ -123,6 +124,11 @@ export class FakeNetwork implements Network {
     const fresh = { macAddress: "00:00:00:00:00:00", mtuBytes: 1500, isVeth: false, up: false };
     const none = { alias: undefined, bridge: undefined, peer: undefined };
     this.#in(namespace, "add link").links.set(name, { namespace, name, ...fresh, ...none, ...more });
+  }
+
+  /** ESP is the kernel's here. */
+  observeUserlandEsp(): Promise<UserlandEsp | undefined> {
+    return Promise.resolve(undefined);
   }
 
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork> {

@@ -2,19 +2,31 @@
 import { until } from "../../scripts/lab.ts";
 import type { TestLab } from "./lab.ts";
 
+/** `atMs`: since when the change was in force; an agent may have fetched it before the controller knows that it was told. */
 export type Told = { readonly host: string; readonly router: string; readonly atMs: number };
 
-/** Whom the controller has told of a change since its log was `from` characters long. */
-export const toldSince = (lab: TestLab, from: number): readonly Told[] =>
-  lab.controller
-    .log()
-    .slice(from)
-    .split("\n")
-    .flatMap((line) => {
-      if (!line.includes('"agent told of a change"')) return [];
-      const { host, router, time } = JSON.parse(line) as { host: string; router: string; time: string };
-      return [{ host, router, atMs: Date.parse(time) }];
-    });
+type Line = { readonly msg: string; readonly time: string; readonly changes: number; readonly host: string } & Pick<
+  Told,
+  "router"
+>;
+
+/** Whom the controller has told of a change since its log was `from` characters long, and how many it has still to tell. */
+function readLog(lab: TestLab, from: number): { readonly told: readonly Told[]; readonly untold: number } {
+  const lines = lab.controller.log().slice(from).split("\n");
+  const told: Told[] = [];
+  let changes = 0;
+  let atMs = 0;
+  for (const text of lines.filter((line) => /"msg":"(documents in force|agent told of a change)"/.test(line))) {
+    const { msg, time, host, router, ...line } = JSON.parse(text) as Line;
+    if (msg === "documents in force") {
+      changes += line.changes;
+      atMs = Date.parse(time);
+    } else told.push({ host, router, atMs });
+  }
+  return { told, untold: changes - told.length };
+}
+
+export const toldSince = (lab: TestLab, from: number): readonly Told[] => readLog(lab, from).told;
 
 /** Runs `change`; resolves when every agent that was told of it has looked. Nobody has to be told for `untoldMs`. */
 export async function seenByAgents(lab: TestLab, change: () => void, untoldMs = 1_500): Promise<void> {
@@ -22,8 +34,9 @@ export async function seenByAgents(lab: TestLab, change: () => void, untoldMs = 
   change();
   const deadline = performance.now() + untoldMs;
   const told = await until("the agents are told", 20_000, () => {
-    const found = toldSince(lab, from);
-    return found.length > 0 || performance.now() > deadline ? found : undefined;
+    const found = readLog(lab, from);
+    const isDone = found.untold <= 0 && (found.told.length > 0 || performance.now() > deadline);
+    return isDone ? found.told : undefined;
   });
   for (const { host, router, atMs } of told) {
     await until(`${host} has looked`, 20_000, async () => {

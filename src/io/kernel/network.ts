@@ -13,6 +13,7 @@ import {
   type ObservedGuard,
   type ObservedNetwork,
   type Route,
+  type UserlandEsp,
   type Veth,
 } from "../../core/network.ts";
 import type { LinkChange, NetworkStep } from "../../core/network-plan.ts";
@@ -31,7 +32,7 @@ import {
 import { computeChecksums } from "./offload.ts";
 import { addExemption, flushIpsec } from "./policy.ts";
 import { probeKernelEsp } from "./probe.ts";
-import { readLink, readLinks, readNetwork } from "./read-network.ts";
+import { readLink, readLinks, readNetwork, readUserlandEsp } from "./read-network.ts";
 import {
   encodeAddress,
   encodeRoute,
@@ -108,6 +109,11 @@ export class KernelNetwork implements Network {
     const network = await readNetwork(this.#sockets, scope, signal);
     if (!network.namespaceExists) this.#guards.delete(scope.namespace);
     return { ...network, guard: network.namespaceExists ? await this.#readGuard(scope.namespace) : { kind: "absent" } };
+  }
+
+  async observeUserlandEsp(namespace: string, signal: AbortSignal): Promise<UserlandEsp | undefined> {
+    signal.throwIfAborted();
+    return readUserlandEsp(this.#sockets, namespace);
   }
 
   async apply(step: NetworkStep, signal: AbortSignal): Promise<void> {

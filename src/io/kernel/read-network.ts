@@ -18,6 +18,7 @@ import {
   type ObservedRoute,
   type Rule,
   type Sysctl,
+  type UserlandEsp,
 } from "../../core/network.ts";
 import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import type { Netlink } from "./netlink.ts";
@@ -86,7 +87,6 @@ export async function readNetwork(
       addresses: own?.addresses ?? [],
       routes: own?.routes ?? [],
       rules: own?.rules ?? [],
-      ...(own === undefined ? {} : { userlandEsp: own.userlandEsp }),
     };
   }
   const agent = sockets.route(AGENT_NAMESPACE);
@@ -118,7 +118,6 @@ export async function readNetwork(
     addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? [])],
     routes: [...(own?.routes ?? []), ...(router?.routes ?? [])],
     rules: [...(own?.rules ?? []), ...(router?.rules ?? [])],
-    ...(own === undefined ? {} : { userlandEsp: own.userlandEsp }),
     ...(own === undefined || !isSwitched(scope) ? {} : { neighbours: await readNeighbours(sockets, own) }),
     sysctls: places.flatMap((place) => readSettings(place, scope.sysctls)),
     exemptions: own === undefined ? [] : await readExemptions(sockets, scope.exemptions),
@@ -178,16 +177,10 @@ async function readAll(sockets: Sockets, namespace: string) {
   const links = await readLinks(netlink, namespace);
   const rules = await readRules(netlink, namespace, ({ rule }) => RULE_PREFERENCES.includes(rule.preference));
   const routes = await readRoutes(netlink, namespace, links);
-  const isUserlands = (route: ObservedRoute): boolean =>
-    route.table === CHARON_TABLE && route.link === USERLAND_ESP_LINK;
   return {
     namespace,
     links,
     addresses: await readAddresses(netlink, namespace, links),
-    userlandEsp: {
-      hasLink: links.some(({ name }) => name === USERLAND_ESP_LINK),
-      destinations: new Set(routes.filter(isUserlands).map(({ destination }) => destination)),
-    },
     routes: routes.filter(
       (route) =>
         [MAIN_TABLE, DECRYPTED_TABLE].includes(route.table) &&
@@ -195,6 +188,20 @@ async function readAll(sockets: Sockets, namespace: string) {
         route.link !== USERLAND_ESP_LINK,
     ),
     rules,
+  };
+}
+
+/** What leads to ESP in userland; undefined where there is no such namespace. */
+export async function readUserlandEsp(sockets: Sockets, namespace: string): Promise<UserlandEsp | undefined> {
+  if (namespaceInode(namespace) === undefined) return undefined;
+  const netlink = sockets.route(namespace);
+  const links = await readSome(netlink, namespace, [USERLAND_ESP_LINK]);
+  const routes = links.length === 0 ? [] : await readRoutes(netlink, namespace, links);
+  const isUserlands = (route: ObservedRoute): boolean =>
+    route.table === CHARON_TABLE && route.link === USERLAND_ESP_LINK;
+  return {
+    hasLink: links.length > 0,
+    destinations: new Set(routes.filter(isUserlands).map(({ destination }) => destination)),
   };
 }
 

@@ -21,6 +21,10 @@ export class SwitchedNetwork implements Network {
     return seen === undefined ? observed : { ...observed, switch: seen };
   }
 
+  observeUserlandEsp(...asked: Parameters<Network["observeUserlandEsp"]>): ReturnType<Network["observeUserlandEsp"]> {
+    return this.#kernel.observeUserlandEsp(...asked);
+  }
+
   apply(step: NetworkStep, signal: AbortSignal): Promise<void> {
     switch (step.kind) {
       case "plugPort":

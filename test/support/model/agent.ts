@@ -7,7 +7,7 @@ import { UnavailableError } from "../../../src/core/errors.ts";
 import type { RouterId } from "../../../src/core/ids.ts";
 import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";
-import type { NetworkScope, ObservedNetwork } from "../../../src/core/network.ts";
+import type { NetworkScope, ObservedNetwork, UserlandEsp } from "../../../src/core/network.ts";
 import type { NetworkStep } from "../../../src/core/network-plan.ts";
 import type { ObservedCharon } from "../../../src/core/observed.ts";
 import type { CharonEvent, Ike, Network } from "../../../src/core/ports.ts";
@@ -168,6 +168,10 @@ class MortalNetwork implements Network {
 
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork> {
     return this.#agent.isAlive ? this.#world.network.observe(scope, signal) : never();
+  }
+
+  observeUserlandEsp(): Promise<UserlandEsp | undefined> {
+    return this.#world.network.observeUserlandEsp();
   }
 
   apply(step: NetworkStep, signal: AbortSignal): Promise<void> {

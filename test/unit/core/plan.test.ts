@@ -1,7 +1,7 @@
 // Plans of a charon as text (test/golden/plans): every kind of change, passed over until nothing is left to do.
 import { describe, expect, test } from "vitest";
 import { encodeMarker, peerOfSecretId } from "../../../src/core/fingerprint.ts";
-import type { Tunnel } from "../../../src/core/model.ts";
+import type { Cidr, Tunnel } from "../../../src/core/model.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
 import { Secret } from "../../../src/core/secret.ts";
 import { aConnectionId, aDisabledConnection, anIkePolicy, anIpsecPolicy, aTunnel } from "../../support/builders.ts";
@@ -509,4 +509,77 @@ test("a commit comes after everything else of its connection", async () => {
   expect(kinds.slice(-2)).toEqual(["commit", "commit"]);
   const marker = scene.ike.applied.findLast((step) => step.kind === "commit")?.marker;
   expect(marker === undefined ? "" : encodeMarker(marker)).not.toContain(aTunnel().psk.reveal());
+});
+
+describe("a CHILD SA without its routes", () => {
+  const ended = (scene: CharonScene): number =>
+    scene.ike.applied.filter(({ kind }) => kind === "terminateChild").length;
+
+  test("is made anew at once when it had them", async () => {
+    const scene = await up(aTunnel(1));
+    scene.routed = new Set(aTunnel().peerSubnets);
+    await scene.pass("routed");
+    scene.routed = new Set();
+    await scene.pass("the routes are gone");
+    expect(ended(scene)).toBe(1);
+    expect(scene.plan?.findings).toEqual([]);
+  });
+
+  test("is made anew also when they were lost before anybody had seen them, but the look at them may be older than it", async () => {
+    const scene = await up(aTunnel(1));
+    scene.routed = new Set();
+    await scene.clock.advance(0);
+    await scene.pass("it may be younger than the look");
+    expect(ended(scene)).toBe(0);
+    expect(scene.plan?.wakeAtMs).toBe(500);
+    await scene.clock.advance(500);
+    await scene.pass("it has none");
+    expect(ended(scene)).toBe(1);
+  });
+
+  test("is made anew with growing pauses when it never has them, and at once again when it had", async () => {
+    const scene = await up(aTunnel(1));
+    scene.routed = new Set();
+    const endedAtMs: number[] = [];
+    while (scene.clock.nowMs() < 2_000_000) {
+      const before = ended(scene);
+      await scene.pass("none");
+      if (ended(scene) > before) endedAtMs.push(scene.clock.nowMs());
+      await scene.clock.advance(500);
+    }
+    const pausesMs = endedAtMs.map((atMs, at) => atMs - (endedAtMs[at - 1] ?? 0));
+    expect(pausesMs).toEqual([500, 2_000, 8_000, 32_000, 128_000, 512_000, 600_000, 600_000]);
+    scene.routed = new Set(aTunnel().peerSubnets);
+    await scene.pass("routed");
+    scene.routed = new Set();
+    const before = ended(scene);
+    await scene.pass("none");
+    await scene.clock.advance(2_000);
+    await scene.pass("none again");
+    expect(ended(scene)).toBe(before + 2);
+  });
+
+  test("stays when the peer has narrowed it to what is no subnet", async () => {
+    const scene = new CharonScene();
+    const narrowed = "10.2.0.1..10.2.0.9" as Cidr;
+    scene.want(aTunnel(1));
+    peerOf(scene, aTunnel()).narrows = (child) => ({ ...child, peerSubnets: [narrowed] });
+    scene.routed = new Set();
+    await scene.pass("first load");
+    await scene.clock.advance(60_000);
+    await scene.pass("much later");
+    expect(ended(scene)).toBe(0);
+    expect(scene.plan?.findings).toEqual([]);
+  });
+
+  test("is ended also where only the peer may ask for another", async () => {
+    const scene = await up(aTunnel(1));
+    scene.want(aTunnel(1, { initiator: "response-only" }));
+    await scene.pass("response-only");
+    const before = ended(scene);
+    scene.routed = new Set();
+    await scene.clock.advance(10_000);
+    await scene.pass("none");
+    expect(ended(scene)).toBe(before + 1);
+  });
 });
