@@ -319,7 +319,12 @@ export class LabBuilder {
     const bridges = { [NETWORK]: bridge, ...(natBridge === undefined ? {} : { [PRIVATE_NETWORK]: natBridge }) };
     const directory = path.join(this.directory, host);
     const config = {
-      ...superviseBy(labSupervisor, host, path.join(directory, "run")),
+      // Charons in the routers' own namespaces are never units.
+      ...superviseBy(
+        this.#options.agentConfig?.["topology"] === "router" ? "process" : labSupervisor,
+        host,
+        path.join(directory, "run"),
+      ),
       transportUrl: this.#broker().url,
       attachment: { bridges },
       ...(ESP === undefined ? {} : { espBackEnd: ESP }),

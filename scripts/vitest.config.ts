@@ -15,15 +15,10 @@ class EverySecond extends BaseSequencer {
 
 const isGuest = process.env["KERNEL_LAB"] !== undefined;
 
-/** What has not been run in the kernel lab's guest yet: it has no OVN controller, topology `router` no units there, and
- * the stranger of the test of taking over comes up in userland only. */
+/** What has not been run in the kernel lab's guest yet: it has no OVN controller, and the stranger of the test of taking
+ * over comes up in userland only. */
 const NOT_IN_GUEST = [
-  "test/integration/agent/clear-text-router.test.ts",
-  "test/integration/agent/drift-router.test.ts",
-  "test/integration/agent/router-topology.test.ts",
   "test/integration/agent/takeover.test.ts",
-  "test/integration/agent/updates-router.test.ts",
-  "test/integration/kernel/router-nat.test.ts",
   "test/integration/ovn/clear-text.test.ts",
   "test/integration/ovn/drift.test.ts",
   "test/integration/ovn/switch.test.ts",

@@ -24,6 +24,8 @@ export type TransitGuard = CommonGuard & {
 export type RouterGuard = CommonGuard & {
   /** Names of the links towards the local subnets; `*` at the end stands for anything. */
   readonly innerLinks: readonly string[];
+  /** Of IPv4, which charon speaks from: what it sends keeps its port, which Neutron would have chosen anew. */
+  readonly ikeAddresses: readonly string[];
   /** An empty chain whose name says whose the table is. */
   readonly ownerChain: string;
 };
@@ -309,9 +311,13 @@ function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Ch
       },
     },
   ];
+  const received = ikeRules(guard, "daddr", "dport", zone);
+  const sent = ikeRules(guard, "saddr", "sport", zone);
+  // With another port either side takes itself to be behind NAT, and has the peer's port change whenever that is chosen anew.
+  const untranslated = ikeRules(guard, "saddr", "sport", [{ snat: { family: "ip", addr: payload("ip", "saddr") } }]);
   return [
-    { name: "zone", hook: "prerouting", prio: ZONE_PRIORITY, rules: bothWays(() => zone) },
-    { name: "zone_output", hook: "output", prio: ZONE_PRIORITY, rules: bothWays(() => zone) },
+    { name: "zone", hook: "prerouting", prio: ZONE_PRIORITY, rules: [...bothWays(() => zone), ...received] },
+    { name: "zone_output", hook: "output", prio: ZONE_PRIORITY, rules: [...bothWays(() => zone), ...sent] },
     {
       name: "nat_destination",
       type: "nat",
@@ -319,11 +325,34 @@ function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Ch
       prio: DNAT_PRIORITY,
       rules: bothWays(toItself("dnat")),
     },
-    { name: "nat_source", type: "nat", hook: "postrouting", prio: SNAT_PRIORITY, rules: bothWays(toItself("snat")) },
+    {
+      name: "nat_source",
+      type: "nat",
+      hook: "postrouting",
+      prio: SNAT_PRIORITY,
+      rules: [...bothWays(toItself("snat")), ...untranslated],
+    },
     { name: "egress", hook: "postrouting", prio: EGRESS_PRIORITY, rules: egressRules(guard, blocks) },
     ...(guard.espBackEnd === "userland"
       ? [{ name: "scope", hook: "prerouting", prio: SCOPE_PRIORITY, rules: blocks.map(scopeRule) }]
       : []),
+  ];
+}
+
+/** Of charon itself, by its address: hosts of the router may speak IKE, too, and are translated as all else is. */
+function ikeRules(
+  { ikeAddresses }: RouterGuard,
+  address: "saddr" | "daddr",
+  port: "sport" | "dport",
+  then: readonly Expression[],
+): readonly Rule[] {
+  if (ikeAddresses.length === 0) return [];
+  return [
+    [
+      match(payload("ip", address), "==", { set: [...ikeAddresses] }),
+      match(payload("udp", port), "==", { set: [500, 4500] }),
+      ...then,
+    ],
   ];
 }
 

@@ -1,5 +1,6 @@
 // What is ours in a router's own namespace (topology `router`): a table of nft, and what charon needs. All the rest there is
 // Neutron's L3 agent's.
+import { familyOf } from "./address.ts";
 import type { EspBackEnd } from "./guard.ts";
 import type { RouterId } from "./ids.ts";
 import { ownerAlias, ownerChain } from "./names.ts";
@@ -29,16 +30,18 @@ export function routerConfig(of: {
 }): RouterConfig {
   const { router, place, espBackEnd } = of;
   const scope = routerScope(router.id, place, of.host);
-  const hasUsable = router.connections.some(({ kind }) => kind === "usable");
+  const tunnels = router.connections.flatMap((one) => (one.kind === "usable" ? [one.tunnel] : []));
+  const local = tunnels.map(({ localAddress }) => localAddress).filter((address) => familyOf(address) === 4);
   return {
     ...scope,
-    rules: espBackEnd === "userland" && hasUsable ? charonRules(scope.namespace) : [],
+    rules: espBackEnd === "userland" && tunnels.length > 0 ? charonRules(scope.namespace) : [],
     guard: {
       espBackEnd,
       // The router has addresses of its own in the local subnets: kernel-libipsec needs no borrowed one.
       loopbackAddresses: [],
       pairs: guardPairs(router),
       innerLinks: INNER_LINKS,
+      ikeAddresses: [...new Set(local)].sort(),
       ownerChain: ownerChain(scope.alias),
     },
   };

@@ -16,6 +16,8 @@ import { aRouter, DUAL_STACK } from "../../support/network-builders.ts";
 
 const never = new AbortController().signal;
 const EXTERNAL = "203.0.113.10";
+/** The kernel lab's guest has no tables of iptables-legacy. */
+const IPTABLES: readonly Iptables[] = process.env["KERNEL_LAB"] === undefined ? ["nft", "legacy"] : ["nft"];
 const FLOATING = { fixed: "10.1.0.9", external: "203.0.113.77" };
 
 async function aRouterOfNeutrons(iptables: Iptables) {
@@ -44,7 +46,8 @@ async function aRouterOfNeutrons(iptables: Iptables) {
   const neutron = { namespace, external: EXTERNAL, iptables };
   await writeNeutronChains(neutron);
   const place = { namespace, candidates: [namespace] };
-  const config = routerConfig({ router: aRouter([DUAL_STACK], id), place, host: prefix, espBackEnd: "kernel" });
+  const wanted = routerConfig({ router: aRouter([DUAL_STACK], id), place, host: prefix, espBackEnd: "kernel" });
+  const config = { ...wanted, guard: { ...wanted.guard, ikeAddresses: [EXTERNAL] } };
   const converge = async (): Promise<number> => {
     const steps = planNetwork(config, await network.observe(config, never));
     for (const step of steps) await network.apply(step, never);
@@ -60,7 +63,7 @@ async function aRouterOfNeutrons(iptables: Iptables) {
   return { world, neutron, namespace, network, config, converge, sourcesOf, sh };
 }
 
-test.each(["nft", "legacy"] as const)(
+test.each(IPTABLES)(
   "with iptables-%s: what is guarded is not translated, also after Neutron wrote its chains anew; all else is",
   async (iptables) => {
     const { world, neutron, namespace, converge, sourcesOf, sh } = await aRouterOfNeutrons(iptables);
@@ -80,7 +83,7 @@ test.each(["nft", "legacy"] as const)(
   },
 );
 
-test.each(["nft", "legacy"] as const)(
+test.each(IPTABLES)(
   "with iptables-%s: a guarded packet that was translated all the same is dropped behind NAT",
   async (iptables) => {
     const { namespace, converge, sourcesOf, sh } = await aRouterOfNeutrons(iptables);
@@ -89,6 +92,33 @@ test.each(["nft", "legacy"] as const)(
     expect(await sourcesOf("10.2.0.9")).toEqual([]);
     expect((await sh(namespace, "nft list counter inet swanherd clear_egress")).stdout).toContain("packets 2");
     expect(await sourcesOf("203.0.113.1")).toEqual([EXTERNAL]);
+  },
+);
+
+test.each(IPTABLES)(
+  "with iptables-%s: IKE of the router's own keeps its port, and what else there is does not",
+  async (iptables) => {
+    const { world, namespace, converge } = await aRouterOfNeutrons(iptables);
+    /** From where three packets of UDP, sent from a port of a namespace's, come outside. */
+    const sources = async (from: string, port: number): Promise<readonly string[]> => {
+      const capture = await startCapture({
+        interface: world.bridge,
+        filter: "udp and dst host 203.0.113.1 and dst port 500",
+      });
+      const send = `import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(("", ${port})); [s.sendto(b"x", ("203.0.113.1", 500)) for _ in range(3)]`;
+      await execa("ip", ["netns", "exec", from, "python3", "-c", send]);
+      await world.ping("host", "203.0.113.1");
+      const lines = await capture.stop();
+      return [...new Set(lines.map((line) => / IP (\S+) > /.exec(line)?.[1] ?? line))];
+    };
+    const host = world.hostNamespaces.get("host") ?? "";
+    const isChosenAnew = expect.not.stringMatching(/\.(500|4500|isakmp)$/) as unknown;
+    // Neutron chooses ports at random; that such a flow is known already must not matter.
+    for (const port of [500, 4500]) expect(await sources(namespace, port)).toEqual([isChosenAnew]);
+    await converge();
+    for (const port of [500, 4500]) expect(await sources(namespace, port)).toEqual([`${EXTERNAL}.${port}`]);
+    expect(await sources(namespace, 5353)).toEqual([expect.not.stringMatching(/\.5353$/)]);
+    expect(await sources(host, 500)).toEqual([isChosenAnew]);
   },
 );
 

@@ -52,6 +52,23 @@ test("plans as text: a namespace that is to come, a new router, more and less of
   expectGoldenPlan("network-topology-router", plans.join("\n"));
 });
 
+test("what charon sends from its IPv4 addresses is tracked apart from all else, and keeps its port", () => {
+  const router = aRouterWith([
+    aTunnel(1, { localAddress: "203.0.113.10" }),
+    aTunnel(2, { localAddress: "2001:db8:ff::10", peerAddress: "2001:db8:ff::20" }),
+  ]);
+  const config = routerConfig({ router, place, host: "gw-left", espBackEnd: "kernel" });
+  const rules = guardRuleset(config.guard)
+    .nftables.map((command) => JSON.stringify(command))
+    .filter((text) => text.includes('"port"') || /"field":"[sd]port"/.test(text));
+  const of = (chain: string): readonly string[] => rules.filter((text) => text.includes(`"chain":"${chain}"`));
+  for (const chain of ["zone", "zone_output", "nat_source"]) {
+    expect(of(chain)).toHaveLength(1);
+    expect(of(chain)[0]).toContain('{"set":["203.0.113.10"]}');
+  }
+  expect(of("nat_source")[0]).toContain('"snat"');
+});
+
 test("no step makes, removes or touches a namespace, link, address or route", async () => {
   const network = aWorld();
   const config = aConfig([DUAL_STACK]);
