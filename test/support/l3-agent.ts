@@ -24,7 +24,7 @@ export async function writeNeutronChains(router: NeutronRouter): Promise<void> {
 
 export async function savedRules({ namespace, iptables = "nft" }: NeutronRouter): Promise<string> {
   const { stdout } = await execa("ip", ["netns", "exec", namespace, `iptables-${iptables}-save`]);
-  return stdout.replaceAll(/^#.*\n?/gm, "");
+  return stdout.replaceAll(/^#.*\n?/gm, "").replaceAll(/\[\d+:\d+\]/g, "[0:0]");
 }
 
 const WRAP = "neutron-l3-agent";
