@@ -12,6 +12,7 @@ import { copyProgram } from "./chaos/program-copy.ts";
 import { bugNamed, proveBug } from "./chaos/prove.ts";
 import { figuresText, rowsOf, tableOf } from "./chaos/report.ts";
 import { runChaos, type Keep, type RunResult } from "./chaos/run.ts";
+import { ownId } from "./processes.ts";
 
 const RESULTS = "chaos-results";
 const DOCS = "docs/chaos.md";
@@ -106,6 +107,9 @@ async function main(): Promise<number> {
     say(`--only wants one of ${faultKindsOf(name).join(", ")}`);
     return 64;
   }
+  // As a run of the tests marks what it starts: what this one leaves when it is killed is found by it.
+  const { pid, startTime } = ownId();
+  process.env["SWANHERD_TEST_RUN"] ??= `${pid}-${startTime}`;
   if (values.prove !== undefined) return prove(values.prove, name, Number(values.seed));
   if (values.from.length > 0) return report(values.from.map(readRuns), values["write-docs"]);
   const results: RunResult[] = [];
