@@ -146,7 +146,14 @@ async function main(): Promise<number> {
 /** What `--json` writes. */
 type Runs = { readonly commit: string; readonly machine: string; readonly results: readonly RunResult[] };
 
-const readRuns = (file: string): Runs => JSON.parse(readFileSync(file, "utf8")) as Runs;
+function readRuns(file: string): Runs {
+  const runs = JSON.parse(readFileSync(file, "utf8")) as Runs;
+  // Those from before there were places.
+  return {
+    ...runs,
+    results: runs.results.map((result) => ({ ...result, place: (result.place as PlaceName | undefined) ?? "transit" })),
+  };
+}
 
 function report(all: readonly Runs[], writesDocs: boolean): number {
   const results = all.flatMap((runs) => runs.results);

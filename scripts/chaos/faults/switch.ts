@@ -17,22 +17,18 @@ const onPort = (what: string, command: (name: string, bridge: string) => readonl
   onSwitch((openVswitch, scene) => {
     const router = scene.random.pick(openVswitch.routers);
     const begins = scene.random.pick(["hg", "hr"]);
-    if (!scene.claim(`network ${router.number}`)) return Promise.resolve(undefined);
+    // Who changes a port waits for the daemon.
+    if (!scene.claim("switch") || !scene.claim(`network ${router.number}`)) return Promise.resolve(undefined);
     const name = portOf(openVswitch, router, begins);
     if (name === undefined) return Promise.resolve(undefined);
     openVswitch.vsctl(...command(name, openVswitch.bridge));
     return Promise.resolve({ text: `router ${router.number}: ${name} ${what}` });
   });
 
-/** Undefined also while the database does not answer. */
-function portOf({ vsctl }: OpenVswitch, { id }: SiteRouter, begins: string): string | undefined {
-  try {
-    const found = vsctl("--bare", "--columns=name", "find", "Interface", `external_ids:swanherd-router=${id}`);
-    return found.split("\n").find((name) => name.startsWith(begins));
-  } catch {
-    return undefined;
-  }
-}
+const portOf = ({ vsctl }: OpenVswitch, { id }: SiteRouter, begins: string): string | undefined =>
+  vsctl("--bare", "--columns=name", "find", "Interface", `external_ids:swanherd-router=${id}`)
+    .split("\n")
+    .find((name) => name.startsWith(begins));
 
 export const portDelete = onPort("deleted", (name, bridge) => ["--if-exists", "del-port", bridge, name]);
 export const portRenamed = onPort("with another iface-id", (name) => [
