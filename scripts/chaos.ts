@@ -5,11 +5,14 @@ import { cpus } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { apiClient } from "../src/io/api/client.ts";
-import { FAULT_KINDS, isFaultKind, type FaultKind } from "./chaos/faults/kinds.ts";
+import type { FaultKind } from "./chaos/faults/kinds.ts";
+import { faultKindsOf, isPlaceName, PLACES, type PlaceName } from "./chaos/places/places.ts";
+import type { Place } from "./chaos/places/place.ts";
 import { copyProgram } from "./chaos/program-copy.ts";
 import { bugNamed, proveBug } from "./chaos/prove.ts";
 import { figuresText, rowsOf, tableOf } from "./chaos/report.ts";
 import { runChaos, type Keep, type RunResult } from "./chaos/run.ts";
+import { ownId } from "./processes.ts";
 
 const RESULTS = "chaos-results";
 const DOCS = "docs/chaos.md";
@@ -26,7 +29,7 @@ async function keepAnswer(file: string, asked: Promise<unknown>): Promise<void> 
 
 /** What the programs say of themselves, logs, documents and the course of things; the world is gone afterwards. */
 const keep: Keep = async (world, result) => {
-  const directory = path.join(RESULTS, `seed-${result.seed}`);
+  const directory = path.join(RESULTS, result.place, `seed-${result.seed}`);
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   cpSync(world.lab.documentsDirectory, path.join(directory, "documents"), { recursive: true });
@@ -42,11 +45,11 @@ const keep: Keep = async (world, result) => {
   say(`kept in ${directory}`);
 };
 
-/** Replaces what stands between the marks. */
-function writeFigures(figures: string): void {
+/** Replaces what stands between the place's marks. */
+function writeFigures(place: PlaceName, figures: string): void {
   const text = readFileSync(DOCS, "utf8");
-  const marks = /(<!-- figures: .*? -->\n)[^]*?(<!-- end of figures -->)/;
-  if (!marks.test(text)) throw new Error(`${DOCS} has no place for figures`);
+  const marks = new RegExp(`(<!-- figures of ${place}: .*? -->\\n)[^]*?(<!-- end of figures of ${place} -->)`);
+  if (!marks.test(text)) throw new Error(`${DOCS} has no room for figures of ${place}`);
   writeFileSync(
     DOCS,
     text.replace(marks, (_, begin: string, end: string) => `${begin}\n${figures}\n${end}`),
@@ -54,12 +57,12 @@ function writeFigures(figures: string): void {
 }
 
 /** `all`, an invariant or the name of a bug. */
-async function prove(which: string, seed: number): Promise<number> {
-  const bugs = bugNamed(which);
+async function prove(which: string, place: PlaceName, seed: number): Promise<number> {
+  const bugs = bugNamed(which, place);
   let missed = bugs.length === 0 ? 1 : 0;
   for (const bug of bugs) {
     say(`${bug.invariant}: ${bug.name}`);
-    const { isFound, seconds } = await proveBug(bug, { seed, say, signal: stop.signal });
+    const { isFound, seconds } = await proveBug(bug, { seed, place, say, signal: stop.signal });
     say(`${isFound ? "found" : "NOT FOUND"} after ${seconds} s: ${bug.invariant}: ${bug.name}`);
     if (!isFound) missed += 1;
   }
@@ -69,11 +72,12 @@ async function prove(which: string, seed: number): Promise<number> {
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
+      place: { type: "string", default: "transit" },
       seed: { type: "string", default: "1" },
       seeds: { type: "string", default: "1" },
       faults: { type: "string", default: "30" },
       minutes: { type: "string", default: "5" },
-      routers: { type: "string", default: "20" },
+      routers: { type: "string" },
       only: { type: "string", multiple: true },
       without: { type: "string", multiple: true, default: [] },
       prove: { type: "string" },
@@ -86,22 +90,44 @@ async function main(): Promise<number> {
     say("chaos makes network namespaces and runs strongSwan in them: run it as root");
     return 77;
   }
-  const chosen: readonly FaultKind[] = values.only === undefined ? FAULT_KINDS : values.only.filter(isFaultKind);
-  const kinds = chosen.filter((kind) => !values.without.includes(kind));
-  if (kinds.length === 0) {
-    say(`--only wants one of ${FAULT_KINDS.join(", ")}`);
+  const { place: name } = values;
+  if (!isPlaceName(name)) {
+    say(`--place wants one of ${Object.keys(PLACES).join(", ")}`);
     return 64;
   }
-  if (values.prove !== undefined) return prove(values.prove, Number(values.seed));
+  const place: Place = PLACES[name];
+  const lacking = place.lacks();
+  if (lacking !== undefined) {
+    say(lacking);
+    return 77;
+  }
+  const isChosen = (kind: FaultKind): boolean => values.only?.includes(kind) ?? true;
+  const kinds = faultKindsOf(name).filter((kind) => isChosen(kind) && !values.without.includes(kind));
+  if (kinds.length === 0) {
+    say(`--only wants one of ${faultKindsOf(name).join(", ")}`);
+    return 64;
+  }
+  // As a run of the tests marks what it starts: what this one leaves when it is killed is found by it.
+  const { pid, startTime } = ownId();
+  process.env["SWANHERD_TEST_RUN"] ??= `${pid}-${startTime}`;
+  if (values.prove !== undefined) return prove(values.prove, name, Number(values.seed));
   if (values.from.length > 0) return report(values.from.map(readRuns), values["write-docs"]);
   const results: RunResult[] = [];
   const program = copyProgram();
   try {
     for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.seeds); seed += 1) {
       say(`seed ${seed}`);
-      const perSide = Math.max(2, Math.floor(Number(values.routers) / 2));
+      const perSide = Math.max(2, Math.floor(Number(values.routers ?? place.routers) / 2));
       const forMs = Number(values.minutes) * 60_000;
-      const options = { seed, program: program.main, perSide, faults: Number(values.faults), forMs, kinds };
+      const options = {
+        seed,
+        place: name,
+        program: program.main,
+        perSide,
+        faults: Number(values.faults),
+        forMs,
+        kinds,
+      };
       results.push(await runChaos({ ...options, repairWithinMs: 60_000, say, signal: stop.signal }, keep));
     }
   } catch (error) {
@@ -120,14 +146,22 @@ async function main(): Promise<number> {
 /** What `--json` writes. */
 type Runs = { readonly commit: string; readonly machine: string; readonly results: readonly RunResult[] };
 
-const readRuns = (file: string): Runs => JSON.parse(readFileSync(file, "utf8")) as Runs;
+function readRuns(file: string): Runs {
+  const runs = JSON.parse(readFileSync(file, "utf8")) as Runs;
+  // Those from before there were places.
+  return {
+    ...runs,
+    results: runs.results.map((result) => ({ ...result, place: (result.place as PlaceName | undefined) ?? "transit" })),
+  };
+}
 
 function report(all: readonly Runs[], writesDocs: boolean): number {
   const results = all.flatMap((runs) => runs.results);
   const each = (of: (runs: Runs) => string): string => [...new Set(all.map(of))].join(", ");
   const commit = each((runs) => runs.commit);
   const machine = each((runs) => runs.machine);
-  if (writesDocs) writeFigures(figuresText(results, commit, machine));
+  const [first] = results;
+  if (writesDocs && first !== undefined) writeFigures(first.place, figuresText(results, commit, machine));
   process.stdout.write(`${tableOf(rowsOf(results))}\n`);
   return results.some(({ violations }) => violations.length > 0) ? 1 : 0;
 }

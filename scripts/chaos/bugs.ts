@@ -3,12 +3,15 @@
 import type { ChangeKind } from "./changes.ts";
 import type { Invariant } from "./check/subject.ts";
 import type { FaultKind } from "./faults/kinds.ts";
+import type { PlaceName } from "./places/places.ts";
 import type { Mutation } from "./program-copy.ts";
 
 export type Bug = {
   readonly name: string;
   readonly invariant: Invariant;
   readonly mutations: readonly Mutation[];
+  /** Where it is one; absent: everywhere. */
+  readonly places?: readonly PlaceName[];
   /** What brings it to light; absent: the first start does. */
   readonly faults?: readonly FaultKind[];
   readonly changes?: readonly ChangeKind[];
@@ -62,6 +65,7 @@ export const BUGS: readonly Bug[] = [
   {
     name: "nothing holds packets back when the route to a peer is gone",
     invariant: "network",
+    places: ["transit", "ovs"],
     mutations: [{ file: "core/network.js", from: ": [...block, unicast(", to: ": [unicast(" }],
   },
   {
@@ -85,6 +89,7 @@ export const BUGS: readonly Bug[] = [
   {
     name: "a namespace that is not wanted any more stays",
     invariant: "orphan-namespace",
+    places: ["transit", "ovs"],
     mutations: [{ file: NETWORK, from: "deleteNamespace(step.namespace);", to: "" }],
     changes: ["withdraw"],
   },
@@ -111,6 +116,7 @@ export const BUGS: readonly Bug[] = [
   {
     name: "a route takes what is not the VPN's",
     invariant: "unrelated-traffic",
+    places: ["transit", "ovs"],
     mutations: [
       {
         file: "core/network.js",
@@ -120,8 +126,45 @@ export const BUGS: readonly Bug[] = [
     ],
   },
   {
+    name: "a rule too many in a router's own namespace",
+    invariant: "network",
+    places: ["router"],
+    mutations: [
+      {
+        file: "core/router-network.js",
+        from: "? charonRules(scope.namespace) : []",
+        to: "? charonRules(scope.namespace).flatMap((rule) => [rule, { ...rule, preference: 60 }]) : []",
+      },
+    ],
+  },
+  {
+    name: "the packet filter of a router that is not wanted any more stays",
+    invariant: "network",
+    places: ["router"],
+    mutations: [{ file: "core/network-plan.js", from: '{ kind: "removeGuard", namespace }', to: "" }],
+    changes: ["withdraw"],
+  },
+  {
+    name: "what goes through the tunnel is translated as everything else",
+    invariant: "guard",
+    places: ["router"],
+    mutations: [{ file: "core/guard.js", from: 'rules: bothWays(toItself("snat"))', to: "rules: []" }],
+  },
+  {
+    name: "nothing is translated any more",
+    invariant: "unrelated-traffic",
+    places: ["router"],
+    mutations: [
+      {
+        file: "core/guard.js",
+        from: 'rules: bothWays(toItself("snat"))',
+        to: 'rules: [...bothWays(toItself("snat")), ...blocks.map(toItself("snat"))]',
+      },
+    ],
+  },
+  {
     name: "nothing may go into the tunnel",
     invariant: "tunnel-traffic",
-    mutations: [{ file: "core/guard.js", from: "[from(transitLink), to(USERLAND_ESP_LINK)],", to: "" }],
+    mutations: [{ file: "core/guard.js", from: "[from(link), to(USERLAND_ESP_LINK)],", to: "" }],
   },
 ];

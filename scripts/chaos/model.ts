@@ -67,12 +67,27 @@ export type Model = {
 
 export const SLOTS = 3;
 export const addressOf = (router: SiteRouter): string => `203.0.113.${100 + router.number}`;
+/** Where a router's own way to the internet is beside its VPN gateway: its address there. */
 export const egressAddressOf = (router: SiteRouter): string => `203.0.113.${150 + router.number}`;
+/** Where Neutron gives a router's host an address of its own on the internet. */
+export const floatingAddressOf = (router: SiteRouter): string => `203.0.113.${200 + router.number}`;
 /** The third octets that a LAN has. */
 export const LAN_OCTETS: readonly number[] = [...Array(2 * SLOTS).keys()];
 export const subnetOf = (router: SiteRouter, octet: number): string => `10.${router.number}.${octet}.0/24`;
 export const lanAddressOf = (router: SiteRouter, octet: number): string => `10.${router.number}.${octet}.1`;
 export const hostAddressOf = (router: SiteRouter, octet: number): string => `10.${router.number}.${octet}.9`;
+
+/** A router's LAN and the host on it, as the world makes them. */
+export const lanOf = (router: SiteRouter) => ({
+  lan: LAN_OCTETS.map((octet) => `${lanAddressOf(router, octet)}/24`),
+  hosts: [
+    {
+      name: `h${router.number}`,
+      addresses: LAN_OCTETS.map((octet) => `${hostAddressOf(router, octet)}/24`),
+      gateways: [lanAddressOf(router, 0)],
+    },
+  ],
+});
 
 /** Octets of the subnets that a pair carries on one side. */
 export const octetsOf = (pair: Pair, side: Side): readonly number[] =>

@@ -1,7 +1,7 @@
 // Who watches all along: a capture of what crosses the internet in clear, and pings through tunnels and beside them.
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { EGRESS_LINK, routerNamespaceOf, type World } from "../world.ts";
+import type { World } from "../world.ts";
 import type { Finding } from "./check/subject.ts";
 import { bondOf, hostAddressOf, octetsOf, type Model, type SiteRouter } from "./model.ts";
 
@@ -40,14 +40,14 @@ export class ClearText {
     else if (!line.includes(PROBE_PREFIX)) this.#onPacket(line);
   }
 
-  /** One packet in clear, sent past every guard by a router's own leg: a watch that does not see it is no watch. */
-  async prove(router: SiteRouter): Promise<readonly Finding[]> {
+  /** One packet in clear, which no guard is there for: a watch that does not see it is no watch. */
+  async prove(world: World, router: SiteRouter): Promise<readonly Finding[]> {
     await this.#isListening;
     this.#probes += 1;
     const probe = `${PROBE_PREFIX}0.${this.#probes}`;
-    const namespace = routerNamespaceOf(router.id);
+    const namespace = world.hostNamespaces.get(`h${router.number}`) ?? "";
     for (let attempt = 0; attempt < 3 && !this.#seen.has(probe); attempt += 1) {
-      const ping = ["netns", "exec", namespace, "ping", "-n", "-c", "1", "-W", "1", "-I", EGRESS_LINK, probe];
+      const ping = ["netns", "exec", namespace, "ping", "-n", "-c", "1", "-W", "1", probe];
       await once(spawn("ip", ping, { stdio: "ignore" }), "exit");
     }
     if (this.#seen.has(probe)) return [];
@@ -128,8 +128,20 @@ export const tunnelPings = (world: World, model: Model): readonly Pings[] =>
     return [of(left, right), of(right, left)];
   });
 
-export const unrelatedPings = (world: World, routers: readonly SiteRouter[]): readonly Pings[] =>
-  routers.map((router) => new Pings(world, { from: `h${router.number}`, to: "203.0.113.1", everyMs: 200 }));
+export const unrelatedPings = (world: World, router: SiteRouter): Pings =>
+  new Pings(world, { from: `h${router.number}`, to: "203.0.113.1", everyMs: 200 });
+
+/** What was translated goes on being translated: whether something new is, only something new tells. */
+export async function checkNewTraffic(world: World, routers: readonly SiteRouter[]): Promise<readonly Finding[]> {
+  const found = await Promise.all(
+    routers.map(async (router): Promise<readonly Finding[]> => {
+      const pings = unrelatedPings(world, router);
+      if (await isAnswered(pings)) return [];
+      return [{ invariant: "unrelated-traffic", about: router.id, text: `nothing new gets through, ${pings.name}` }];
+    }),
+  );
+  return found.flat();
+}
 
 /** Hosts of tunnels that have to be up reach each other, from the first subnet to the first and from the last to the last. */
 export async function checkTunnelTraffic(
@@ -145,14 +157,18 @@ export async function checkTunnelTraffic(
       const source = hostAddressOf(left, last(octetsOf(pair, "left")));
       const target = hostAddressOf(right, last(octetsOf(pair, "right")));
       const pings = new Pings(world, { from: `h${left.number}`, source, to: target, everyMs: 200 });
-      const isAnswered = await within(2_000, () => pings.received > 0);
-      await pings.stop();
-      return isAnswered
+      return (await isAnswered(pings))
         ? []
         : [{ invariant: "tunnel-traffic", about: pair.ends.left.id, text: `no answer, ${pings.name}` }];
     }),
   );
   return found.flat();
+}
+
+async function isAnswered(pings: Pings): Promise<boolean> {
+  const isSo = await within(2_000, () => pings.received > 0);
+  await pings.stop();
+  return isSo;
 }
 
 async function within(ms: number, isSo: () => boolean): Promise<boolean> {

@@ -26,6 +26,10 @@ export function copyProgram(mutations: readonly Mutation[] = []): ProgramCopy {
   return { main: path.join(directory, "dist/main.js"), remove };
 }
 
+/** How often the built program has what is to be changed. */
+export const occurrencesOf = ({ file, from }: Mutation): number =>
+  readFileSync(path.join(ROOT, "dist", file), "utf8").split(from).length - 1;
+
 function mutate(file: string, { from, to }: Mutation): void {
   if (!existsSync(file)) throw new Error(`there is no ${file} to change`);
   const text = readFileSync(file, "utf8");

@@ -1,5 +1,6 @@
 // That the checker finds what it is there for: each bug in a copy of the program, and a short run with it.
 import { BUGS, type Bug } from "./bugs.ts";
+import type { PlaceName } from "./places/places.ts";
 import { copyProgram } from "./program-copy.ts";
 import { runChaos } from "./run.ts";
 
@@ -8,12 +9,19 @@ export type Proof = { readonly bug: Bug; readonly isFound: boolean; readonly sec
 const REPAIR_WITHIN_MS = 15_000;
 const MOST_MS = 150_000;
 
-export const bugNamed = (text: string): readonly Bug[] =>
-  BUGS.filter(({ name, invariant }) => text === "all" || name === text || invariant === text);
+export const bugNamed = (text: string, place: PlaceName): readonly Bug[] =>
+  BUGS.filter(({ places }) => places === undefined || places.includes(place)).filter(
+    ({ name, invariant }) => text === "all" || name === text || invariant === text,
+  );
 
 export async function proveBug(
   bug: Bug,
-  of: { readonly seed: number; readonly say: (line: string) => void; readonly signal: AbortSignal },
+  of: {
+    readonly seed: number;
+    readonly place: PlaceName;
+    readonly say: (line: string) => void;
+    readonly signal: AbortSignal;
+  },
 ): Promise<Proof> {
   const startedAt = performance.now();
   const program = copyProgram(bug.mutations);

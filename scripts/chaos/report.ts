@@ -1,6 +1,7 @@
 // Figures of many runs: faults by kind, and how long it took until everything was right again.
 import { CHANGE_KINDS } from "./changes.ts";
 import { FAULT_KINDS, type FaultKind } from "./faults/kinds.ts";
+import { faultKindsOf } from "./places/places.ts";
 import type { RunResult } from "./run.ts";
 
 export type KindRow = {
@@ -70,12 +71,13 @@ export function figuresText(results: readonly RunResult[], commit: string, machi
   const rounds = results.flatMap((result) => result.rounds);
   const count = (of: (round: (typeof rounds)[number]) => number): number =>
     rounds.reduce((sum, round) => sum + of(round), 0);
+  const kinds = new Set(results.flatMap(({ place }) => faultKindsOf(place))).size;
   const failed = results.filter(({ violations }) => violations.length > 0).map(({ seed }) => seed);
   const minutes = results.reduce((sum, { durationMs }) => sum + durationMs, 0) / 60_000;
   const seeds = results.map(({ seed }) => seed);
   const first = `${seeds.length} seeds of ${Math.min(...seeds)} to ${Math.max(...seeds)} at commit ${commit}, ${machine}: `;
   const lines = [
-    `${first}${rounds.length} rounds, ${count(({ faults }) => faults.length)} faults of ${FAULT_KINDS.length} kinds and`,
+    `${first}${rounds.length} rounds, ${count(({ faults }) => faults.length)} faults of ${kinds} kinds and`,
     `${count(({ changes }) => changes.length)} changes of ${CHANGE_KINDS.length} kinds in ${Math.round(minutes)} minutes.`,
     failed.length === 0 ? "No invariant was violated." : `Invariants were violated in seeds ${failed.join(", ")}.`,
   ];

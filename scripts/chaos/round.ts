@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { randomChange, type ChangeKind } from "./changes.ts";
 import type { Finding } from "./check/subject.ts";
 import type { Applied, Scene } from "./faults/fault.ts";
-import { FAULTS, type FaultKind } from "./faults/kinds.ts";
+import type { FaultKind } from "./faults/kinds.ts";
 import type { Random } from "./random.ts";
 
 export type Happened = {
@@ -66,7 +66,7 @@ export async function inflict({ kinds, afterMs }: Planned, scene: Scene): Promis
   await sleep(afterMs);
   for (const kind of kinds) {
     const atMs = Date.now();
-    const applied: Applied | undefined = await FAULTS[kind](scene);
+    const applied: Applied | undefined = await scene.world.place.faults[kind]?.(scene);
     if (applied === undefined) continue;
     await sleep(applied.holdMs ?? 0);
     await applied.lift?.();

@@ -6,6 +6,7 @@ import { listenToCasts, type Casts } from "./faults/casts.ts";
 import type { Scene } from "./faults/fault.ts";
 import type { FaultKind } from "./faults/kinds.ts";
 import type { SiteRouter } from "./model.ts";
+import { PLACES, type PlaceName } from "./places/places.ts";
 import { seeded, type Random } from "./random.ts";
 import { changeUntil, inflict, planFaults, type Happened, type Round } from "./round.ts";
 import { Watch, type Settled, type Violation } from "./watch.ts";
@@ -15,6 +16,7 @@ export type RunOptions = {
   /** Of names and ids. Default: a random one, as tests name things: what a killed run leaves is found by it. */
   readonly prefix?: string;
   readonly seed: number;
+  readonly place: PlaceName;
   /** Path of the program's `main.js`. */
   readonly program: string;
   readonly perSide: number;
@@ -34,6 +36,7 @@ export type RunOptions = {
 
 export type RunResult = {
   readonly seed: number;
+  readonly place: PlaceName;
   readonly rounds: readonly Round[];
   readonly violations: readonly Violation[];
   readonly durationMs: number;
@@ -45,7 +48,8 @@ export type Keep = (world: ChaosWorld, result: RunResult) => Promise<void>;
 export async function runChaos(options: RunOptions, keep: Keep): Promise<RunResult> {
   const startedAt = performance.now();
   const { prefix = randomPrefix() } = options;
-  const world = await buildChaosWorld({ prefix, perSide: options.perSide, program: options.program });
+  const { perSide, program } = options;
+  const world = await buildChaosWorld({ prefix, place: PLACES[options.place], perSide, program });
   try {
     const run = new Run(world, options);
     try {
@@ -107,7 +111,8 @@ class Run {
 
   result(durationMs: number): RunResult {
     const { violations } = this.#watch;
-    return { seed: this.#options.seed, rounds: this.#rounds, violations, durationMs };
+    const { seed, place } = this.#options;
+    return { seed, place, rounds: this.#rounds, violations, durationMs };
   }
 
   #isDone(): boolean {
@@ -129,6 +134,7 @@ class Run {
       casts: this.#casts,
       claim: (thing) => !claimed.has(thing) && claimed.add(thing).size > 0,
       exempt: (routerId) => this.#watch.exempt(routerId),
+      suspend: (routerIds) => this.#watch.suspend(routerIds),
     });
     const plan = planFaults(kinds, this.#random, mostFaults);
     let isOver = false;

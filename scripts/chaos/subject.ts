@@ -1,9 +1,9 @@
 // A world as the checker is told of it: where things are.
 import path from "node:path";
-import type { Subject } from "./check/subject.ts";
-import { egressAddressOf, SIDES } from "./model.ts";
+import type { Subject, SubjectRouter } from "./check/subject.ts";
+import { SIDES, type SiteRouter } from "./model.ts";
 import { OWN_QUEUES } from "./faults/casts.ts";
-import { EGRESS, type ChaosWorld } from "./world.ts";
+import type { ChaosWorld } from "./world.ts";
 
 export function subjectOf(world: ChaosWorld): Subject {
   const { lab, prefix, controller, model } = world;
@@ -19,13 +19,22 @@ export function subjectOf(world: ChaosWorld): Subject {
       id: router.id,
       host: model.hosts[router.side],
       lanPrefix: `10.${router.number}.`,
-      egressAddress: egressAddressOf(router),
+      ...groundFor(world, router),
     })),
     bridge: lab.builtWorld().bridge,
     isOwnPort: (link) => link.startsWith(`${prefix}-`),
-    isOwnLink: (link) => link === "lo" || link === EGRESS || /^lan\d*$/.test(link),
+    chainsOf: (routerId) => world.site.l3Agent?.chainsOf(routerId),
+    openVswitch: world.site.openVswitch,
     isOwnQueue: (queue) => queue.startsWith(OWN_QUEUES),
     listQueues: async () =>
       lab.rabbitmq?.ctl("list_queues", "--silent", "name", "consumers", "messages").catch(() => undefined),
   };
+}
+
+function groundFor(
+  { site }: ChaosWorld,
+  router: SiteRouter,
+): Pick<SubjectRouter, "place" | "egressAddresses" | "isOwnLink"> {
+  const { kind, egressAddresses, isOwnLink } = site.groundOf(router);
+  return { place: kind, egressAddresses, isOwnLink };
 }

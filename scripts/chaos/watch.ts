@@ -5,7 +5,14 @@ import { Guarded } from "./check/guarded.ts";
 import { checkQueues } from "./check/orphans.ts";
 import type { Finding, Invariant, Subject } from "./check/subject.ts";
 import { SIDES, type SiteRouter } from "./model.ts";
-import { checkTunnelTraffic, ClearText, tunnelPings, unrelatedPings, type Pings } from "./observers.ts";
+import {
+  checkNewTraffic,
+  checkTunnelTraffic,
+  ClearText,
+  tunnelPings,
+  unrelatedPings,
+  type Pings,
+} from "./observers.ts";
 import { subjectOf } from "./subject.ts";
 import { QUEUE_TTL_SECONDS, type ChaosWorld } from "./world.ts";
 
@@ -35,9 +42,11 @@ export class Watch {
   readonly #guarded: Guarded;
   readonly #clear: ClearText;
   readonly #tunnels: readonly Pings[];
-  readonly #unrelated: readonly Pings[];
+  /** By router. */
+  readonly #unrelated: Map<string, Pings>;
   /** Ids of routers. */
   #exempt = new Set<string>();
+  #isStopped = false;
 
   constructor(
     world: ChaosWorld,
@@ -59,7 +68,7 @@ export class Watch {
     this.#tunnels = tunnelPings(built, world.model);
     const { routers } = world.model;
     const firstTwo = SIDES.flatMap((side) => routers.filter((router) => router.side === side).slice(0, 2));
-    this.#unrelated = unrelatedPings(built, firstTwo);
+    this.#unrelated = new Map(firstTwo.map((router) => [router.id, unrelatedPings(built, router)]));
     this.noteChange();
   }
 
@@ -73,13 +82,29 @@ export class Watch {
     this.#exempt.add(routerId);
   }
 
+  /** Of these routers unrelated traffic is not looked at from now on until what this resolves to is called. */
+  async suspend(routerIds: readonly string[]): Promise<() => void> {
+    const { model, lab } = this.#world;
+    const routers = model.routers.filter(({ id }) => routerIds.includes(id) && this.#unrelated.has(id));
+    for (const { id } of routers) {
+      const pings = this.#unrelated.get(id);
+      this.#unrelated.delete(id);
+      await pings?.stop();
+      this.#judge(pings === undefined ? [] : losses(pings));
+    }
+    return () => {
+      if (this.#isStopped) return;
+      for (const router of routers) this.#unrelated.set(router.id, unrelatedPings(lab.builtWorld(), router));
+    };
+  }
+
   has(invariant: Invariant): boolean {
     return this.violations.some((violation) => violation.invariant === invariant);
   }
 
   /** A packet sent in clear on purpose has to be seen. */
   async proveCapture(router: SiteRouter): Promise<void> {
-    this.#judge(await this.#clear.prove(router));
+    this.#judge(await this.#clear.prove(this.#world.lab.builtWorld(), router));
   }
 
   /** Looks until nothing is wrong, or the time since `quietMs` is up. */
@@ -89,7 +114,7 @@ export class Watch {
     for (;;) {
       this.#signal.throwIfAborted();
       const findings = await this.#look();
-      this.#judge([...this.#checker.contradictions(), ...this.#unrelated.flatMap(losses)]);
+      this.#judge([...this.#checker.contradictions(), ...[...this.#unrelated.values()].flatMap(losses)]);
       if (findings.length === 0) {
         this.#guarded.confirm(this.#checker.confirm());
         this.#exempt = new Set();
@@ -117,14 +142,21 @@ export class Watch {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#clear, ...this.#tunnels, ...this.#unrelated].map((one) => one.stop()));
+    this.#isStopped = true;
+    await Promise.all([this.#clear, ...this.#tunnels, ...this.#unrelated.values()].map((one) => one.stop()));
   }
 
   async #look(): Promise<readonly Finding[]> {
     const findings = await this.#checker.look();
     if (findings.length > 0) return findings;
     const { up } = this.#checker.noteDocuments();
-    return checkTunnelTraffic(this.#world.lab.builtWorld(), this.#world.model, (id) => up.has(id));
+    const { lab, model } = this.#world;
+    const world = lab.builtWorld();
+    const unrelated = model.routers.filter(({ id }) => this.#unrelated.has(id));
+    return [
+      ...(await checkNewTraffic(world, unrelated)),
+      ...(await checkTunnelTraffic(world, model, (id) => up.has(id))),
+    ];
   }
 
   #noteClear(line: string): void {

@@ -1,22 +1,12 @@
-// The world of one run: two agents, their routers with a LAN, a host and an egress each, the controller, and wires to the
-// broker. It makes things; what is done to them is the faults' and the changes' business.
+// The world of one run: two agents, their routers with a LAN and a host each, the controller, and wires to the broker. It
+// makes things; what is done to them is the faults' and the changes' business, and what they are like is the place's.
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import path from "node:path";
-import { LabBuilder, type Agent, type LabSide, type Program } from "../lab.ts";
-import { EGRESS_LINK } from "../world.ts";
+import { LabBuilder, type Agent, type Program } from "../lab.ts";
 import { documentsOf } from "./documents.ts";
-import {
-  egressAddressOf,
-  firstModel,
-  hostAddressOf,
-  LAN_OCTETS,
-  lanAddressOf,
-  SIDES,
-  type Model,
-  type Side,
-  type SiteRouter,
-} from "./model.ts";
+import { firstModel, SIDES, type Model, type Side } from "./model.ts";
+import type { Place, Site } from "./places/place.ts";
 import { startWire, type Wire } from "./wire.ts";
 
 /** What a small file system of an agent holds; its list and files take a part of it. */
@@ -41,6 +31,8 @@ export const AGENT_CONFIG = {
 
 export type ChaosWorld = {
   readonly prefix: string;
+  readonly place: Place;
+  readonly site: Site;
   readonly lab: LabBuilder;
   readonly agents: Readonly<Record<Side, Agent>>;
   readonly controller: Program;
@@ -50,16 +42,16 @@ export type ChaosWorld = {
   readonly destroy: () => Promise<void>;
 };
 
-export const vpnNamespaceOf = (router: SiteRouter): string => `qvpn-${router.id}`;
-
 export async function buildChaosWorld(of: {
   /** As tests name things: what a killed run leaves is found by it. */
   readonly prefix: string;
+  readonly place: Place;
   readonly perSide: number;
   readonly program: string;
 }): Promise<ChaosWorld> {
-  const { prefix, perSide, program } = of;
+  const { prefix, place, perSide, program } = of;
   const model = firstModel(prefix, perSide);
+  const site = await place.open({ prefix, model });
   let brokerPort: number | undefined;
   const wire = (): Promise<Wire> => startWire(() => brokerPort);
   const [left, right, forController] = await Promise.all([wire(), wire(), wire()]);
@@ -68,21 +60,26 @@ export async function buildChaosWorld(of: {
   const lab = new LabBuilder({
     prefix,
     program,
-    sides: model.routers.map((router) => sideOf(model, router)),
+    sides: model.routers.map((router) => site.sideOf(router)),
     documents: documentsOf(model),
     controllerConfig: { transportUrl: url(forController), log: AGENT_CONFIG.log, amqp: AGENT_CONFIG.amqp },
-    agentConfigOf: (host) => ({ ...AGENT_CONFIG, transportUrl: url(host === model.hosts.left ? left : right) }),
+    agentConfigOf: (host) => {
+      const side = host === model.hosts.left ? "left" : "right";
+      return { ...AGENT_CONFIG, transportUrl: url(wires[side]), ...site.agentConfigOf(side) };
+    },
   });
   const destroy = async (): Promise<void> => {
     // An agent takes its routers away by a word over its socket; the wires are for the broker only.
-    await lab.destroy();
+    await lab.destroy().finally(() => site.close());
     await Promise.all(Object.values(wires).map((one) => one.close()));
   };
   try {
-    const [broker] = await Promise.all([lab.startBroker(), lab.buildWorld()]);
+    const [broker, built] = await Promise.all([lab.startBroker(), lab.buildWorld()]);
     brokerPort = broker.port;
+    await site.furnish(built);
     for (const side of SIDES) mountDisks(path.join(lab.directory, model.hosts[side]));
     const [controller, agents] = await Promise.all([lab.startController(), lab.startAgents()]);
+    await site.attend();
     const agent = (side: Side): Agent => {
       const found = agents.get(model.hosts[side]);
       if (found === undefined) throw new Error(`there is no agent on the ${side}`);
@@ -90,6 +87,8 @@ export async function buildChaosWorld(of: {
     };
     const world: ChaosWorld = {
       prefix,
+      place,
+      site,
       lab,
       agents: { left: agent("left"), right: agent("right") },
       controller,
@@ -108,23 +107,6 @@ export async function buildChaosWorld(of: {
   }
 }
 
-function sideOf(model: Model, router: SiteRouter): LabSide {
-  return {
-    host: model.hosts[router.side],
-    routerId: router.id,
-    lan: LAN_OCTETS.map((octet) => `${lanAddressOf(router, octet)}/24`),
-    hosts: [
-      {
-        name: `h${router.number}`,
-        addresses: LAN_OCTETS.map((octet) => `${hostAddressOf(router, octet)}/24`),
-        gateways: [lanAddressOf(router, 0)],
-      },
-    ],
-    egress: { addresses: [`${egressAddressOf(router)}/24`], gateways: ["203.0.113.1"] },
-  };
-}
-
-export const EGRESS = EGRESS_LINK;
 export const DISKS = ["state", "run"] as const;
 
 /** The directories in which an agent writes, each as a small file system of its own. */

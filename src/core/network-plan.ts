@@ -27,7 +27,7 @@ import {
   type Veth,
 } from "./network.ts";
 import type { Cidr } from "./model.ts";
-import { isPlugged, strayPorts, type ObservedSwitchPort, type SwitchPort } from "./switch.ts";
+import { isPlugged, strayPorts, type ObservedSwitch, type ObservedSwitchPort, type SwitchPort } from "./switch.ts";
 
 export type LinkChange =
   | { readonly macAddress: string }
@@ -366,7 +366,8 @@ function planVeth(config: TransitConfig, veth: Veth, observed: ObservedNetwork):
     ends.some((end) => end.namespace === sysctl.namespace && end.name === linkOfSysctl(sysctl)),
   );
   return [
-    ...(whole ? [] : [...planLetGo(veth, observed), { kind: "createVeth" as const, veth }]),
+    ...planLetGo(veth, observed),
+    ...(whole ? [] : [{ kind: "createVeth" as const, veth }]),
     ...ends.flatMap((end) => planLink(end, held(end), [{ alias }])),
     // What a new pair is made with needs no step.
     ...ends.flatMap((end) => {
@@ -387,10 +388,18 @@ function planVeth(config: TransitConfig, veth: Veth, observed: ObservedNetwork):
  * ovs-vswitchd (3.1) that switches in userland goes on reading from the link that is gone, when another of the same name comes:
  * what it sends gets through, and nothing comes in. A port that is taken out and plugged anew is opened anew.
  */
-function planLetGo({ port }: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
-  if (port === undefined || !isHeld(port, observed)) return [];
+function planLetGo(veth: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
+  const { port } = veth;
+  if (port === undefined || !isHeld(port, observed) || isPutUp(veth, observed)) return [];
   return [{ kind: "unplugPort", name: port.name, bridge: port.bridge, isAwaited: true }];
 }
+
+/**
+ * The switch's end is put up last, and not while nobody knows what the switch holds: one that is down may have been made
+ * while its database was away, and the switch may read from the one before.
+ */
+const isPutUp = (veth: Veth, observed: ObservedNetwork): boolean =>
+  isWhole(veth, observed) && find(observed, veth.outer)?.up === true;
 
 const isHeld = (port: SwitchPort, { switch: seen }: ObservedNetwork): boolean =>
   seen?.kind === "read" &&
@@ -411,7 +420,11 @@ function planChecksums(
 function planAttachment(veth: Veth, observed: ObservedNetwork): readonly NetworkStep[] {
   const { bridge, outer, port } = veth;
   const held = isWhole(veth, observed) ? find(observed, outer) : undefined;
-  if (port !== undefined) return [...planPort(veth, port, observed), ...planLink(outer, held, [{ up: true }])];
+  if (port !== undefined) {
+    return observed.switch?.kind === "read"
+      ? [...planPort(veth, port, observed.switch, observed), ...planLink(outer, held, [{ up: true }])]
+      : [];
+  }
   if (bridge === undefined) return [];
   const { namespace, name: link } = outer;
   const attach: readonly NetworkStep[] =
@@ -419,10 +432,13 @@ function planAttachment(veth: Veth, observed: ObservedNetwork): readonly Network
   return [...attach, ...planLink(outer, held, [{ up: true }])];
 }
 
-function planPort(veth: Veth, port: SwitchPort, observed: ObservedNetwork): readonly NetworkStep[] {
-  const { switch: seen } = observed;
-  if (seen?.kind !== "read") return [];
-  if (isWhole(veth, observed) && seen.ports.some((held) => isPlugged(port, held))) return [];
+function planPort(
+  veth: Veth,
+  port: SwitchPort,
+  { ports }: Extract<ObservedSwitch, { kind: "read" }>,
+  observed: ObservedNetwork,
+): readonly NetworkStep[] {
+  if (isPutUp(veth, observed) && ports.some((held) => isPlugged(port, held))) return [];
   return [{ kind: "plugPort", port }];
 }
 

@@ -1,8 +1,8 @@
 // The whole check: desired, written, loaded, negotiated and reported, the network, and what should not be there.
-import { checkGuard, checkNetwork } from "./network.ts";
 import { checkLoaded } from "./loaded.ts";
 import { checkNegotiated } from "./negotiated.ts";
 import { checkOrphans } from "./orphans.ts";
+import { checkOf } from "./places.ts";
 import { checkReported, readReport, type Report } from "./reported.ts";
 import type { Finding, Subject } from "./subject.ts";
 import { readWanted, type Wanted, type WantedRouter } from "./wanted.ts";
@@ -86,10 +86,12 @@ export class Checker {
     for (const id of ids) {
       const router = wanted.routers.get(id);
       const agent = this.#subject.agents.find(({ host }) => host === router?.host);
-      if (router === undefined || agent === undefined) continue;
+      const about = this.#subject.routers.find((one) => one.id === id);
+      if (router === undefined || agent === undefined || about === undefined) continue;
+      const place = checkOf(about);
       const [network, guard, loaded, negotiated] = await Promise.all([
-        checkNetwork(router, this.#subject),
-        checkGuard(router),
+        place.checkNetwork(router, about, this.#subject),
+        place.checkGuard(router),
         checkLoaded(router),
         checkNegotiated(router, wanted, (one) => this.#pskSince(one)),
       ]);

@@ -28,7 +28,7 @@ export class Guarded {
   /** The router whose guard let this line of tcpdump's out, if one should not have. */
   leakedBy(line: string): SubjectRouter | undefined {
     const [, from = "", to = ""] = /\bIP (\d+\.\d+\.\d+\.\d+)\S* > (\d+\.\d+\.\d+\.\d+)/.exec(line) ?? [];
-    const router = this.#routers.find((one) => one.egressAddress === from || from.startsWith(one.lanPrefix));
+    const router = this.#routers.find((one) => one.egressAddresses.includes(from) || from.startsWith(one.lanPrefix));
     const subnet = to.replace(/\d+$/, "0/24");
     const since = this.#inForce.get(`${String(router?.id)} ${subnet}`);
     return since !== undefined && since <= Date.now() ? router : undefined;

@@ -1,8 +1,9 @@
 // What is there and should not be: namespaces, processes, files, links and queues that no document wants.
 import path from "node:path";
 import { inodeOf, readProcs, type Proc } from "./proc.ts";
-import { run, runJson } from "./run.ts";
-import type { Finding, Invariant, Subject } from "./subject.ts";
+import { checkOf } from "./places.ts";
+import { runJson } from "./run.ts";
+import type { Finding, Invariant, Subject, SubjectRouter } from "./subject.ts";
 import type { Wanted } from "./wanted.ts";
 import { namesIn } from "./written.ts";
 
@@ -14,23 +15,26 @@ export async function checkOrphans(wanted: Wanted, subject: Subject): Promise<re
     ...(await bridgePorts(wanted, subject)),
     ...processes(wanted, subject),
     ...files(wanted, subject),
-    ...(await leftLinks(wanted, subject)),
+    ...(await left(wanted, subject)),
   ];
 }
 
-const unwantedRouters = (wanted: Wanted, subject: Subject): readonly { readonly id: string; readonly host: string }[] =>
+const unwantedRouters = (wanted: Wanted, subject: Subject): readonly SubjectRouter[] =>
   subject.routers.filter(({ id }) => !wanted.routers.has(id));
 
 const namespaces = (wanted: Wanted, subject: Subject): readonly Finding[] =>
-  unwantedRouters(wanted, subject)
+  subject.routers
+    .filter((router) => !wanted.routers.has(router.id) || !checkOf(router).isOwnNamespace)
     .filter(({ id }) => inodeOf(`qvpn-${id}`) !== undefined)
     .map(({ id }) => finding("orphan-namespace", id, `qvpn-${id} is there, unwanted`));
 
-/** Routers have one port each on the internet's bridge. */
+/** The program has so many ports on the internet's bridge as the routers' places want. */
 async function bridgePorts(wanted: Wanted, subject: Subject): Promise<readonly Finding[]> {
   const ports = (await runJson("ip", "-j", "link", "show", "master", subject.bridge)) as readonly { ifname: string }[];
   const foreign = ports.filter(({ ifname }) => !subject.isOwnPort(ifname));
-  const count = wanted.routers.size;
+  const count = subject.routers
+    .filter(({ id }) => wanted.routers.has(id))
+    .reduce((sum, router) => sum + checkOf(router).bridgePorts, 0);
   if (foreign.length === count) return [];
   return [finding("network", subject.bridge, `has ${foreign.length} ports of routers, not ${count}`)];
 }
@@ -56,7 +60,9 @@ function processes(wanted: Wanted, subject: Subject): readonly Finding[] {
 
 /** In a router's namespace only charon has anything to do. */
 function strays(procs: readonly Proc[], subject: Subject): readonly Finding[] {
-  const inodes = new Map(subject.routers.map(({ id }) => [inodeOf(`qvpn-${id}`) ?? -1, id]));
+  const inodes = new Map(
+    subject.routers.map((router) => [inodeOf(checkOf(router).namespaceOf(router.id)) ?? -1, router.id]),
+  );
   return procs.flatMap((proc) => {
     const id = inodes.get(proc.namespace);
     if (id === undefined || proc.command.startsWith("charon") || proc.parent === process.pid) return [];
@@ -91,25 +97,9 @@ const temporaries = (directory: string): readonly string[] => [
     .map((name) => `${path.basename(directory)}/swanctl/conf.d/${name}`),
 ];
 
-/** A router that is not wanted has nothing of the program's in its own namespace either. */
-async function leftLinks(wanted: Wanted, subject: Subject): Promise<readonly Finding[]> {
+async function left(wanted: Wanted, subject: Subject): Promise<readonly Finding[]> {
   const found = await Promise.all(
-    unwantedRouters(wanted, subject).map(async ({ id }) => {
-      const [links, routes] = await Promise.all([
-        runJson("ip", "-n", `qrouter-${id}`, "-j", "link", "show"),
-        run("ip", "-n", `qrouter-${id}`, "route", "show", "proto", "215"),
-      ]);
-      const strangers = ((links ?? []) as readonly { ifname: string }[]).filter(
-        ({ ifname }) => !subject.isOwnLink(ifname),
-      );
-      return [
-        ...strangers.map(({ ifname }) => finding("network", id, `link ${ifname} is left of it`)),
-        ...(routes ?? "")
-          .split("\n")
-          .filter((line) => line.trim() !== "")
-          .map((line) => finding("network", id, `route ${line.trim()} is left of it`)),
-      ];
-    }),
+    unwantedRouters(wanted, subject).map((router) => checkOf(router).checkLeft(router, subject)),
   );
   return found.flat();
 }

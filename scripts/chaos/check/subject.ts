@@ -10,9 +10,13 @@ export type SubjectAgent = {
 export type SubjectRouter = {
   readonly id: string;
   readonly host: string;
-  /** How the addresses of its LAN begin, `10.1.`, and what it masquerades them as on the internet. */
+  /** Where its charon runs, and what its packets come by. */
+  readonly place: "transit" | "router" | "ovs";
+  /** How the addresses of its LAN begin, `10.1.`, and what they are translated to on the internet. */
   readonly lanPrefix: string;
-  readonly egressAddress: string;
+  readonly egressAddresses: readonly string[];
+  /** Links of the router's own namespace that are not the agent's. */
+  readonly isOwnLink: (link: string) => boolean;
 };
 
 export type Subject = {
@@ -26,8 +30,10 @@ export type Subject = {
   /** The bridge that is the internet, and the ports on it that are not the agents'. */
   readonly bridge: string;
   readonly isOwnPort: (link: string) => boolean;
-  /** Links of a router's own namespace that are not the agents'. */
-  readonly isOwnLink: (link: string) => boolean;
+  /** In a router's own namespace: what Neutron's L3 agent has written, as `iptables-save` says it. */
+  readonly chainsOf: (routerId: string) => string | undefined;
+  /** The switch of those that are plugged into one. */
+  readonly openVswitch: { readonly database: string } | undefined;
   /** Queues of those who watch. */
   readonly isOwnQueue: (queue: string) => boolean;
   /** `rabbitmqctl list_queues name consumers messages`, or undefined while the broker is away. */

@@ -14,6 +14,8 @@ export type Scene = {
   readonly claim: (thing: string) => boolean;
   /** For the rest of the round packets of this router's LAN may be seen in clear: its guard itself was taken away. */
   readonly exempt: (routerId: string) => void;
+  /** Of these routers unrelated traffic is not looked at from now on until what this resolves to is called. */
+  readonly suspend: (routerIds: readonly string[]) => Promise<() => void>;
 };
 
 export type Applied = {

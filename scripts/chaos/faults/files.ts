@@ -44,10 +44,16 @@ function fill(file: string): void {
 function someFile({ world, random }: Scene): string | undefined {
   const { stateDirectory, runDirectory } = world.agents[random.pick(SIDES)];
   if (random.chance(0.2)) return path.join(stateDirectory, "snapshot");
-  const written = readdirSync(runDirectory, { recursive: true, encoding: "utf8" }).filter((name) =>
-    name.endsWith(".conf"),
-  );
-  return written.length === 0 ? undefined : path.join(runDirectory, random.pick(written.sort()));
+  const written = namesBelow(runDirectory).filter((name) => name.endsWith(".conf"));
+  return written.length === 0 ? undefined : path.join(runDirectory, random.pick([...written].sort()));
+}
+
+function namesBelow(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory, { recursive: true, encoding: "utf8" });
+  } catch {
+    return []; // the agent removes a router's files in this moment
+  }
 }
 
 const onFile =

@@ -1,9 +1,8 @@
 // Faults of the kernel's objects: namespaces, links, addresses, routes, rules and packet filters that somebody removes.
 import { existsSync } from "node:fs";
 import { execa } from "execa";
-import { routerNamespaceOf } from "../../world.ts";
 import type { SiteRouter } from "../model.ts";
-import { vpnNamespaceOf } from "../world.ts";
+import type { Ground } from "../places/place.ts";
 import type { Applied, Fault, Scene } from "./fault.ts";
 
 /** An object of `ip -j`; which keys it has depends on what was listed. */
@@ -19,45 +18,44 @@ async function listed(...args: readonly string[]): Promise<readonly Json[]> {
  * The network of one router is taken for the round: what lies outside its VPN namespace holds back clear text when
  * something inside is gone, and the reverse.
  */
-function someRouter({ world, random, claim }: Scene): SiteRouter | undefined {
+export function someRouter({ world, random, claim }: Scene): SiteRouter | undefined {
   const router = random.pick(world.model.routers);
-  if (!existsSync(`/run/netns/${vpnNamespaceOf(router)}`)) return undefined;
+  if (!existsSync(`/run/netns/${world.site.groundOf(router).charonNamespace}`)) return undefined;
   return claim(`network ${router.number}`) ? router : undefined;
 }
 
 const inRouter =
-  (apply: (router: SiteRouter, scene: Scene) => Promise<string | undefined>): Fault =>
+  (apply: (router: SiteRouter, scene: Scene, ground: Ground) => Promise<string | undefined>): Fault =>
   async (scene): Promise<Applied | undefined> => {
     const router = someRouter(scene);
     if (router === undefined) return undefined;
     // What is found may be gone when it is to be removed: the agent works on it, too.
-    const text = await apply(router, scene).catch(() => undefined);
+    const text = await apply(router, scene, scene.world.site.groundOf(router)).catch(() => undefined);
     return text === undefined ? undefined : { text: `router ${router.number}: ${text}` };
   };
 
-export const namespaceDelete = inRouter(async (router) => {
-  await ip("netns", "delete", vpnNamespaceOf(router));
+export const deleteNamespace = (router: SiteRouter, { world }: Scene): Promise<string> =>
+  ip("netns", "delete", world.site.groundOf(router).charonNamespace);
+
+export const namespaceDelete = inRouter(async (router, scene) => {
+  await deleteNamespace(router, scene);
   return "its VPN namespace";
 });
 
 type LinkAt = { readonly namespace: string; readonly link: string };
 
-/** One of the agent's three links: outside, inside, and the router's end of the latter. */
-async function someLink(router: SiteRouter, { random }: Scene): Promise<LinkAt> {
-  const vpn = vpnNamespaceOf(router);
-  const own = routerNamespaceOf(router.id);
-  const linksOf = async (namespace: string): Promise<readonly LinkAt[]> =>
-    (await listed("-n", namespace, "-j", "link", "show", "type", "veth")).map(({ ifname }) => ({
-      namespace,
-      link: String(ifname),
-    }));
-  const all = [...(await linksOf(vpn)), ...(await linksOf(own))];
-  return random.pick(all.filter(({ link }) => /^[vh][gr]/.test(link)));
+async function someLink({ namespaces, isLink }: Ground, { random }: Scene): Promise<LinkAt> {
+  const all: LinkAt[] = [];
+  for (const namespace of namespaces) {
+    const links = await listed("-n", namespace, "-j", "link", "show");
+    all.push(...links.map(({ ifname }) => ({ namespace, link: String(ifname) })));
+  }
+  return random.pick(all.filter(({ link }) => isLink(link)));
 }
 
 const onLink = (what: string, command: (at: LinkAt, scene: Scene) => readonly string[]): Fault =>
-  inRouter(async (router, scene) => {
-    const at = await someLink(router, scene);
+  inRouter(async (_, scene, ground) => {
+    const at = await someLink(ground, scene);
     await ip(...command(at, scene));
     return `${at.link} ${what}`;
   });
@@ -68,8 +66,7 @@ export const linkMoved = onLink("moved to another namespace", ({ namespace, link
   ...["-n", namespace, "link", "set", link, "netns", world.lab.builtWorld().internetNamespace],
 ]);
 
-export const addressDelete = inRouter(async (router, { random }) => {
-  const vpn = vpnNamespaceOf(router);
+export const addressDelete = inRouter(async (_, { random }, { charonNamespace: vpn }) => {
   const links = (await listed("-n", vpn, "-j", "-4", "addr", "show")) as unknown as readonly {
     ifname: string;
     addr_info: readonly Json[];
@@ -85,13 +82,10 @@ export const addressDelete = inRouter(async (router, { random }) => {
   return `${address} of ${link}`;
 });
 
-/** What the agent marks its routes with. */
-const PROTOCOL = "215";
-
-export const routeDelete = inRouter(async (router, { random }) => {
-  const namespace = random.pick([vpnNamespaceOf(router), routerNamespaceOf(router.id)]);
-  const found = await listed("-n", namespace, "-j", "-d", "route", "show", "table", "all", "proto", PROTOCOL);
-  const { type, dst, dev, metric, table } = random.pick(found);
+export const routeDelete = inRouter(async (_, { random }, { namespaces, isRoute }) => {
+  const namespace = random.pick(namespaces);
+  const found = await listed("-n", namespace, "-j", "-d", "route", "show", "table", "all");
+  const { type, dst, dev, metric, table } = random.pick(found.filter(isRoute));
   const named = [String(type ?? "unicast"), String(dst)];
   const where = dev === undefined ? [] : ["dev", String(dev)];
   await ip(
@@ -110,8 +104,8 @@ export const routeDelete = inRouter(async (router, { random }) => {
 /** The kernel's own three rules are not the agent's or charon's. */
 const KERNEL_PRIORITIES = new Set([0, 100, 32766, 32767]);
 
-export const ruleDelete = inRouter(async (router, { random }) => {
-  const namespace = random.pick([vpnNamespaceOf(router), routerNamespaceOf(router.id)]);
+export const ruleDelete = inRouter(async (_, { random }, { namespaces }) => {
+  const namespace = random.pick(namespaces);
   const rules = await listed("-n", namespace, "-j", "rule", "show");
   const { priority, dst } = random.pick(rules.filter((rule) => !KERNEL_PRIORITIES.has(Number(rule["priority"]))));
   const to = dst === undefined ? [] : ["to", String(dst)];
@@ -119,21 +113,21 @@ export const ruleDelete = inRouter(async (router, { random }) => {
   return `rule ${String(priority)} ${to.join(" ")} in ${namespace}`;
 });
 
-const nft = async (router: SiteRouter, ...args: readonly string[]): Promise<string> =>
-  (await execa("ip", ["netns", "exec", vpnNamespaceOf(router), "nft", ...args])).stdout;
+const nft = async ({ charonNamespace }: Ground, ...args: readonly string[]): Promise<string> =>
+  (await execa("ip", ["netns", "exec", charonNamespace, "nft", ...args])).stdout;
 
-export const nftDelete = inRouter(async (router, scene) => {
+export const nftDelete = inRouter(async (router, scene, ground) => {
   scene.exempt(router.id);
-  await nft(router, "delete", "table", "inet", "swanherd");
+  await nft(ground, "delete", "table", "inet", "swanherd");
   return "table inet swanherd";
 });
 
-export const nftRuleDelete = inRouter(async (router, scene) => {
-  const listing = JSON.parse(await nft(router, "-j", "-a", "list", "table", "inet", "swanherd")) as {
+export const nftRuleDelete = inRouter(async (router, scene, ground) => {
+  const listing = JSON.parse(await nft(ground, "-j", "-a", "list", "table", "inet", "swanherd")) as {
     nftables: readonly { rule?: { chain: string; handle: number } }[];
   };
   const rule = scene.random.pick(listing.nftables.flatMap((one) => one.rule ?? []));
   scene.exempt(router.id);
-  await nft(router, "delete", "rule", "inet", "swanherd", rule.chain, "handle", String(rule.handle));
+  await nft(ground, "delete", "rule", "inet", "swanherd", rule.chain, "handle", String(rule.handle));
   return `a rule of chain ${rule.chain}`;
 });

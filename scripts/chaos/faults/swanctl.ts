@@ -3,7 +3,6 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { execa } from "execa";
 import type { SiteRouter } from "../model.ts";
-import { vpnNamespaceOf } from "../world.ts";
 import type { Fault, Scene } from "./fault.ts";
 
 const onCharon =
@@ -18,7 +17,8 @@ const onCharon =
   };
 
 const swanctl = async (router: SiteRouter, ...args: readonly string[]): Promise<string> => {
-  const uri = ["--uri", `unix:///run/charon.${vpnNamespaceOf(router)}.vici`];
+  // Called so in every place.
+  const uri = ["--uri", `unix:///run/charon.qvpn-${router.id}.vici`];
   return (await execa("swanctl", [...args, ...uri], { timeout: 5_000 })).stdout;
 };
 

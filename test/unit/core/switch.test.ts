@@ -68,6 +68,29 @@ test("a link that is made anew has its port let go first, which the switch would
   expect(planNetwork(config, await network.observe(config, never))).toEqual([]);
 });
 
+test("a link that was made anew while the switch did not answer has its port plugged anew when it does", async () => {
+  const network = await plugged();
+  network.deleteLink(config.namespace, external?.inner.name ?? "");
+  network.switch.isReachable = false;
+  for (const step of planNetwork(config, await network.observe(config, never))) await network.apply(step, never);
+  expect(planNetwork(config, await network.observe(config, never))).toEqual([]);
+  network.switch.isReachable = true;
+  const steps = planNetwork(config, await network.observe(config, never));
+  expect(
+    printNetworkPlan(steps)
+      .split("\n")
+      .map((line) => line.trim()),
+  ).toMatchInlineSnapshot(`
+    [
+      "unplugPort hg11111111-222 from br-int, and waits until it has let go",
+      "plugPort hg11111111-222 into br-int as 11111111-2222-4333-8444-555555555501 fa:16:3e:00:00:10 of swanherd:gw-left for 7d3c2a52-4a55-4c1c-9a3b-0d1f6f1a2b01",
+      "setLink hg11111111-222 up=true here",
+    ]
+  `);
+  for (const step of steps) await network.apply(step, never);
+  expect(planNetwork(config, await network.observe(config, never))).toEqual([]);
+});
+
 test("a gateway that falls silent keeps its routes", async () => {
   const network = await plugged();
   network.switch.gatewayMac = undefined;
