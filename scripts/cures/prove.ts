@@ -1,0 +1,144 @@
+// One test, run by its name in a copy of the working tree: whether it passes as it stands, and fails with its cure reverted.
+import { readFileSync, rmSync } from "node:fs";
+import path from "node:path";
+import { execa } from "execa";
+import { environmentOf, readProcesses } from "../processes.ts";
+import type { TreeCopy } from "./copy.ts";
+import { isIntegration, type Cure } from "./cures.ts";
+
+/** In the environment of all that is started in a copy: its directory. */
+const MARK = "SWANHERD_CURES";
+
+export type Verdict =
+  /** `isProof`: each test of that name passed, or one of them failed by an expectation, whichever was wanted. */
+  { readonly isProof: boolean; readonly what: string; readonly seconds: number };
+
+type Told = {
+  readonly testResults: readonly {
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
+};
+
+/** Of one that waits for a condition, the deadline is the expectation (`until`, `eventually`); of a law, its counterexample. */
+const EXPECTATION = /^(?:AssertionError: |(?:\w*Error: )+not within \d+ ms: |Error: Property failed after )/;
+
+export async function build(copy: TreeCopy, signal: AbortSignal): Promise<string | undefined> {
+  // The first one takes longest: the others compile what has changed.
+  const how = ["-p", "scripts/tsconfig.build.json", "--incremental", "--tsBuildInfoFile", "build.tsbuildinfo"];
+  const { exitCode, stdout } = await run(copy, "node_modules/.bin/tsc", how, signal);
+  return exitCode === 0 ? undefined : stdout;
+}
+
+export async function passes(cure: Cure, copy: TreeCopy, signal: AbortSignal): Promise<Verdict> {
+  const { tests, seconds, trouble } = await runTest(cure, copy, signal);
+  const failed = tests.filter(({ status }) => status !== "passed");
+  if (tests.length === 0) return { isProof: false, what: `was not run: ${trouble}`, seconds };
+  const [first] = failed;
+  return { isProof: first === undefined, what: first === undefined ? "passes" : whyOf(first), seconds };
+}
+
+export async function fails(cure: Cure, copy: TreeCopy, signal: AbortSignal): Promise<Verdict> {
+  const startedAt = performance.now();
+  const takeOut = copy.change(cure.reversal);
+  try {
+    const problem = isIntegration(cure) ? await build(copy, signal) : undefined;
+    if (problem !== undefined) return { isProof: false, what: `does not compile: ${problem}`, seconds: 0 };
+    const { tests, trouble } = await runTest(cure, copy, signal);
+    const seconds = (performance.now() - startedAt) / 1000;
+    if (tests.length === 0) return { isProof: false, what: `was not run: ${trouble}`, seconds };
+    const failed = tests.filter(({ status }) => status === "failed");
+    const byExpectation = failed.find((test) => EXPECTATION.test(whyOf(test)));
+    if (byExpectation !== undefined) return { isProof: true, what: whyOf(byExpectation), seconds };
+    const [other] = failed;
+    return { isProof: false, what: other === undefined ? "STILL PASSES" : `fails otherwise: ${whyOf(other)}`, seconds };
+  } finally {
+    takeOut();
+  }
+}
+
+type TestResult = Told["testResults"][number]["assertionResults"][number];
+
+const ANSI = /\u001b\[[0-9;]*m/g;
+const whyOf = ({ status, failureMessages }: TestResult): string =>
+  failureMessages[0]?.replace(ANSI, "").split("\n")[0] ?? `is ${status}`;
+
+async function runTest(
+  { number, test }: Cure,
+  copy: TreeCopy,
+  signal: AbortSignal,
+): Promise<{ readonly tests: readonly TestResult[]; readonly seconds: number; readonly trouble: string }> {
+  const report = path.join(copy.directory, "report.json");
+  rmSync(report, { force: true });
+  const startedAt = performance.now();
+  const { exitCode, stdout } = await run(
+    copy,
+    "node_modules/.bin/vitest",
+    [
+      ...["run", "--config", "scripts/vitest.config.ts", test.file, "--testNamePattern", patternOf(test.name)],
+      // Of several, as of rows, the first that fails settles it.
+      ...["--bail=1", "--reporter=json", `--outputFile.json=${report}`],
+    ],
+    signal,
+  );
+  const seconds = (performance.now() - startedAt) / 1000;
+  const told = readReport(report);
+  if (told === undefined) return { tests: [], seconds, trouble: `exit code ${String(exitCode)}: ${stdout}` };
+  const isNamed = ({ fullName, status }: TestResult): boolean => fullName.includes(`${number}: `) && isRun(status);
+  const trouble = told.testResults.map(({ message }) => message).find((message) => message !== "");
+  return {
+    tests: told.testResults.flatMap(({ assertionResults }) => assertionResults.filter(isNamed)),
+    seconds,
+    trouble: trouble ?? "no test has that name, or it was skipped",
+  };
+}
+
+const isRun = (status: string): boolean => status === "passed" || status === "failed";
+
+function readReport(file: string): Told | undefined {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Told;
+  } catch {
+    return undefined; // vitest did not come to write it
+  }
+}
+
+/** Of the name of a test; what stands for an argument of `test.each` may be anything. */
+const patternOf = (name: string): string => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/%[a-z]/g, ".+");
+
+/** Cancelled, it takes all with it that was started in the copy. */
+async function run(
+  { directory }: TreeCopy,
+  file: string,
+  args: readonly string[],
+  signal: AbortSignal,
+): Promise<{ readonly exitCode: number | undefined; readonly stdout: string }> {
+  signal.throwIfAborted();
+  const { exitCode, stdout } = await execa(file, args, {
+    cwd: directory,
+    env: { [MARK]: directory, REQUIRE_NETNS: "1", LC_ALL: "C.UTF-8", CI: "true" },
+    stdin: "ignore",
+    all: true,
+    reject: false,
+    cancelSignal: signal,
+  });
+  if (signal.aborted) endAll(directory);
+  signal.throwIfAborted();
+  return { exitCode, stdout };
+}
+
+function endAll(directory: string): void {
+  for (const { pid } of readProcesses()) {
+    if (!environmentOf(pid).includes(`${MARK}=${directory}`)) continue;
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch (error) {
+      // It ended between the look and the signal.
+      if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+    }
+  }
+}
