@@ -17,3 +17,6 @@ export function testOf({ proof }: Defect): NamedTest | undefined {
   const [, file, name] = /^test: `([^:]+)::(.+)`$/.exec(proof) ?? [];
   return file === undefined || name === undefined ? undefined : { file, name };
 }
+
+/** Of the name of a test; what stands for an argument of `test.each` may be anything. */
+export const patternOf = (name: string): string => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/%[a-z]/g, ".+");

@@ -245,7 +245,17 @@ export const REVERSALS: Readonly<Record<string, Reversal>> = {
     'if (missing !== undefined) return down("negotiating", `negotiating with ${tunnel.peerAddress}`);',
   ),
   // What finds no tunnel goes on.
-  "B-36": one(GUARD, "{ counter: counterName(hook) }, { drop: null }];", "{ counter: counterName(hook) }];"),
+  "B-36": {
+    ...one(GUARD, "{ counter: counterName(hook) }, { drop: null }];", "{ counter: counterName(hook) }];"),
+    // Of all faults the plainest.
+    runs: { name: "B-36: charon is killed: nothing leaves in clear, and unrelated traffic goes on" },
+  },
+  // The table is not looked at again once it was made.
+  "B-37": one(
+    "src/io/kernel/network.ts",
+    "if (isKnown && generation === applied.generation)",
+    "if (isKnown && (generation === applied.generation || applied.table !== undefined))",
+  ),
   // In aggressive mode charon leaves a peer without an answer.
   "B-38": {
     ...one(
@@ -253,6 +263,7 @@ export const REVERSALS: Readonly<Record<string, Reversal>> = {
       'i_dont_care_about_security_and_use_aggressive_mode_psk: "yes",',
       'i_dont_care_about_security_and_use_aggressive_mode_psk: "no",',
     ),
+    // Its name stands in a table of rows.
     runs: { file: "test/integration/charon/policies.test.ts" },
   },
   // ipsec.conf's default of `uniqueids`.
@@ -260,6 +271,8 @@ export const REVERSALS: Readonly<Record<string, Reversal>> = {
   // Every router is in its qrouter-….
   "B-41": one("src/io/l3-agent/router-host.ts", "exists(snat) ? snat : own", "exists(own) ? own : own"),
   "B-42": one(PEER_SECTION, 'mobike: "no",', 'mobike: "yes",'),
+  // New rules come beside the old ones.
+  "B-43": one(GUARD, "{ delete: { table } },\n      { add: { table } },\n", ""),
   // Both are loaded.
   "B-45": one("src/core/peers.ts", "if (taken !== undefined) {", 'if (taken !== undefined && taken === "") {'),
   // As whoever caused the pass.

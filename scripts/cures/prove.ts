@@ -5,6 +5,7 @@ import { execa } from "execa";
 import { environmentOf, readProcesses } from "../processes.ts";
 import type { TreeCopy } from "./copy.ts";
 import { isIntegration, type Cure } from "./cures.ts";
+import { patternOf } from "./defects.ts";
 
 /** In the environment of all that is started in a copy: its directory. */
 const MARK = "SWANHERD_CURES";
@@ -106,9 +107,6 @@ function readReport(file: string): Told | undefined {
     return undefined; // vitest did not come to write it
   }
 }
-
-/** Of the name of a test; what stands for an argument of `test.each` may be anything. */
-const patternOf = (name: string): string => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/%[a-z]/g, ".+");
 
 /** Cancelled, it takes all with it that was started in the copy. */
 async function run(

@@ -93,14 +93,19 @@ describe("a Neutron server", () => {
     cleanup.add(() => neutron.stop());
   });
 
-  test("B-02: casts an update, and is told ACTIVE for service and connection, both leaving PENDING_CREATE", async () => {
-    await until("both have the empty list", 20_000, async () => {
+  /** A connection that was not there when the agents started. */
+  async function isOrdered(): Promise<void> {
+    await until("both have a list", 20_000, async () => {
       const states = await Promise.all([lab.left.status(), lab.right.status()]);
       return states.every((state) => state.desired === "fetched");
     });
     answer();
     updated(sites.left);
     updated(sites.right);
+  }
+
+  test("B-02: casts an update, and is told ACTIVE for service and connection, both leaving PENDING_CREATE", async () => {
+    await isOrdered();
     for (const site of [sites.left, sites.right]) {
       const reported = await isReported(site, "ACTIVE");
       expect(reported).toMatchObject({ id: site.service, status: "ACTIVE", updated_pending_status: true });
@@ -124,6 +129,7 @@ describe("a Neutron server", () => {
   });
 
   test("B-01: changes a PSK on one gateway: the tunnel goes down there, and comes up when the other has it too", async () => {
+    await isOrdered();
     const before = await connectionIs(lab.left, "fx1", "ACTIVE");
     answer({ psk: "changed by an update", status: "ACTIVE" }, { status: "ACTIVE" });
     updated(sites.left);
