@@ -1,6 +1,7 @@
 // One test, run by its name in a copy of the working tree: whether it passes as it stands, and fails with its cure reverted.
 import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { execa } from "execa";
 import { environmentOf, readProcesses } from "../processes.ts";
 import type { TreeCopy } from "./copy.ts";
@@ -64,9 +65,8 @@ export async function fails(cure: Cure, copy: TreeCopy, signal: AbortSignal): Pr
 
 type TestResult = Told["testResults"][number]["assertionResults"][number];
 
-const ANSI = /\u001b\[[0-9;]*m/g;
 const whyOf = ({ status, failureMessages }: TestResult): string =>
-  failureMessages[0]?.replace(ANSI, "").split("\n")[0] ?? `is ${status}`;
+  stripVTControlCharacters(failureMessages[0] ?? `is ${status}`).split("\n")[0] ?? "";
 
 async function runTest(
   { number, test }: Cure,

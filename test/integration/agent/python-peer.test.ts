@@ -130,6 +130,8 @@ describe("a Neutron server", () => {
 
   test("B-01: changes a PSK on one gateway: the tunnel goes down there, and comes up when the other has it too", async () => {
     await isOrdered();
+    await isReported(sites.left, "ACTIVE");
+    await isReported(sites.right, "ACTIVE");
     const before = await connectionIs(lab.left, "fx1", "ACTIVE");
     answer({ psk: "changed by an update", status: "ACTIVE" }, { status: "ACTIVE" });
     updated(sites.left);

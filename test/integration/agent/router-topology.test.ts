@@ -55,6 +55,7 @@ test("both families cross the tunnel both ways, nothing of them is seen outside,
 });
 
 test("B-43: Neutron's chains hold nothing of ours, and go on translating when they are written anew; ours hold nothing else", async () => {
+  await areActive(lab, "four", "six");
   const floating = { fixed: "10.1.0.9", external: "203.0.113.77" };
   const before = await savedRules(lab.left4);
   expect(before).not.toMatch(/swanherd|10\.2\.0\.0/);
