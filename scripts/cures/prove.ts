@@ -108,7 +108,6 @@ function readReport(file: string): Told | undefined {
   }
 }
 
-/** Cancelled, it takes all with it that was started in the copy. */
 async function run(
   { directory }: TreeCopy,
   file: string,
@@ -124,7 +123,8 @@ async function run(
     reject: false,
     cancelSignal: signal,
   });
-  if (signal.aborted) endAll(directory);
+  // A test that failed half-way, or was interrupted, may have left what goes on by itself, such as a ping.
+  endAll(directory);
   signal.throwIfAborted();
   return { exitCode, stdout };
 }

@@ -189,10 +189,11 @@ describe("the controller", () => {
     sides: [],
     documents: demoDocuments(routers),
   });
+  // Its directory is there from now on, also when none of its tests is run.
+  cleanup.add(() => lab.destroy());
   let client: PythonPeer;
 
   beforeAll(async () => {
-    cleanup.add(() => lab.destroy());
     const { url } = await lab.startBroker();
     await lab.startController();
     client = await startPythonPeer("oslo_client.py", [url, "ipsec_driver"]);
