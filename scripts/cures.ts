@@ -3,7 +3,7 @@
 import { parseArgs } from "node:util";
 import { copyTree, type TreeCopy } from "./cures/copy.ts";
 import { isIntegration, readCures, type Cure } from "./cures/cures.ts";
-import { build, fails, passes } from "./cures/prove.ts";
+import { fails, passes } from "./cures/prove.ts";
 
 const stop = new AbortController();
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -12,10 +12,16 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const shownSeconds = (seconds: number): string => `${seconds.toFixed(1)} s`;
 
-/** Alone, as it is run with its cure reverted: what fails for want of another test before it would prove nothing. */
-async function passesAsItStands(cure: Cure, copy: TreeCopy): Promise<boolean> {
-  const { isProof, what, seconds } = await passes(cure, copy, stop.signal);
-  if (!isProof) say(`${cure.number} does not pass as it stands (${shownSeconds(seconds)}): ${what}`);
+/** Alone both times: what fails for want of another test before it would prove nothing. */
+async function isProved(cure: Cure, copy: TreeCopy, isWhyWanted: boolean): Promise<boolean> {
+  const asItStands = await passes(cure, copy, stop.signal);
+  if (!asItStands.isProof) {
+    say(`${cure.number} does not pass as it stands (${shownSeconds(asItStands.seconds)}): ${asItStands.what}`);
+    return false;
+  }
+  const { isProof, what, seconds } = await fails(cure, copy, stop.signal);
+  const isTold = isProof ? "fails with its cure reverted" : what;
+  say(`${cure.number} ${isTold} (${shownSeconds(seconds)})${isProof && isWhyWanted ? `: ${what}` : ""}`);
   return isProof;
 }
 
@@ -24,18 +30,7 @@ async function prove(cures: readonly Cure[], isWhyWanted: boolean): Promise<numb
   const copy = copyTree();
   let proved = 0;
   try {
-    if (cures.some(isIntegration)) {
-      const problem = await build(copy, stop.signal);
-      if (problem !== undefined) throw new Error(`the working tree does not compile: ${problem}`);
-    }
-    const passing: Cure[] = [];
-    for (const cure of cures) if (await passesAsItStands(cure, copy)) passing.push(cure);
-    for (const cure of passing) {
-      const { isProof, what, seconds } = await fails(cure, copy, stop.signal);
-      const isTold = isProof ? "fails with its cure reverted" : what;
-      say(`${cure.number} ${isTold} (${shownSeconds(seconds)})${isProof && isWhyWanted ? `: ${what}` : ""}`);
-      if (isProof) proved += 1;
-    }
+    for (const cure of cures) if (await isProved(cure, copy, isWhyWanted)) proved += 1;
   } finally {
     copy.remove();
   }

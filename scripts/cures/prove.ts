@@ -11,9 +11,8 @@ import { patternOf } from "./defects.ts";
 /** In the environment of all that is started in a copy: its directory. */
 const MARK = "SWANHERD_CURES";
 
-export type Verdict =
-  /** `isProof`: each test of that name passed, or one of them failed by an expectation, whichever was wanted. */
-  { readonly isProof: boolean; readonly what: string; readonly seconds: number };
+/** `isProof`: each test of that name passed, or one of them failed by an expectation, whichever was wanted. */
+export type Verdict = { readonly isProof: boolean; readonly what: string; readonly seconds: number };
 
 type Told = {
   readonly testResults: readonly {
@@ -29,30 +28,20 @@ type Told = {
 /** Of one that waits for a condition, the deadline is the expectation (`until`, `eventually`); of a law, its counterexample. */
 const EXPECTATION = /^(?:AssertionError: |(?:\w*Error: )+not within \d+ ms: |Error: Property failed after )/;
 
-export async function build(copy: TreeCopy, signal: AbortSignal): Promise<string | undefined> {
-  // The first one takes longest: the others compile what has changed.
-  const how = ["-p", "scripts/tsconfig.build.json", "--incremental", "--tsBuildInfoFile", "build.tsbuildinfo"];
-  const { exitCode, stdout } = await run(copy, "node_modules/.bin/tsc", how, signal);
-  return exitCode === 0 ? undefined : stdout;
-}
+const MAX_WHY = 160;
 
 export async function passes(cure: Cure, copy: TreeCopy, signal: AbortSignal): Promise<Verdict> {
   const { tests, seconds, trouble } = await runTest(cure, copy, signal);
-  const failed = tests.filter(({ status }) => status !== "passed");
-  if (tests.length === 0) return { isProof: false, what: `was not run: ${trouble}`, seconds };
-  const [first] = failed;
-  return { isProof: first === undefined, what: first === undefined ? "passes" : whyOf(first), seconds };
+  if (tests.length === 0) return { isProof: false, what: trouble, seconds };
+  const failed = tests.find(({ status }) => status === "failed");
+  return { isProof: failed === undefined, what: failed === undefined ? "passes" : whyOf(failed), seconds };
 }
 
 export async function fails(cure: Cure, copy: TreeCopy, signal: AbortSignal): Promise<Verdict> {
-  const startedAt = performance.now();
   const takeOut = copy.change(cure.reversal);
   try {
-    const problem = isIntegration(cure) ? await build(copy, signal) : undefined;
-    if (problem !== undefined) return { isProof: false, what: `does not compile: ${problem}`, seconds: 0 };
-    const { tests, trouble } = await runTest(cure, copy, signal);
-    const seconds = (performance.now() - startedAt) / 1000;
-    if (tests.length === 0) return { isProof: false, what: `was not run: ${trouble}`, seconds };
+    const { tests, seconds, trouble } = await runTest(cure, copy, signal);
+    if (tests.length === 0) return { isProof: false, what: trouble, seconds };
     const failed = tests.filter(({ status }) => status === "failed");
     const byExpectation = failed.find((test) => EXPECTATION.test(whyOf(test)));
     if (byExpectation !== undefined) return { isProof: true, what: whyOf(byExpectation), seconds };
@@ -65,18 +54,26 @@ export async function fails(cure: Cure, copy: TreeCopy, signal: AbortSignal): Pr
 
 type TestResult = Told["testResults"][number]["assertionResults"][number];
 
+/** Its begin: `connectionIs` tells a whole connection, and the log of its agent. */
 const whyOf = ({ status, failureMessages }: TestResult): string =>
-  stripVTControlCharacters(failureMessages[0] ?? `is ${status}`).split("\n")[0] ?? "";
+  stripVTControlCharacters(failureMessages[0] ?? `is ${status}`)
+    .split("\n")[0]
+    ?.slice(0, MAX_WHY) ?? "";
 
 async function runTest(
-  { number, test }: Cure,
+  cure: Cure,
   copy: TreeCopy,
   signal: AbortSignal,
 ): Promise<{ readonly tests: readonly TestResult[]; readonly seconds: number; readonly trouble: string }> {
+  const { number, test } = cure;
   const report = path.join(copy.directory, "report.json");
   rmSync(report, { force: true });
   const startedAt = performance.now();
-  const { exitCode, stdout } = await run(
+  const seconds = (): number => (performance.now() - startedAt) / 1000;
+  // The agents and controllers of integration tests are the built program's.
+  const problem = isIntegration(cure) ? await build(copy, signal) : undefined;
+  if (problem !== undefined) return { tests: [], seconds: seconds(), trouble: `does not compile: ${problem}` };
+  const { exitCode, said } = await run(
     copy,
     "node_modules/.bin/vitest",
     [
@@ -86,15 +83,15 @@ async function runTest(
     ],
     signal,
   );
-  const seconds = (performance.now() - startedAt) / 1000;
   const told = readReport(report);
-  if (told === undefined) return { tests: [], seconds, trouble: `exit code ${String(exitCode)}: ${stdout}` };
+  if (told === undefined)
+    return { tests: [], seconds: seconds(), trouble: `was not run, exit code ${String(exitCode)}: ${said}` };
   const isNamed = ({ fullName, status }: TestResult): boolean => fullName.includes(`${number}: `) && isRun(status);
   const trouble = told.testResults.map(({ message }) => message).find((message) => message !== "");
   return {
     tests: told.testResults.flatMap(({ assertionResults }) => assertionResults.filter(isNamed)),
-    seconds,
-    trouble: trouble ?? "no test has that name, or it was skipped",
+    seconds: seconds(),
+    trouble: `was not run: ${trouble ?? "no test has that name, or it was skipped"}`,
   };
 }
 
@@ -108,14 +105,21 @@ function readReport(file: string): Told | undefined {
   }
 }
 
+async function build(copy: TreeCopy, signal: AbortSignal): Promise<string | undefined> {
+  // The first time takes longest: then only what has changed is compiled.
+  const how = ["-p", "scripts/tsconfig.build.json", "--incremental", "--tsBuildInfoFile", "build.tsbuildinfo"];
+  const { exitCode, said } = await run(copy, "node_modules/.bin/tsc", how, signal);
+  return exitCode === 0 ? undefined : said;
+}
+
 async function run(
   { directory }: TreeCopy,
   file: string,
   args: readonly string[],
   signal: AbortSignal,
-): Promise<{ readonly exitCode: number | undefined; readonly stdout: string }> {
+): Promise<{ readonly exitCode: number | undefined; readonly said: string }> {
   signal.throwIfAborted();
-  const { exitCode, stdout } = await execa(file, args, {
+  const { exitCode, all: said } = await execa(file, args, {
     cwd: directory,
     env: { [MARK]: directory, REQUIRE_NETNS: "1", LC_ALL: "C.UTF-8", CI: "true" },
     stdin: "ignore",
@@ -126,7 +130,7 @@ async function run(
   // A test that failed half-way, or was interrupted, may have left what goes on by itself, such as a ping.
   endAll(directory);
   signal.throwIfAborted();
-  return { exitCode, stdout };
+  return { exitCode, said };
 }
 
 function endAll(directory: string): void {
