@@ -8,7 +8,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 export type ProgramCopy = { readonly main: string; readonly remove: () => void };
 
-/** One text of one built file, which has to be there exactly once, and what stands there instead. */
+/** One text of one file, which has to be there exactly once, and what stands there instead. */
 export type Mutation = { readonly file: string; readonly from: string; readonly to: string };
 
 export function copyProgram(mutations: readonly Mutation[] = []): ProgramCopy {
@@ -30,7 +30,7 @@ export function copyProgram(mutations: readonly Mutation[] = []): ProgramCopy {
 export const occurrencesOf = ({ file, from }: Mutation): number =>
   readFileSync(path.join(ROOT, "dist", file), "utf8").split(from).length - 1;
 
-function mutate(file: string, { from, to }: Mutation): void {
+export function mutate(file: string, { from, to }: Omit<Mutation, "file">): void {
   if (!existsSync(file)) throw new Error(`there is no ${file} to change`);
   const text = readFileSync(file, "utf8");
   const count = text.split(from).length - 1;

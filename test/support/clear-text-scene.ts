@@ -75,6 +75,7 @@ export type ClearTextScene = {
   /** A namespace that is nobody's. */
   readonly scratch: string;
   readonly killCharon: (signal: NodeJS.Signals) => void;
+  /** The traffic, once. */
   readonly starts: () => Promise<void>;
   readonly comesThrough: () => Promise<void>;
   /** What is seen on the bridge while `during` runs, and how much of the unrelated traffic is lost. */
@@ -155,7 +156,10 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     await comesThrough();
   };
 
+  let isStarted = false;
   const starts = async (): Promise<void> => {
+    if (isStarted) return;
+    isStarted = true;
     await areActive(lab, "site", "v6");
     constant = flows.map(({ from, to, rate }) => startTraffic(lab.world, from, to, rate));
     unrelated = startTraffic(lab.world, "left", INTERNET, PACKETS_A_SECOND);
@@ -263,6 +267,8 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
   const NOT_MENDED = new Set(["the policies and states of the kernel are flushed"]);
 
   const endures = async (what: string, fault: Fault): Promise<number> => {
+    // Without traffic nothing could leave.
+    await starts();
     await areActive(lab, "site", "v6");
     await comesThrough();
     const { clear, lost } = await watching(

@@ -110,6 +110,8 @@ export class FakeIke implements Ike {
   showsOtherwise = false;
   /** Of every charon. */
   algorithms: CharonAlgorithms = ALL_ALGORITHMS;
+  /** Routers of which nothing is told, and no call comes to an end. */
+  readonly silent = new Set<RouterId>();
   /** What is thrown by the next call, whatever it is: a bug of the adapter. */
   nextError: Error | undefined;
   starts = 0;
@@ -148,6 +150,9 @@ export class FakeIke implements Ike {
 
   observe(router: RouterId, signal: AbortSignal): Promise<ObservedCharon> {
     if (signal.aborted) return Promise.reject(reasonOf(signal));
+    if (this.silent.has(router)) {
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(reasonOf(signal))));
+    }
     const error = this.nextError;
     this.nextError = undefined;
     if (error !== undefined) return Promise.reject(error);

@@ -401,3 +401,22 @@ export const ROWS: readonly Row[] = [
   ...identities,
   ...words,
 ];
+
+const nothing = refused(/^the sides have no suite in common/);
+const UNLIKE = { encryption_algorithm: "aes-256", auth_algorithm: "sha512", pfs: "group15" };
+
+/** Sides that chose differently, of what every charon can compute and has among its own proposals: nothing may come of it. */
+export const STRANGERS: readonly Row[] = VERSIONS.flatMap(({ ikeVersion, wish }): readonly Row[] => [
+  {
+    name: `IKEv${String(ikeVersion)}, another suite of IKE`,
+    left: { ike: wish },
+    right: { ike: { ...wish, ...UNLIKE } },
+    expected: nothing,
+  },
+  {
+    name: `IKEv${String(ikeVersion)}, another suite of ESP`,
+    left: { ike: wish },
+    right: { ike: wish, ipsec: UNLIKE },
+    expected: nothing,
+  },
+]);

@@ -93,14 +93,19 @@ describe("a Neutron server", () => {
     cleanup.add(() => neutron.stop());
   });
 
-  test("B-02: casts an update, and is told ACTIVE for service and connection, both leaving PENDING_CREATE", async () => {
-    await until("both have the empty list", 20_000, async () => {
+  /** A connection that was not there when the agents started. */
+  async function isOrdered(): Promise<void> {
+    await until("both have a list", 20_000, async () => {
       const states = await Promise.all([lab.left.status(), lab.right.status()]);
       return states.every((state) => state.desired === "fetched");
     });
     answer();
     updated(sites.left);
     updated(sites.right);
+  }
+
+  test("B-02: casts an update, and is told ACTIVE for service and connection, both leaving PENDING_CREATE", async () => {
+    await isOrdered();
     for (const site of [sites.left, sites.right]) {
       const reported = await isReported(site, "ACTIVE");
       expect(reported).toMatchObject({ id: site.service, status: "ACTIVE", updated_pending_status: true });
@@ -124,6 +129,9 @@ describe("a Neutron server", () => {
   });
 
   test("B-01: changes a PSK on one gateway: the tunnel goes down there, and comes up when the other has it too", async () => {
+    await isOrdered();
+    await isReported(sites.left, "ACTIVE");
+    await isReported(sites.right, "ACTIVE");
     const before = await connectionIs(lab.left, "fx1", "ACTIVE");
     answer({ psk: "changed by an update", status: "ACTIVE" }, { status: "ACTIVE" });
     updated(sites.left);
@@ -181,10 +189,11 @@ describe("the controller", () => {
     sides: [],
     documents: demoDocuments(routers),
   });
+  // Its directory is there from now on, also when none of its tests is run.
+  cleanup.add(() => lab.destroy());
   let client: PythonPeer;
 
   beforeAll(async () => {
-    cleanup.add(() => lab.destroy());
     const { url } = await lab.startBroker();
     await lab.startController();
     client = await startPythonPeer("oslo_client.py", [url, "ipsec_driver"]);

@@ -54,7 +54,8 @@ test("both families cross the tunnel both ways, nothing of them is seen outside,
   expect((await inLeft("ip", "route", "show", "proto", "215")).stdout).toBe("");
 });
 
-test("B-43: Neutron's chains hold nothing of ours, and go on translating when they are written anew", async () => {
+test("B-43: Neutron's chains hold nothing of ours, and go on translating when they are written anew; ours hold nothing else", async () => {
+  await areActive(lab, "four", "six");
   const floating = { fixed: "10.1.0.9", external: "203.0.113.77" };
   const before = await savedRules(lab.left4);
   expect(before).not.toMatch(/swanherd|10\.2\.0\.0/);
@@ -68,6 +69,15 @@ test("B-43: Neutron's chains hold nothing of ours, and go on translating when th
   expect(await sourcesOutside("left")).toEqual([lab.left4.external]);
   await bothWays();
   expect(worthReading(lab.left, 1_000)).not.toContain("packet filter in");
+  const chain = ["inet", "swanherd", "nat_source"];
+  const ours = async (): Promise<string> => (await inLeft("nft", "list", "chain", ...chain)).stdout;
+  const wanted = await ours();
+  expect(wanted).toContain("10.2.0.0/24");
+  // As an older release may have had it.
+  const older = ["ip", "daddr", "10.2.0.0/24", "snat", "ip", "to", lab.left4.external];
+  expect((await inLeft("nft", "insert", "rule", ...chain, ...older)).stderr).toBe("");
+  await until("no rule stands beside the wanted ones", 20_000, async () => (await ours()) === wanted);
+  await bothWays();
 });
 
 test("a connection that was translated before the tunnel came is carried, too, and seen by nobody", async () => {

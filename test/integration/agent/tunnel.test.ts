@@ -1,5 +1,6 @@
 // The main job on real parts: documents in, tunnels up, packets through them, nothing in clear, and everything gone again.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { execa } from "execa";
 import { expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../../scripts/lab.ts";
@@ -29,9 +30,27 @@ test("a connection on both gateways comes up, hosts reach each other, and the in
 });
 
 test("B-14: large packets pass, TCP's segment size being clamped and IP fragmented where it may be", async () => {
+  await areActive(lab, "site");
   const ping = await lab.world.ping("left", "10.2.0.9", { count: 3, sizeBytes: 3000 });
   expect(ping.received).toBe(3);
+  const sizes = async (): Promise<string> =>
+    [await segmentSize("left", "10.2.0.9", "right"), await segmentSize("right", "10.1.0.9", "left")].join();
+  expect(await sizes()).toBe("1460,1460");
+  const narrow = { name: "site", left: ["10.1.0.0/24"], right: ["10.2.0.0/24"], psk: PSK, more: { mtu: 1300 } };
+  lab.write(documents(connectionPair(narrow))(lab.routers));
+  await until("segments fit into the connection's mtu, both ways", 10_000, async () => (await sizes()) === "1260,1260");
+  await areActive(lab, "site");
 });
+
+/** That a host is asked for by another one which wants to speak TCP with it. */
+async function segmentSize(from: string, to: string, host: string): Promise<string | undefined> {
+  const netns = lab.world.hostNamespaces.get(host) ?? "";
+  const capture = await startCapture({ interface: "eth0", netns, filter: "tcp" });
+  const knock = `require("net").connect(9,"${to}").on("error",()=>process.exit()).setTimeout(1000,process.exit)`;
+  await execa("ip", ["netns", "exec", lab.world.hostNamespaces.get(from) ?? "", process.execPath, "-e", knock]);
+  const syn = (await capture.stop()).find((line) => line.includes("Flags [S]"));
+  return /mss (\d+)/.exec(syn ?? "")?.[1];
+}
 
 test("what a connection's file says is private, and swanctl's own syntax", () => {
   const directory = `${lab.left.runDirectory}/${lab.namespaces.left}/swanctl/conf.d`;
@@ -45,6 +64,8 @@ test("what a connection's file says is private, and swanctl's own syntax", () =>
 });
 
 test("B-06: two connections to one peer are both ACTIVE over one IKE SA, and deleting one leaves the SPIs of the other", async () => {
+  lab.write(documents(site)(lab.routers));
+  await areActive(lab, "site");
   lab.write(documents(site, second)(lab.routers));
   await areActive(lab, "site", "second");
   await areSettled(lab);
@@ -94,8 +115,14 @@ test("B-07: a connection that is admin down is DOWN for that reason, loses its S
     psk: PSK,
     more: { admin_state_up: false },
   });
+  lab.write(documents(site, second)(lab.routers));
+  await areActive(lab, "site", "second");
   lab.write(documents(down, second)(lab.routers));
-  await connectionIs(lab.left, "site", "DOWN", { reason: "admin-down" });
+  const { id } = await connectionIs(lab.left, "site", "DOWN", { reason: "admin-down" });
+  await until("its SA is gone", 5_000, async () => {
+    const sas = await lab.left.ikeSas(lab.routers.left);
+    return sas.every((sa) => sa.childSas.every((child) => !child.name.startsWith(id)));
+  });
   await areActive(lab, "second");
   const capture = await startCapture({ interface: lab.world.bridge, filter: "net 10.1.0.0/24 or net 10.2.0.0/24" });
   const ping = await lab.world.ping("left", "10.2.0.9", { count: 3 });

@@ -27,7 +27,7 @@ import { strongswanConf } from "../../../src/wire/swanctl/strongswan-conf.ts";
 import { CharonLab, whyNoCharon } from "../../support/charon.ts";
 import { eventually } from "../../support/eventually.ts";
 import { whyNoKernelEsp } from "../../support/kernel-esp.ts";
-import { BASE, ROWS, type Agreed, type Row } from "../../support/policy-rows.ts";
+import { BASE, ROWS, STRANGERS, type Agreed, type Row } from "../../support/policy-rows.ts";
 
 const reason = whyNoCharon();
 if (reason !== undefined && process.env["REQUIRE_NETNS"] === "1") throw new Error(`no charon here: ${reason}`);
@@ -62,7 +62,9 @@ describe.skipIf(reason !== undefined).each(backEnds)("with charon, ESP by %s", (
     }
   });
 
-  test("B-13: what charon tells of every row, loaded and negotiated, is what was wanted", () => {
+  test("B-13: what is negotiated is what was wanted, as charon tells of every row, and nothing where the sides have no suite in common", () => {
+    expect([...scene.strangers.keys()]).toEqual(STRANGERS.map(({ name }) => name));
+    expect([...scene.strangers.values()].flat()).toEqual([]);
     expect(scene.differences).toEqual([]);
   });
 
@@ -145,6 +147,8 @@ class Scene {
   readonly outcomes = new Map<Row, Outcome>();
   /** In what charon tells otherwise of a row than was loaded. */
   readonly differences: string[] = [];
+  /** What came of those that have no suite in common. */
+  readonly strangers = new Map<string, readonly string[]>();
   strongswan = "";
   readonly #espBackEnd: EspBackEnd;
   readonly #lab = new CharonLab();
@@ -187,6 +191,22 @@ class Scene {
     await this.#areAll(vici, "rekeyed", (child) => !old.has(child.uniqueId));
     const thenLost = await this.#ping();
     await this.#judge(vici, old, (row) => (firstLost.get(row) ?? 0) + (thenLost.get(row) ?? 0));
+    for (const [at, row] of STRANGERS.entries()) await this.#meet(vici, ROWS.length + at, row, abilities);
+  }
+
+  /** charon refuses at once, or gives up. */
+  async #meet(vici: Record<Side, ViciSession>, number: number, row: Row, abilities: Abilities): Promise<void> {
+    await this.#load(vici, number, row, abilities);
+    const { peers, names } = this.#wanted.get(row) ?? {};
+    if (peers === undefined) return;
+    for (const child of names ?? []) {
+      await initiate(vici.left, { child, ike: peers.left.name }, { waitMs: patiently(5_000) }).catch(() => undefined);
+    }
+    const children = installedOf(await listSas(vici.left), peers.left);
+    this.strangers.set(
+      row.name,
+      children.map(({ name, algorithms }) => `${name}: ${spaced(cipher(algorithms), algorithms.integrity)}`),
+    );
   }
 
   async #charon(side: Side): Promise<ViciSession> {
@@ -206,7 +226,7 @@ class Scene {
       { namespace: right, address: "192.0.2.2/30" },
     );
     for (const side of SIDES) {
-      const commands = ROWS.flatMap((row, number) => [
+      const commands = [...ROWS, ...STRANGERS].flatMap((row, number) => [
         `address add ${addressOf(side, number)}/24 dev out`,
         ...(row.isHostToHost === true
           ? []

@@ -246,7 +246,7 @@ describe.each(kinds)("under $kind", ({ kind, other, why }) => {
       expect(traces()).toEqual([]);
     });
 
-    test("B-31: that was removed leaves no process, unit or file, also when it had just been killed", async () => {
+    test("B-31: that was removed leaves no process, unit or file, also when it had just been killed or hangs", async () => {
       const ike = newIke(supervisorOf(kind));
       await ike.start(router, never);
       await ike.remove(router, never);
@@ -256,6 +256,11 @@ describe.each(kinds)("under $kind", ({ kind, other, why }) => {
       await ike.remove(router, never);
       expect(traces()).toEqual([]);
       await ike.remove(router, never);
+      // It lives, and does not tell how it is.
+      await ike.start(router, never);
+      process.kill(theCharon().pid, "SIGSTOP");
+      await ike.remove(router, never);
+      expect(traces()).toEqual([]);
     });
 
     test("whose namespace was removed counts for nothing, and is ended when the next one starts", async () => {

@@ -124,7 +124,7 @@ test("whatever is changed by hand is put right in one pass", async () => {
   }
 });
 
-test("B-37: removal leaves nothing of ours and all of others", async () => {
+test("B-37: what is left in our table goes with the next pass, and removal leaves nothing of ours and all of others", async () => {
   const lab = await makeLab({ pairs: [DUAL_STACK] });
   const router = lab.config.routerNamespace;
   await sh(router, "ip route add 10.66.0.0/24 via 10.1.0.9; ip link add foreign type bridge; ip link set foreign up");
@@ -138,6 +138,11 @@ test("B-37: removal leaves nothing of ours and all of others", async () => {
   const before = await links();
   await lab.converge();
   expect(await links()).not.toBe(before);
+  const forward = (): Promise<string> => sh(lab.config.namespace, "nft list chain inet swanherd forward");
+  const wanted = await forward();
+  await sh(lab.config.namespace, "nft insert rule inet swanherd forward ip daddr 10.2.0.0/24 accept");
+  await lab.converge();
+  expect(await forward()).toBe(wanted);
   await lab.remove();
   expect(await links()).toBe(before);
   expect(namespaceInode(lab.config.namespace)).toBeUndefined();

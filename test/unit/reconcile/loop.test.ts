@@ -205,7 +205,7 @@ describe("fetching", () => {
 });
 
 describe("removal", () => {
-  test("B-29: of one router does not hold up what another one waits for", async () => {
+  test("of one router does not hold up what another one waits for", async () => {
     const world = await AgentWorld.up(ONE, ELSEWHERE);
     world.controlPlane.failures = 1;
     world.controlPlane.routers = [ELSEWHERE, TWO];
@@ -247,6 +247,19 @@ test("a teardown that fails says so, and is tried again", async () => {
 });
 
 describe("what wakes a router", () => {
+  test("B-29: one whose pass does not come to an end holds up no other", async () => {
+    const world = await AgentWorld.up(ONE, ELSEWHERE);
+    world.ike.silent.add(ROUTER);
+    world.ike.tell(ROUTER, { kind: "sasChanged" });
+    await world.settle();
+    world.loop.removedFromAgent(OTHER);
+    await world.settle();
+    expect(world.hasNamespace(OTHER)).toBe(false);
+    world.loop.addedToAgent([OTHER]);
+    await world.clock.advance(1_500);
+    expect([world.hasNamespace(OTHER), world.status(7)]).toEqual([true, "ACTIVE"]);
+  });
+
   test("an SA that goes is told, and made again", async () => {
     const world = await AgentWorld.up(ONE);
     world.ike.remote(peerNameOf(aTunnel())).answers = "never";

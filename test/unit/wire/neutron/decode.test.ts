@@ -29,7 +29,7 @@ function tunnelOf(changed: Keys): Tunnel {
 
 function refusalOf(changed: Keys): string {
   const decoded = decodeOne(aWireConnection(changed));
-  if (decoded.kind !== "unusable") throw new Error(`is ${decoded.kind}`);
+  if (decoded.kind !== "unusable") expect.fail(`is ${decoded.kind}`);
   expect(decoded.guarded).toMatchObject({ localSubnets: expect.any(Array) as unknown });
   expect(decoded.reason.text).not.toContain(PSK);
   return `${decoded.reason.code}: ${decoded.reason.text}`;
