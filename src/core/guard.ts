@@ -224,8 +224,7 @@ function forwardRules(guard: Guard, blocks: readonly Block[]): readonly Rule[] {
 // What keeps a gateway alive even when the guarded networks are 0.0.0.0/0 and ::/0: IKE and ESP with the peers, and the
 // neighbours on the links (ARP is not seen by an inet table).
 const gatewayTraffic = (port: "sport" | "dport"): readonly Rule[] => [
-  [match(payload("udp", port), "==", { set: [500, 4500] }), ACCEPT],
-  [match(meta("l4proto"), "==", { set: ["esp", "ah"] }), ACCEPT],
+  ...ipsecTraffic(port),
   [match(payload("ip6", "saddr"), "==", { prefix: { addr: "fe80::", len: 10 } }), ACCEPT],
   [
     match(payload("ip", "saddr"), "==", { prefix: { addr: "169.254.0.0", len: 16 } }),
@@ -247,6 +246,11 @@ const receivedErrors: readonly Rule[] = [
     }),
     ACCEPT,
   ],
+];
+
+const ipsecTraffic = (port: "sport" | "dport"): readonly Rule[] => [
+  [match(payload("udp", port), "==", { set: [500, 4500] }), ACCEPT],
+  [match(meta("l4proto"), "==", { set: ["esp", "ah"] }), ACCEPT],
 ];
 
 // A router answers its own networks, such as their questions for metadata and names, also where a peer claims them.
@@ -362,14 +366,18 @@ function ikeRules(
  */
 function egressRules(guard: RouterGuard, blocks: readonly Block[]): readonly Rule[] {
   const clear = guard.espBackEnd === "kernel" ? match({ rt: { key: "ipsec" } }, "==", false) : notOn("oifname");
-  return blocks.map((block) => [
-    match({ ct: { key: "direction" } }, "==", "original"),
-    ...trackedIn(block.family, "saddr", block.locals),
-    ...trackedIn(block.family, "daddr", block.peers),
-    ...leaving(guard),
-    clear,
-    ...droppedBy("egress"),
-  ]);
+  return [
+    // Also where the two gateways themselves are what is guarded.
+    ...ipsecTraffic("sport"),
+    ...blocks.map((block) => [
+      match({ ct: { key: "direction" } }, "==", "original"),
+      ...trackedIn(block.family, "saddr", block.locals),
+      ...trackedIn(block.family, "daddr", block.peers),
+      ...leaving(guard),
+      clear,
+      ...droppedBy("egress"),
+    ]),
+  ];
 }
 
 function trackedIn(family: IpFamily, field: "saddr" | "daddr", cidrs: readonly Cidr[]): Rule {

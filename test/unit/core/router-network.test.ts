@@ -98,7 +98,10 @@ describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espB
 
   test("drops after NAT what is not protected and leads outside", () => {
     expect(chain("egress")).toMatchObject({ hook: "postrouting", prio: 300 });
-    for (const rule of rulesOf("egress")) {
+    const [ike, esp, ...drops] = rulesOf("egress");
+    expect(ike).toMatch(/"set":\[500,4500\].*"accept"/);
+    expect(esp).toMatch(/"set":\["esp","ah"\].*"accept"/);
+    for (const rule of drops) {
       expect(rule).toContain('"dir":"original"');
       expect(rule).toContain('{"op":"!=","left":{"meta":{"key":"oifname"}},"right":"qr-*"}');
       expect(rule).toContain(espBackEnd === "kernel" ? '{"rt":{"key":"ipsec"}}' : '"right":"ipsec0"');
