@@ -176,6 +176,7 @@ export const UPDATE_ROWS: readonly UpdateRow[] = [
     change: () => ({ ipsec: { ...AES_128, transform_protocol: "ah" } }),
     cost: always(broken(30_000, "ike and child")),
     backEnds: ["kernel"],
+    isMeasuredEverywhere: true,
   },
   {
     what: "tunnel to transport mode, between the gateways",
@@ -184,6 +185,7 @@ export const UPDATE_ROWS: readonly UpdateRow[] = [
     change: () => ({ gateways: "transport" }),
     cost: always(broken(30_000, "ike and child")),
     backEnds: ["kernel"],
+    isMeasuredEverywhere: true,
   },
   {
     what: "administratively down, and up 2 s later, on one side",
