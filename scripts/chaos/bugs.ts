@@ -148,7 +148,9 @@ export const BUGS: readonly Bug[] = [
     name: "what goes through the tunnel is translated as everything else",
     invariant: "guard",
     places: ["router"],
-    mutations: [{ file: "core/guard.js", from: 'rules: bothWays(toItself("snat"))', to: "rules: []" }],
+    mutations: [
+      { file: "core/guard.js", from: 'rules: [...bothWays(toItself("snat")), ...untranslated]', to: "rules: []" },
+    ],
   },
   {
     name: "nothing is translated any more",
@@ -157,7 +159,7 @@ export const BUGS: readonly Bug[] = [
     mutations: [
       {
         file: "core/guard.js",
-        from: 'rules: bothWays(toItself("snat"))',
+        from: 'rules: [...bothWays(toItself("snat")), ...untranslated]',
         to: 'rules: [...bothWays(toItself("snat")), ...blocks.map(toItself("snat"))]',
       },
     ],

@@ -24,7 +24,7 @@ export type TransitGuard = CommonGuard & {
 export type RouterGuard = CommonGuard & {
   /** Names of the links towards the local subnets; `*` at the end stands for anything. */
   readonly innerLinks: readonly string[];
-  /** Of IPv4, which charon speaks from: what it sends keeps its port, which Neutron would have chosen anew. */
+  /** Of IPv4, which charon speaks from: what it sends keeps its address and port, which Neutron would change. */
   readonly ikeAddresses: readonly string[];
   /** An empty chain whose name says whose the table is. */
   readonly ownerChain: string;
@@ -248,9 +248,11 @@ const receivedErrors: readonly Rule[] = [
   ],
 ];
 
+const IKE_PORTS = { set: [500, 4500] };
+const IPSEC_PROTOCOLS = { set: ["esp", "ah"] };
 const ipsecTraffic = (port: "sport" | "dport"): readonly Rule[] => [
-  [match(payload("udp", port), "==", { set: [500, 4500] }), ACCEPT],
-  [match(meta("l4proto"), "==", { set: ["esp", "ah"] }), ACCEPT],
+  [match(payload("udp", port), "==", IKE_PORTS), ACCEPT],
+  [match(meta("l4proto"), "==", IPSEC_PROTOCOLS), ACCEPT],
 ];
 
 // A router answers its own networks, such as their questions for metadata and names, also where a peer claims them.
@@ -315,10 +317,11 @@ function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Ch
       },
     },
   ];
-  const received = ikeRules(guard, "daddr", "dport", zone);
-  const sent = ikeRules(guard, "saddr", "sport", zone);
-  // With another port either side takes itself to be behind NAT, and has the peer's port change whenever that is chosen anew.
-  const untranslated = ikeRules(guard, "saddr", "sport", [{ snat: { family: "ip", addr: payload("ip", "saddr") } }]);
+  const received = ownRules(guard, "daddr", "dport", zone);
+  const sent = ownRules(guard, "saddr", "sport", zone);
+  // With another port either side takes itself to be behind NAT, and has the peer's port change whenever that is chosen anew;
+  // and AH is of the address, too, which need not be the one that Neutron translates to.
+  const untranslated = ownRules(guard, "saddr", "sport", [{ snat: { family: "ip", addr: payload("ip", "saddr") } }]);
   return [
     { name: "zone", hook: "prerouting", prio: ZONE_PRIORITY, rules: [...bothWays(() => zone), ...received] },
     { name: "zone_output", hook: "output", prio: ZONE_PRIORITY, rules: [...bothWays(() => zone), ...sent] },
@@ -344,20 +347,19 @@ function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Ch
 }
 
 /** Of charon itself, by its address: hosts of the router may speak IKE, too, and are translated as all else is. */
-function ikeRules(
+function ownRules(
   { ikeAddresses }: RouterGuard,
   address: "saddr" | "daddr",
   port: "sport" | "dport",
   then: readonly Expression[],
 ): readonly Rule[] {
   if (ikeAddresses.length === 0) return [];
-  return [
-    [
-      match(payload("ip", address), "==", { set: [...ikeAddresses] }),
-      match(payload("udp", port), "==", { set: [500, 4500] }),
-      ...then,
-    ],
-  ];
+  const isOwn = match(payload("ip", address), "==", { set: [...ikeAddresses] });
+  return [match(payload("udp", port), "==", IKE_PORTS), match(meta("l4proto"), "==", IPSEC_PROTOCOLS)].map((what) => [
+    isOwn,
+    what,
+    ...then,
+  ]);
 }
 
 /**
