@@ -150,16 +150,9 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const plugRouter = async (router: string, side: WorldSide, l3Agent: WorldL3Agent, index: number): Promise<void> => {
     const { lanBridge, inner, outer } = namesOf(index);
     // Neutron's ports keep their MAC addresses, by which neighbours go on finding a router that is made anew.
+    const macOf = (end: string): string => `fa:16:3e:00:${(index + 1).toString(16).padStart(2, "0")}:${end}`;
     const setMac = (link: string, end: string): ResultPromise =>
-      ip(
-        "-n",
-        router,
-        "link",
-        "set",
-        link,
-        "address",
-        `fa:16:3e:00:${(index + 1).toString(16).padStart(2, "0")}:${end}`,
-      );
+      ip("-n", router, "link", "set", link, "address", macOf(end));
     await plug(inner, lanBridge, router, QR_LINK);
     await setMac(QR_LINK, "01");
     await address(router, QR_LINK, side.lan);

@@ -186,6 +186,9 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     lab.write(clearTextDocuments(lab.routers));
     await sleep(500);
   };
+  /** Those that charon has made. */
+  const deleteRoutes = (): void =>
+    void inside(left, "ip route flush table 220 2>/dev/null; ip -6 route flush table 220 2>/dev/null; true");
   const faults: Readonly<Record<string, Fault>> = {
     "charon is killed": () => kill("SIGKILL"),
     "charon is ended in peace": () => kill("SIGTERM"),
@@ -203,19 +206,16 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
       await sleep(500);
       await lab.left.start();
     },
-    "charon's routes are deleted": () =>
-      void inside(left, "ip route flush table 220 2>/dev/null; ip -6 route flush table 220 2>/dev/null; true"),
+    "charon's routes are deleted": deleteRoutes,
     "charon's routes are deleted, and again as soon as they are there": async () => {
-      const flush = (): void =>
-        void inside(left, "ip route flush table 220 2>/dev/null; ip -6 route flush table 220 2>/dev/null; true");
       const isBack = (): boolean => inside(left, "ip route show table 220 2>/dev/null || true") !== "";
       for (let times = 0; times < 3; times += 1) {
-        flush();
+        deleteRoutes();
         const deadline = performance.now() + 5_000;
         // With ESP in the kernel nothing needs them.
         while (!isBack() && performance.now() < deadline) await sleep(5);
       }
-      flush();
+      deleteRoutes();
     },
     "the packet filter is deleted": () => void inside(left, "nft delete table inet swanherd"),
     "the connections are unloaded": unloadAll,
