@@ -26,7 +26,7 @@ const DEFAULT_PASS_INTERVAL_SECONDS = 60;
 const CHANGE_PAUSE_MS = 150;
 const UNSEEN_MS = 3000;
 /** Marks the routes that an agent leaves in a router's own namespace when it takes a router away. */
-const ROUTE_PROTOCOL = "215";
+const PROTOCOLS = ["215", "216"];
 const TICK_MS = 1000 / Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
 
 export type ColdStart = {
@@ -264,8 +264,10 @@ export class Fleet {
       [...findCharons(CHARON).keys()].every((conf) => !conf.startsWith(directory)),
     );
     for (const id of ids) {
-      execFileSync("ip", ["-n", `qrouter-${id}`, "route", "flush", "table", "all", "proto", ROUTE_PROTOCOL]);
-      execFileSync("ip", ["-n", `qrouter-${id}`, "rule", "flush", "protocol", ROUTE_PROTOCOL]);
+      for (const protocol of PROTOCOLS) {
+        execFileSync("ip", ["-n", `qrouter-${id}`, "route", "flush", "table", "all", "proto", protocol]);
+        execFileSync("ip", ["-n", `qrouter-${id}`, "rule", "flush", "protocol", protocol]);
+      }
     }
   }
 

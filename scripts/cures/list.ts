@@ -132,7 +132,7 @@ export const REVERSALS: Readonly<Record<string, Reversal>> = {
     ],
   },
   // No segment is clamped.
-  "B-14": one(GUARD, "rules: mssRules(guard.pairs) },", "rules: mssRules(guard.pairs).slice(0, 0) },"),
+  "B-14": one(GUARD, "rules: mssRules(guard.pairs) };", "rules: mssRules(guard.pairs).slice(0, 0) };"),
   // The stock agent's rekeymargin of three minutes.
   "B-15": one(
     PEER_SECTION,
@@ -272,7 +272,7 @@ export const REVERSALS: Readonly<Record<string, Reversal>> = {
   "B-41": one("src/io/l3-agent/router-host.ts", "exists(snat) ? snat : own", "exists(own) ? own : own"),
   "B-42": one(PEER_SECTION, 'mobike: "no",', 'mobike: "yes",'),
   // New rules come beside the old ones.
-  "B-43": one(GUARD, "{ delete: { table } },\n      { add: { table } },\n", ""),
+  "B-43": one(GUARD, "  ...noTable(table),\n", ""),
   // Both are loaded.
   "B-45": one("src/core/peers.ts", "if (taken !== undefined) {", 'if (taken !== undefined && taken === "") {'),
   // As whoever caused the pass.

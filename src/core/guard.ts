@@ -26,13 +26,19 @@ export type RouterGuard = CommonGuard & {
   readonly innerLinks: readonly string[];
   /** Of IPv4, which charon speaks from: what it sends keeps its address and port, which Neutron would change. */
   readonly ikeAddresses: readonly string[];
-  /** An empty chain whose name says whose the table is. */
+  /** An empty chain whose name says whose a table is. */
   readonly ownerChain: string;
 };
 
 export type Guard = TransitGuard | RouterGuard;
 
 export const GUARD_TABLE = "swanherd";
+/**
+ * In the namespace of a router: keeps its NAT from what is guarded. Whoever takes one of the two tables away lets nothing out:
+ * without this one the other drops what was translated, without the other nothing is.
+ */
+export const NAT_TABLE = "swanherd_nat";
+export const GUARD_TABLES: readonly string[] = [GUARD_TABLE, NAT_TABLE];
 /** kernel-libipsec's TUN device; the name is fixed in strongSwan (kernel_libipsec_router.c). */
 export const USERLAND_ESP_LINK = "ipsec0";
 
@@ -55,44 +61,53 @@ const match = (left: Expression, op: string, right: unknown): Expression => ({ m
 const meta = (key: string): Expression => ({ meta: { key } });
 const payload = (protocol: string, field: string): Expression => ({ payload: { protocol, field } });
 
-/** The commands of one transaction, which replaces the whole table: readers see the old rules or the new ones. */
+/** The commands of one transaction, which replaces whole tables: readers see the old rules or the new ones. */
 export function guardRuleset(guard: Guard): { readonly nftables: readonly Expression[] } {
-  const table = { family: "inet", name: GUARD_TABLE };
+  const ofRouter = "ownerChain" in guard ? guard : undefined;
   const blocks = coveredBlocks(guard.pairs);
-  const chains: readonly Chain[] = [
+  const drops: readonly Chain[] = [
     { name: "forward", hook: "forward", prio: GUARD_PRIORITY, rules: forwardRules(guard, blocks) },
     { name: "input", hook: "input", prio: GUARD_PRIORITY, rules: inputRules(guard, blocks) },
     { name: "output", hook: "output", prio: GUARD_PRIORITY, rules: outputRules(guard, blocks) },
-    { name: "mss", hook: "forward", prio: MANGLE_PRIORITY, rules: mssRules(guard.pairs) },
-    ...("ownerChain" in guard ? routerChains(guard, blocks) : []),
+    ...(ofRouter === undefined ? [] : [egressChain(ofRouter, blocks)]),
   ];
+  const mss: Chain = { name: "mss", hook: "forward", prio: MANGLE_PRIORITY, rules: mssRules(guard.pairs) };
   return {
     nftables: [
-      // `add` first: `delete` of a table that is not there would fail the transaction.
-      { add: { table } },
-      { delete: { table } },
-      { add: { table } },
-      ...["forward", "input", "output", ...("ownerChain" in guard ? ["egress"] : [])].map((hook) => ({
-        add: { counter: { family: "inet", table: GUARD_TABLE, name: counterName(hook) } },
+      ...emptyTable(GUARD_TABLE, ofRouter?.ownerChain),
+      ...drops.map(({ name }) => ({
+        add: { counter: { family: "inet", table: GUARD_TABLE, name: counterName(name) } },
       })),
-      ...("ownerChain" in guard
-        ? [{ add: { chain: { family: "inet", table: GUARD_TABLE, name: guard.ownerChain } } }]
-        : []),
-      ...chains.flatMap(({ name, type = "filter", hook, prio, rules }) => [
-        { add: { chain: { family: "inet", table: GUARD_TABLE, name, type, hook, prio, policy: "accept" } } },
-        ...rules.map((expr) => ({ add: { rule: { family: "inet", table: GUARD_TABLE, chain: name, expr } } })),
-      ]),
+      ...addChains(GUARD_TABLE, [...drops, mss]),
+      ...(ofRouter === undefined
+        ? []
+        : [...emptyTable(NAT_TABLE, ofRouter.ownerChain), ...addChains(NAT_TABLE, natChains(ofRouter, blocks))]),
     ],
   };
 }
 
-/** Takes the table away, also where there is none. */
-export const noGuardRuleset: { readonly nftables: readonly Expression[] } = {
-  nftables: [
-    { add: { table: { family: "inet", name: GUARD_TABLE } } },
-    { delete: { table: { family: "inet", name: GUARD_TABLE } } },
-  ],
-};
+const addTable = (name: string): Expression => ({ add: { table: { family: "inet", name } } });
+
+/** `add` first: `delete` of a table that is not there would fail the transaction. */
+const noTable = (name: string): readonly Expression[] => [
+  addTable(name),
+  { delete: { table: { family: "inet", name } } },
+];
+
+const emptyTable = (table: string, ownerChain: string | undefined): readonly Expression[] => [
+  ...noTable(table),
+  addTable(table),
+  ...(ownerChain === undefined ? [] : [{ add: { chain: { family: "inet", table, name: ownerChain } } }]),
+];
+
+const addChains = (table: string, chains: readonly Chain[]): readonly Expression[] =>
+  chains.flatMap(({ name, type = "filter", hook, prio, rules }) => [
+    { add: { chain: { family: "inet", table, name, type, hook, prio, policy: "accept" } } },
+    ...rules.map((expr) => ({ add: { rule: { family: "inet", table, chain: name, expr } } })),
+  ]);
+
+/** Takes the tables away, also where there are none. */
+export const noGuardRuleset: { readonly nftables: readonly Expression[] } = { nftables: GUARD_TABLES.flatMap(noTable) };
 
 /** Counts what was dropped in a hook because it was in clear. */
 export const counterName = (hook: string): string => `clear_${hook}`;
@@ -301,8 +316,8 @@ const SCOPE_PRIORITY = -149;
 /** Any number: of a router's namespace nobody else divides the connections. */
 const CONNTRACK_ZONE = 215;
 
-/** What the router's own filter and NAT must not do to a guarded packet; unrelated ones match nothing in here. */
-function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Chain[] {
+/** What the router's own NAT and filter must not do to a guarded packet; unrelated ones match nothing in here. */
+function natChains(guard: RouterGuard, blocks: readonly Block[]): readonly Chain[] {
   const zone: readonly Expression[] = [{ mangle: { key: { ct: { key: "zone" } }, value: CONNTRACK_ZONE } }];
   const bothWays = (then: (block: Block) => readonly Expression[]): readonly Rule[] =>
     blocks.flatMap((block) => [
@@ -323,8 +338,18 @@ function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Ch
   // and AH is of the address, too, which need not be the one that Neutron translates to.
   const untranslated = ownRules(guard, "saddr", "sport", [{ snat: { family: "ip", addr: payload("ip", "saddr") } }]);
   return [
-    { name: "zone", hook: "prerouting", prio: ZONE_PRIORITY, rules: [...bothWays(() => zone), ...received] },
-    { name: "zone_output", hook: "output", prio: ZONE_PRIORITY, rules: [...bothWays(() => zone), ...sent] },
+    {
+      name: "zone",
+      hook: "prerouting",
+      prio: ZONE_PRIORITY,
+      rules: [...bothWays(() => zone), ...received],
+    },
+    {
+      name: "zone_output",
+      hook: "output",
+      prio: ZONE_PRIORITY,
+      rules: [...bothWays(() => zone), ...sent],
+    },
     {
       name: "nat_destination",
       type: "nat",
@@ -339,7 +364,6 @@ function routerChains(guard: RouterGuard, blocks: readonly Block[]): readonly Ch
       prio: SNAT_PRIORITY,
       rules: [...bothWays(toItself("snat")), ...untranslated],
     },
-    { name: "egress", hook: "postrouting", prio: EGRESS_PRIORITY, rules: egressRules(guard, blocks) },
     ...(guard.espBackEnd === "userland"
       ? [{ name: "scope", hook: "prerouting", prio: SCOPE_PRIORITY, rules: blocks.map(scopeRule) }]
       : []),
@@ -366,9 +390,9 @@ function ownRules(
  * A packet that NAT changed after the other hooks had seen it matches no IPsec policy any more, and would leave in clear.
  * Connection tracking knows what it was.
  */
-function egressRules(guard: RouterGuard, blocks: readonly Block[]): readonly Rule[] {
+function egressChain(guard: RouterGuard, blocks: readonly Block[]): Chain {
   const clear = guard.espBackEnd === "kernel" ? match({ rt: { key: "ipsec" } }, "==", false) : notOn("oifname");
-  return [
+  const rules: readonly Rule[] = [
     // Also where the two gateways themselves are what is guarded.
     ...ipsecTraffic("sport"),
     ...blocks.map((block) => [
@@ -380,6 +404,7 @@ function egressRules(guard: RouterGuard, blocks: readonly Block[]): readonly Rul
       ...droppedBy("egress"),
     ]),
   ];
+  return { name: "egress", hook: "postrouting", prio: EGRESS_PRIORITY, rules };
 }
 
 function trackedIn(family: IpFamily, field: "saddr" | "daddr", cidrs: readonly Cidr[]): Rule {

@@ -7,7 +7,7 @@ import {
   DECRYPTED_TABLE,
   LOCAL_TABLE,
   MAIN_TABLE,
-  ROUTE_PROTOCOL,
+  isOurProtocol,
   RULE_PREFERENCES,
   type Exemption,
   type LinkAddress,
@@ -260,7 +260,7 @@ function leftoverPair(config: TransitConfig, observed: ObservedNetwork): GuardPa
   const held = (isIt: (route: ObservedRoute) => boolean): readonly Cidr[] =>
     observed.routes.filter((route) => route.kind === "unicast" && isIt(route)).map(({ destination }) => destination);
   const localsHeld = held((route) => route.namespace === namespace && route.link === guard.transitLink);
-  const peersHeld = held((route) => route.namespace === routerNamespace && route.protocol === ROUTE_PROTOCOL);
+  const peersHeld = held((route) => route.namespace === routerNamespace && isOurProtocol(route.protocol));
   const localSubnets = [...new Set([...guard.pairs.flatMap((pair) => pair.localSubnets), ...localsHeld])].sort();
   const peerSubnets = [...new Set([...guard.pairs.flatMap((pair) => pair.peerSubnets), ...peersHeld])].sort();
   const isWanted = (subnet: Cidr, key: "localSubnets" | "peerSubnets"): boolean =>
@@ -536,10 +536,10 @@ function planExemptions(config: NetworkConfig, observed: ObservedNetwork): reado
 
 /** Ours: in the router's namespace what has our protocol number; in our own what lies on our links or in our table. */
 function isOurRoute(scope: TransitScope, route: ObservedRoute): boolean {
-  if (route.namespace !== scope.namespace) return route.protocol === ROUTE_PROTOCOL;
+  if (route.namespace !== scope.namespace) return isOurProtocol(route.protocol);
   const onOurLink = scope.veths.some((veth) => veth.inner.name === route.link);
   const inOurTable = route.table === MAIN_TABLE ? onOurLink : route.table === DECRYPTED_TABLE;
-  return inOurTable || route.protocol === ROUTE_PROTOCOL;
+  return inOurTable || isOurProtocol(route.protocol);
 }
 
 const unicastFirst = (a: Route, b: Route): number =>

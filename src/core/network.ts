@@ -29,6 +29,8 @@ export const AGENT_NAMESPACE = ".";
 
 /** Marks our routes and rules (rtm_protocol). Free in linux/rtnetlink.h, iproute2's rt_protos and FRR. */
 export const ROUTE_PROTOCOL = 215;
+/** Marks the routes of `UNREACHABLE_TABLE`: who flushes all routes of one protocol does not take both ways of blocking. */
+export const UNREACHABLE_PROTOCOL = 216;
 export const MAIN_TABLE = 254;
 export const LOCAL_TABLE = 255;
 /** charon's routes, which lead to ESP in userland. */
@@ -37,6 +39,11 @@ export const CHARON_TABLE = 220;
 export const DECRYPTED_TABLE = 221;
 /** In the router's own namespace: makes the peers' subnets unreachable where the main table knows nothing but a default. */
 export const UNREACHABLE_TABLE = 215;
+
+export const protocolOf = ({ table }: Pick<Route, "table">): number =>
+  table === UNREACHABLE_TABLE ? UNREACHABLE_PROTOCOL : ROUTE_PROTOCOL;
+export const isOurProtocol = (protocol: number): boolean =>
+  protocol === ROUTE_PROTOCOL || protocol === UNREACHABLE_PROTOCOL;
 
 // The kernel's own rule has preference 0, main's 32766.
 const KERNEL_LOCAL_PREFERENCE = 0;

@@ -9,6 +9,8 @@ import {
   AGENT_NAMESPACE,
   isSwitched,
   LOCAL_TABLE,
+  isOurProtocol,
+  protocolOf,
   ROUTE_PROTOCOL,
   type Exemption,
   type LinkAddress,
@@ -151,7 +153,7 @@ export class FakeNetwork implements Network {
       bridgeExists: scope.topology === "transit" && scope.bridge !== undefined && agent.links.has(scope.bridge),
       links,
       addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? []).filter((address) => outer.has(address.link))],
-      routes: [...(own?.routes ?? []), ...(router?.routes ?? []).filter((route) => route.protocol === ROUTE_PROTOCOL)],
+      routes: [...(own?.routes ?? []), ...(router?.routes ?? []).filter(({ protocol }) => isOurProtocol(protocol))],
       rules: [...(own?.rules ?? []), ...(router?.rules ?? []).filter(({ preference }) => preference !== 0)],
       exemptions: own?.exemptions ?? [],
       sysctls: scope.sysctls.flatMap((sysctl) => {
@@ -328,7 +330,7 @@ export class FakeNetwork implements Network {
         if (route.via !== undefined && !route.onlink && !isReachable(space, route.link, route.via)) {
           throw new KernelError(`add route via ${route.via}`, "ENETUNREACH");
         }
-        space.routes.push({ ...route, protocol: ROUTE_PROTOCOL });
+        space.routes.push({ ...route, protocol: protocolOf(route) });
         return;
       }
       case "removeRoute": {

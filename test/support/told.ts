@@ -15,13 +15,14 @@ function readLog(lab: TestLab, from: number): { readonly told: readonly Told[]; 
   const lines = lab.controller.log().slice(from).split("\n");
   const told: Told[] = [];
   let changes = 0;
-  let atMs = 0;
+  let atMs: number | undefined;
   for (const text of lines.filter((line) => /"msg":"(documents in force|agent told of a change)"/.test(line))) {
     const { msg, time, host, router, ...line } = JSON.parse(text) as Line;
     if (msg === "documents in force") {
       changes += line.changes;
       atMs = Date.parse(time);
-    } else told.push({ host, router, atMs });
+    } else if (atMs !== undefined) told.push({ host, router, atMs });
+    // Else one was told late of what had changed before.
   }
   return { told, untold: changes - told.length };
 }

@@ -9,9 +9,12 @@ export type Rule = { readonly chain: string; readonly expr: readonly Expression[
 type Chain = { readonly name: string; readonly hook?: string };
 export type Table = { readonly rules: readonly Rule[]; readonly chains: readonly Chain[] };
 
-/** `table inet swanherd`; undefined: there is none. */
-export async function readTable(namespace: string): Promise<Table | undefined> {
-  const text = await run("ip", "netns", "exec", namespace, "nft", "-j", "list", "table", "inet", "swanherd");
+/** What drops; in the namespace of a router the other keeps NAT away. */
+export const DROPS = "swanherd";
+
+/** A table of family inet; undefined: there is none. */
+export async function readTable(namespace: string, name: string): Promise<Table | undefined> {
+  const text = await run("ip", "netns", "exec", namespace, "nft", "-j", "list", "table", "inet", name);
   if (text === undefined) return undefined;
   const listing = JSON.parse(text) as {
     readonly nftables: readonly { readonly rule?: Rule; readonly chain?: Chain }[];

@@ -20,8 +20,8 @@ export type Route = {
 };
 type RoutingRule = { readonly priority: number; readonly table: string; readonly suppress_prefixlen?: number };
 
-/** What the program marks its routes with. */
-const PROTOCOL = "215";
+/** What the program marks its routes with, those of table 215 otherwise. */
+const PROTOCOLS = ["215", "216"];
 /** strongSwan's TUN device is charon's own. */
 export const CHARON_LINK = "ipsec0";
 
@@ -37,7 +37,7 @@ export async function readOurRoutes(
 ): Promise<readonly string[] | undefined> {
   const routes = (await runJson("ip", "-n", namespace, "-j", "-d", "-4", "route", "show", ...tables)) as
     readonly Route[] | undefined;
-  return routes?.filter(({ protocol }) => protocol === PROTOCOL).map(routeText);
+  return routes?.filter(({ protocol }) => protocol !== undefined && PROTOCOLS.includes(protocol)).map(routeText);
 }
 
 const routeText = ({ dst, type = "unicast", gateway, dev, table = "main" }: Route): string =>

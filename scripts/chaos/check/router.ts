@@ -1,6 +1,6 @@
 // Topology `router`: in the router's own namespace, beside what is Neutron's, which has to stay as it is, nothing but a table of
 // nft, and what charon makes for ESP in userland.
-import { differencesIn, guardedPairs, guardFinding, guardProblems, readTable, type Table } from "./guard.ts";
+import { differencesIn, DROPS, guardedPairs, guardFinding, guardProblems, readTable, type Table } from "./guard.ts";
 import { CHARON_LINK, networkFinding, readLinks, readOurRoutes, readRules } from "./kernel.ts";
 import type { PlaceCheck } from "./places.ts";
 import { run } from "./run.ts";
@@ -8,6 +8,7 @@ import type { Finding, Subject, SubjectRouter } from "./subject.ts";
 import type { WantedRouter } from "./wanted.ts";
 
 const CHARON_RULE = "220: 220";
+const NAT = "swanherd_nat";
 const namespaceOf = (id: string): string => `qrouter-${id}`;
 
 export const router: PlaceCheck = {
@@ -18,9 +19,11 @@ export const router: PlaceCheck = {
     (await problemsIn(of, subject, [CHARON_LINK, CHARON_RULE])).map((text) => networkFinding(id, text)),
   checkGuard,
   checkLeft: async (of, subject) => {
-    const table = await readTable(namespaceOf(of.id));
+    const tables = await readBoth(namespaceOf(of.id));
     return [
-      ...(table === undefined ? [] : ["table inet swanherd is left of it"]),
+      ...Object.entries(tables).flatMap(([name, table]) =>
+        table === undefined ? [] : [`table inet ${name} is left of it`],
+      ),
       ...(await problemsIn(of, subject, [])),
     ].map((text) => networkFinding(of.id, text));
   },
@@ -56,19 +59,29 @@ async function problemsIn(
 const rulesOf = (saved: string): string => saved.replaceAll(/^#.*\n?/gm, "");
 
 async function checkGuard(wanted: WantedRouter): Promise<readonly Finding[]> {
-  const table = await readTable(namespaceOf(wanted.id));
-  const problems = table === undefined ? ["there is no table inet swanherd"] : problemsOf(wanted, table);
-  return problems.map((text) => guardFinding(wanted, text));
+  const { [DROPS]: drops, [NAT]: nat } = await readBoth(namespaceOf(wanted.id));
+  return [
+    ...(drops === undefined ? [`there is no table inet ${DROPS}`] : dropProblems(wanted, drops)),
+    ...(nat === undefined ? [`there is no table inet ${NAT}`] : natProblems(wanted, nat)),
+  ].map((text) => guardFinding(wanted, text));
 }
 
-/** Beside what holds everywhere: no packet of a connection is translated, and none leaves after it was. */
-function problemsOf(wanted: WantedRouter, table: Table): readonly string[] {
-  const pairs = guardedPairs(wanted);
-  const both = pairs.flatMap((pair) => [pair.out, pair.in]);
+const readBoth = async (namespace: string) => ({
+  [DROPS]: await readTable(namespace, DROPS),
+  [NAT]: await readTable(namespace, NAT),
+});
+
+/** Beside what holds everywhere: no packet of a connection leaves after it was translated, */
+const dropProblems = (wanted: WantedRouter, table: Table): readonly string[] => [
+  ...guardProblems(wanted, table),
+  ...differencesIn(table.rules, "drop", { egress: guardedPairs(wanted).map((pair) => pair.out) }),
+];
+
+/** and none is translated. */
+function natProblems(wanted: WantedRouter, { rules }: Table): readonly string[] {
+  const both = guardedPairs(wanted).flatMap((pair) => [pair.out, pair.in]);
   return [
-    ...guardProblems(wanted, table),
-    ...differencesIn(table.rules, "drop", { egress: pairs.map((pair) => pair.out) }),
-    ...differencesIn(table.rules, "dnat", { nat_destination: both }),
-    ...differencesIn(table.rules, "snat", { nat_source: both }),
+    ...differencesIn(rules, "dnat", { nat_destination: both }),
+    ...differencesIn(rules, "snat", { nat_source: both }),
   ];
 }

@@ -1,5 +1,5 @@
 // A namespace of the program's own, as topology `transit` has one for each router, with its packet filter.
-import { guardFinding, guardProblems, readTable } from "./guard.ts";
+import { DROPS, guardFinding, guardProblems, readTable } from "./guard.ts";
 import { CHARON_LINK, has, missing, readLinks, readOurRoutes, unique, type Link } from "./kernel.ts";
 import type { Finding } from "./subject.ts";
 import type { WantedRouter } from "./wanted.ts";
@@ -52,7 +52,7 @@ const wantedRoutes = (router: WantedRouter, outside: Link | undefined, inside: L
 ];
 
 export async function checkVpnGuard(router: WantedRouter): Promise<readonly Finding[]> {
-  const table = await readTable(`qvpn-${router.id}`);
-  const problems = table === undefined ? ["there is no table inet swanherd"] : guardProblems(router, table);
+  const table = await readTable(`qvpn-${router.id}`, DROPS);
+  const problems = table === undefined ? [`there is no table inet ${DROPS}`] : guardProblems(router, table);
   return problems.map((text) => guardFinding(router, text));
 }

@@ -116,18 +116,34 @@ export const ruleDelete = inRouter(async (_, { random }, { namespaces }) => {
 const nft = async ({ charonNamespace }: Ground, ...args: readonly string[]): Promise<string> =>
   (await execa("ip", ["netns", "exec", charonNamespace, "nft", ...args])).stdout;
 
+type Listing = {
+  readonly nftables: readonly {
+    readonly table?: { name: string };
+    readonly rule?: { chain: string; handle: number };
+  }[];
+};
+const nftListing = async (ground: Ground, ...what: readonly string[]): Promise<Listing["nftables"]> =>
+  (JSON.parse(await nft(ground, "-j", "-a", "list", ...what)) as Listing).nftables;
+
+/** In the namespace of a router there are two. */
+async function someTable(ground: Ground, { random }: Scene): Promise<string> {
+  const tables = await nftListing(ground, "tables", "inet");
+  const names = tables.flatMap(({ table }) => (table?.name.startsWith("swanherd") === true ? [table.name] : []));
+  return random.pick(names);
+}
+
 export const nftDelete = inRouter(async (router, scene, ground) => {
+  const table = await someTable(ground, scene);
   scene.exempt(router.id);
-  await nft(ground, "delete", "table", "inet", "swanherd");
-  return "table inet swanherd";
+  await nft(ground, "delete", "table", "inet", table);
+  return `table inet ${table}`;
 });
 
 export const nftRuleDelete = inRouter(async (router, scene, ground) => {
-  const listing = JSON.parse(await nft(ground, "-j", "-a", "list", "table", "inet", "swanherd")) as {
-    nftables: readonly { rule?: { chain: string; handle: number } }[];
-  };
-  const rule = scene.random.pick(listing.nftables.flatMap((one) => one.rule ?? []));
+  const table = await someTable(ground, scene);
+  const listing = await nftListing(ground, "table", "inet", table);
+  const rule = scene.random.pick(listing.flatMap((one) => one.rule ?? []));
   scene.exempt(router.id);
-  await nft(ground, "delete", "rule", "inet", "swanherd", rule.chain, "handle", String(rule.handle));
+  await nft(ground, "delete", "rule", "inet", table, rule.chain, "handle", String(rule.handle));
   return `a rule of chain ${rule.chain}`;
 });

@@ -10,9 +10,9 @@ import type { Faults, Ground, Place } from "./place.ts";
 export const vpnNamespaceOf = (router: SiteRouter): string => `qvpn-${router.id}`;
 
 /** What the agent marks its routes with. */
-const PROTOCOL = "215";
+const PROTOCOLS = ["215", "216"];
 
-export const isOurRoute: Ground["isRoute"] = ({ protocol }) => protocol === PROTOCOL;
+export const isOurRoute: Ground["isRoute"] = ({ protocol }) => PROTOCOLS.includes(String(protocol));
 
 export const transitSide = (model: Model, router: SiteRouter): LabSide => ({
   host: model.hosts[router.side],

@@ -7,6 +7,7 @@ import type { RouterId } from "../../core/ids.ts";
 import {
   AGENT_NAMESPACE,
   CHARON_PREFERENCE,
+  protocolOf,
   ROUTE_PROTOCOL,
   type LinkAddress,
   type NetworkScope,
@@ -57,7 +58,7 @@ import {
   RTM_SETLINK,
 } from "./rtnetlink.ts";
 import { Sockets } from "./sockets.ts";
-import { hasChain, readTable } from "./guard-table.ts";
+import { hasChain, readTables } from "./guard-table.ts";
 import { writeSysctl } from "./sysctl.ts";
 import { Watches } from "./watch.ts";
 
@@ -162,7 +163,7 @@ export class KernelNetwork implements Network {
       case "removeAddress":
         return this.#address(step.address, "remove");
       case "addRoute":
-        return this.#route(step.route, ROUTE_PROTOCOL, "add");
+        return this.#route(step.route, protocolOf(step.route), "add");
       case "removeRoute":
         return this.#route(step.route, step.route.protocol, "remove");
       case "addExemption":
@@ -332,7 +333,7 @@ export class KernelNetwork implements Network {
       const before = await this.#sockets.nftGeneration(namespace);
       await this.#applyGuard(`${NAMESPACE_DIRECTORY}/${namespace}`, guard, signal);
       const generation = await this.#sockets.nftGeneration(namespace);
-      const table = await readTable(this.#sockets.netfilter(namespace), namespace);
+      const table = await readTables(this.#sockets.netfilter(namespace), namespace);
       // One transaction is one generation (nf_tables_commit). More: somebody else was there too, and what they did is not known.
       if (generation !== before + 1 || (await this.#sockets.nftGeneration(namespace)) !== generation) continue;
       this.#guards.set(namespace, { inode, generation, table, guard });
@@ -345,7 +346,7 @@ export class KernelNetwork implements Network {
     const isKnown = applied !== undefined && applied.inode === namespaceInode(namespace);
     const generation = await this.#sockets.nftGeneration(namespace);
     if (isKnown && generation === applied.generation) return { kind: "applied", guard: applied.guard };
-    const table = await readTable(this.#sockets.netfilter(namespace), namespace);
+    const table = await readTables(this.#sockets.netfilter(namespace), namespace);
     if (table === undefined) return { kind: "absent" };
     if (!isKnown || table !== applied.table) return { kind: "unknown" };
     // Other tables have changed, as they do all the time in a router's own namespace.

@@ -6,6 +6,7 @@ import {
   DECRYPTED_TABLE,
   isSwitched,
   MAIN_TABLE,
+  isOurProtocol,
   ROUTE_PROTOCOL,
   RULE_PREFERENCES,
   UNREACHABLE_TABLE,
@@ -221,7 +222,7 @@ async function readRouter(sockets: Sockets, namespace: string, names: readonly s
     addresses: await readAddresses(netlink, namespace, links),
     // What is not ours and does not lie on our link is the router's own business.
     routes: routes.filter(
-      (route) => [MAIN_TABLE, UNREACHABLE_TABLE].includes(route.table) && route.protocol === ROUTE_PROTOCOL,
+      ({ table, protocol }) => [MAIN_TABLE, UNREACHABLE_TABLE].includes(table) && isOurProtocol(protocol),
     ),
     rules: await readRules(netlink, namespace, ({ protocol }) => protocol === ROUTE_PROTOCOL),
   };

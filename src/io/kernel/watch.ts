@@ -9,7 +9,7 @@ import {
   MAIN_TABLE,
   namespacesOf,
   type NetworkScope,
-  ROUTE_PROTOCOL,
+  isOurProtocol,
 } from "../../core/network.ts";
 import type { NetworkChange } from "../../core/ports.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink, type Message } from "./netlink.ts";
@@ -229,7 +229,7 @@ function matters(message: Message, ignoredIndexes: Set<number>): boolean {
       // The kernel's tables follow links and addresses, which have messages of their own.
       return (
         tableOf(message) === MAIN_TABLE ||
-        protocolOfRouteMessage(message) === ROUTE_PROTOCOL ||
+        isOurProtocol(protocolOfRouteMessage(message)) ||
         (tableOf(message) === CHARON_TABLE && message.type === RTM_DELROUTE)
       );
     case RTM_NEWRULE:

@@ -69,7 +69,7 @@ test("B-43: Neutron's chains hold nothing of ours, and go on translating when th
   expect(await sourcesOutside("left")).toEqual([lab.left4.external]);
   await bothWays();
   expect(worthReading(lab.left, 1_000)).not.toContain("packet filter in");
-  const chain = ["inet", "swanherd", "nat_source"];
+  const chain = ["inet", "swanherd_nat", "nat_source"];
   const ours = async (): Promise<string> => (await inLeft("nft", "list", "chain", ...chain)).stdout;
   const wanted = await ours();
   expect(wanted).toContain("10.2.0.0/24");

@@ -88,7 +88,7 @@ test.each(IPTABLES)(
   async (iptables) => {
     const { namespace, converge, sourcesOf, sh } = await aRouterOfNeutrons(iptables);
     await converge();
-    await sh(namespace, "nft flush chain inet swanherd forward; nft flush chain inet swanherd nat_source");
+    await sh(namespace, "nft flush chain inet swanherd forward; nft flush chain inet swanherd_nat nat_source");
     expect(await sourcesOf("10.2.0.9")).toEqual([]);
     expect((await sh(namespace, "nft list counter inet swanherd clear_egress")).stdout).toContain("packets 2");
     expect(await sourcesOf("203.0.113.1")).toEqual([EXTERNAL]);

@@ -3,7 +3,7 @@
 import { isMarkerId, peerOfSecretId, type Fingerprint } from "../../../src/core/fingerprint.ts";
 import type { RouterId } from "../../../src/core/ids.ts";
 import { isPeerName, namespaceName } from "../../../src/core/names.ts";
-import { AGENT_NAMESPACE, ROUTE_PROTOCOL, type ObservedLink } from "../../../src/core/network.ts";
+import { AGENT_NAMESPACE, isOurProtocol, type ObservedLink } from "../../../src/core/network.ts";
 import type { FakeCharon } from "../fake-ike.ts";
 import type { FakeNamespace } from "../fake-network.ts";
 import type { ModelWorld } from "./world.ts";
@@ -86,7 +86,7 @@ const DRIFT_OF = {
   },
   routeGone: ({ own, pick }: Place) => without(own.routes, pick),
   outerRouteGone: ({ outside, pick }: Place) =>
-    without(outside.routes, pick, ({ protocol }) => protocol === ROUTE_PROTOCOL),
+    without(outside.routes, pick, ({ protocol }) => isOurProtocol(protocol)),
   routeAdded: ({ own, pick }: Place) => {
     const link = chosen(veths(own), pick);
     if (link?.up !== true) return false;

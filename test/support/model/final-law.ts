@@ -7,7 +7,7 @@ import {
   AGENT_NAMESPACE,
   CHARON_PREFERENCE,
   networkConfig,
-  ROUTE_PROTOCOL,
+  isOurProtocol,
   RULE_PREFERENCES,
 } from "../../../src/core/network.ts";
 import type { Peer } from "../../../src/core/peers.ts";
@@ -39,7 +39,7 @@ export function lookAtUnlisted(world: ModelWorld, router: RouterId): void {
   if (world.ike.isRunning(router)) tell("charon runs");
   if ((world.ike.files.get(router)?.size ?? 0) > 0) tell("there are files");
   const outside = world.network.namespaces.get(`qrouter-${router}`);
-  if (outside?.routes.some(({ protocol }) => protocol === ROUTE_PROTOCOL) === true) tell("there are routes of ours");
+  if (outside?.routes.some(({ protocol }) => isOurProtocol(protocol)) === true) tell("there are routes of ours");
   if ([...(outside?.links.values() ?? [])].some(({ alias }) => alias === ALIAS)) tell("there are links of ours");
 }
 
@@ -66,7 +66,7 @@ function lookAtNetwork(world: ModelWorld, desired: DesiredRouter, tell: Tell): v
   compare("address", both.map(address), config.addresses.map(address), tell);
   const route = ({ namespace, table, destination, kind, via, link, metric }: (typeof config.routes)[number]): string =>
     [namespace, table, destination, kind, via, link, metric].join(" ");
-  const routes = [...own.routes, ...outside.routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL)];
+  const routes = [...own.routes, ...outside.routes.filter(({ protocol }) => isOurProtocol(protocol))];
   compare("route", routes.filter(({ link }) => !isForeign(link)).map(route), config.routes.map(route), tell);
   const rule = (of: (typeof own.rules)[number]): string =>
     [of.namespace, of.family, of.preference, of.destination, of.inputLink, of.table, of.skipsDefault].join(" ");
