@@ -15,16 +15,8 @@ class EverySecond extends BaseSequencer {
 
 const isGuest = process.env["KERNEL_LAB"] !== undefined;
 
-/** What has not been run in the kernel lab's guest yet: it has no OVN controller, and the stranger of the test of taking
- * over comes up in userland only. */
-const NOT_IN_GUEST = [
-  "test/integration/agent/takeover.test.ts",
-  "test/integration/ovn/clear-text.test.ts",
-  "test/integration/ovn/drift.test.ts",
-  "test/integration/ovn/switch.test.ts",
-  "test/integration/ovn/tunnel.test.ts",
-  "test/integration/ovn/updates.test.ts",
-];
+/** What has not been run in the kernel lab's guest yet: the stranger of the test of taking over comes up in userland only. */
+const NOT_IN_GUEST = ["test/integration/agent/takeover.test.ts"];
 
 /** What takes long, and in which neither ESP nor systemd has a part: on the host it is the same. */
 const SAME_IN_GUEST = [

@@ -5,6 +5,7 @@ import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import path from "node:path";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { until, type Agent } from "../../scripts/lab.ts";
+import type { EspBackEnd } from "../../src/core/guard.ts";
 import { hasDifference, type RouterViews } from "../../src/core/views.ts";
 import type { DriftKind } from "../../src/core/finding.ts";
 import { apiClient } from "../../src/io/api/client.ts";
@@ -34,6 +35,7 @@ export function linkOf(namespace: string, prefix: string): string {
 
 export type DriftScene = {
   readonly lab: PlacedLab;
+  readonly espBackEnd: EspBackEnd;
   /** Of the left router's charon. */
   readonly namespace: string;
   readonly inNamespace: (...command: readonly string[]) => string;
@@ -183,6 +185,7 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
   };
   return {
     lab,
+    espBackEnd,
     namespace,
     inNamespace,
     withCharon,

@@ -33,7 +33,7 @@ const hostEnd = (): string => link("vg").replace(/^vg/, "hg");
 
 /** What ESP in userland needs: borrowed addresses with their rules. */
 const USERLAND: readonly DriftCase[] =
-  (await lab.left.status()).espBackEnd === "kernel"
+  scene.espBackEnd === "kernel"
     ? []
     : [
         [

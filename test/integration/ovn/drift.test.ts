@@ -1,7 +1,7 @@
 // What somebody else changes with attachment `ovs`: ports and links are put back where OVN binds them.
 import { test } from "vitest";
 import { baseDocuments, connectionPair } from "../../../scripts/lab-documents.ts";
-import { driftSceneAt, ip, linkOf } from "../../support/drift-scene.ts";
+import { driftSceneAt, ip, linkOf, type DriftCase } from "../../support/drift-scene.ts";
 import { hasOvn } from "../../support/ovn.ts";
 
 async function registerTests(): Promise<void> {
@@ -11,7 +11,7 @@ async function registerTests(): Promise<void> {
       ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right: ["10.2.0.0/24"] }),
     ],
   });
-  const { namespace, inNamespace, lab } = scene;
+  const { namespace, inNamespace, lab, espBackEnd } = scene;
   if (lab.site === undefined) throw new Error("this place has a switch");
   const { ovs, plugged } = lab.site;
   const inside = (start: string): string => linkOf(namespace, start);
@@ -19,6 +19,9 @@ async function registerTests(): Promise<void> {
   const setId = (begins: "hg" | "hr", key: string, value: string): string =>
     ovs.vsctl("set", "Interface", port(begins), `external_ids:${key}="${value}"`);
 
+  const ofUserland: readonly DriftCase[] = [
+    ["a rule deleted", "rule", () => ip("-n", namespace, "rule", "delete", "preference", "100")],
+  ];
   scene.areRepaired(
     [
       ["the external port deleted", "port", () => ovs.vsctl("del-port", ovs.bridge, port("hg"))],
@@ -41,7 +44,7 @@ async function registerTests(): Promise<void> {
       ],
       ["the default route deleted", "route", () => ip("-n", namespace, "route", "delete", "default")],
       ["the route to the hosts deleted", "route", () => ip("-n", namespace, "route", "delete", "10.1.0.0/24")],
-      ["a rule deleted", "rule", () => ip("-n", namespace, "rule", "delete", "preference", "100")],
+      ...(espBackEnd === "userland" ? ofUserland : []),
       ["the namespace deleted", "namespace", () => ip("netns", "delete", namespace)],
       ...scene.byEvents,
     ],
