@@ -19,8 +19,10 @@ export type Traffic = {
   readonly answered: () => number;
   /** Those that are lost so far. */
   readonly lost: () => readonly number[];
-  /** Ends it and counts. */
-  readonly stop: () => Promise<TrafficCounts>;
+  /** Number of the last packet that was answered so far. */
+  readonly lastSeq: () => number;
+  /** Ends it and counts; losses only of packets after the one of that number. */
+  readonly stop: (afterSeq?: number) => Promise<TrafficCounts>;
 };
 
 type Answer = { readonly seq: number; readonly atMs: number };
@@ -43,20 +45,21 @@ export function startTraffic(world: World, from: string, to: string, perSecond =
   return {
     answered: () => answers.length,
     lost: () => lossOf(answers).lost,
-    stop: async () => {
+    lastSeq: () => Math.max(0, ...answers.map(({ seq }) => seq)),
+    stop: async (afterSeq) => {
       ping.kill("SIGINT");
       await ended;
-      return { sent: Number(counts[0] ?? 0), received: Number(counts[1] ?? 0), ...lossOf(answers) };
+      return { sent: Number(counts[0] ?? 0), received: Number(counts[1] ?? 0), ...lossOf(answers, afterSeq) };
     },
   };
 }
 
-function lossOf(answers: readonly Answer[]): Pick<TrafficCounts, "lost" | "longestGapMs"> {
+function lossOf(answers: readonly Answer[], afterSeq = 0): Pick<TrafficCounts, "lost" | "longestGapMs"> {
   // One that was overtaken is no loss.
-  const bySeq = [...answers].sort((a, b) => a.seq - b.seq);
+  const bySeq = answers.filter(({ seq }) => seq >= afterSeq).sort((a, b) => a.seq - b.seq);
   const lost: number[] = [];
   let longestGapMs = 0;
-  let before: Answer = { seq: 0, atMs: bySeq[0]?.atMs ?? 0 };
+  let before: Answer = { seq: afterSeq, atMs: bySeq[0]?.atMs ?? 0 };
   for (const answer of bySeq) {
     if (answer.seq > before.seq + 1) {
       for (let seq = before.seq + 1; seq < answer.seq; seq++) lost.push(seq);

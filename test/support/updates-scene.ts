@@ -98,8 +98,10 @@ export async function measureUpdatesAt(place: Place): Promise<void> {
       startTraffic(lab.world, "left", "10.4.0.9", PACKETS_A_SECOND),
     ];
     let counts: readonly TrafficCounts[];
+    let flowing: readonly number[] = [];
     try {
       await until("traffic flows", 10_000, () => traffic.every((one) => one.answered() > PACKETS_A_SECOND / 10));
+      flowing = traffic.map((one) => one.lastSeq());
       await want(row.change(wanted));
       if (row.then !== undefined) {
         await sleep(row.then.afterMs);
@@ -109,7 +111,7 @@ export async function measureUpdatesAt(place: Place): Promise<void> {
       const so = traffic.map((one) => one.answered());
       await until("traffic flows again", 10_000, () => traffic.every((one, at) => one.answered() > (so[at] ?? 0) + 20));
     } finally {
-      counts = await Promise.all(traffic.map((one) => one.stop()));
+      counts = await Promise.all(traffic.map((one, at) => one.stop(flowing[at])));
     }
     const after = { site: await spisOf(name ?? wanted.name), quiet: await spisOf("quiet") };
     const [there, back, quiet] = counts;
