@@ -98,6 +98,8 @@ export type Attempts = {
   readonly nextAtMs: number;
 };
 
+export type Unbound = { readonly sinceMs: number; readonly childSas: ReadonlySet<string> };
+
 /**
  * Notes about one running charon that cannot be read back from it. They die with the agent: then everything is loaded
  * once more, and what the markers do not prove is re-authenticated.
@@ -127,7 +129,7 @@ export type Notes = {
    * IKE SAs, by unique id, whose config was taken away or replaced by somebody else: it is not what is loaded now. With the
    * unique ids of their CHILD SAs, which go over to a successor, as the config does (ike_sa.c, inherit_pre).
    */
-  readonly unboundIkeSas: Map<string, ReadonlySet<string>>;
+  readonly unboundIkeSas: Map<string, Unbound>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */

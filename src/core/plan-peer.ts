@@ -26,6 +26,7 @@ import {
   type IkeSa,
   type Notes,
   type RunningCharon,
+  type Unbound,
 } from "./observed.ts";
 import type { Child, Member, Peer } from "./peers.ts";
 import type { DriftKind, Finding } from "./finding.ts";
@@ -455,21 +456,28 @@ class PeerPlanner implements PeerPlan {
    * its successor is bound to what is loaded.
    */
   #endUnboundIkeSas(): void {
-    const unbound = this.#live.filter(
-      ({ uniqueId }) => this.#notes.unboundIkeSas.has(uniqueId) && !this.#endedIke.has(uniqueId),
-    );
     const { members } = this.#peer;
-    if (unbound.length === 0 || !members.some((member) => this.#isAskedInVain(member))) return;
+    const unbound = this.#live.filter(({ uniqueId }) => {
+      const since = this.#notes.unboundIkeSas.get(uniqueId);
+      if (since === undefined || this.#endedIke.has(uniqueId)) return false;
+      return members.some((member) => this.#isAskedInVain(member, since));
+    });
+    if (unbound.length === 0) return;
     for (const sa of unbound) this.#terminateIke(sa, "unbound");
     if (!this.#yields()) for (const { tunnel } of members) this.#initiateAtMs.set(tunnel.id, this.#nowMs);
   }
 
-  #isAskedInVain({ tunnel, children }: Member): boolean {
+  #isAskedInVain({ tunnel, children }: Member, { sinceMs }: Unbound): boolean {
     const standing = this.#childSas(tunnel.id).filter(carriesTraffic);
     const isWhole = (wanted: Child): boolean =>
       standing.some((sa) => sa.name === wanted.name && carriesAll(sa, wanted));
-    if (children.every(isWhole)) return false;
-    return !mayInitiate(tunnel) || (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= UNBOUND_ATTEMPTS;
+    const lacking = children.filter((wanted) => !isWhole(wanted));
+    if (lacking.length === 0) return false;
+    if (mayInitiate(tunnel)) return (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= UNBOUND_ATTEMPTS;
+    // That a peer asked which alone may ask, the refusal tells, or what was narrowed: others are not broken for nothing.
+    const failure = this.#notes.failures.get(this.#peer.name);
+    const isRefused = failure?.code === "selectors-refused" && failure.atMs >= sinceMs;
+    return isRefused || lacking.some(({ name }) => standing.some((sa) => sa.name === name));
   }
 
   /**

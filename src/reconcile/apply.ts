@@ -88,7 +88,7 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
       notes.loadedTerms.set(step.peer.name, termsFingerprint(key, step.peer));
-      for (const id of step.unbinds ?? []) notes.unboundIkeSas.set(id, new Set());
+      for (const id of step.unbinds ?? []) notes.unboundIkeSas.set(id, { sinceMs: beganAtMs, childSas: new Set() });
       if (step.shown === undefined) notes.loadedInVain.delete(step.peer.name);
       else notes.loadedInVain.set(step.peer.name, step.shown);
       for (const { tunnel } of step.peer.members) notes.refusals.delete(tunnel.id);

@@ -305,6 +305,26 @@ describe("plans as text", () => {
     expect([...scene.notes.unboundIkeSas.keys()]).toEqual(["1"]);
   });
 
+  test("an unbound IKE SA is ended for what only the peer may ask for when the peer was refused, and not before", async () => {
+    const scene = await up(aTunnel(1));
+    const name = peerNameOf(aTunnel());
+    const spis = (): readonly string[] => scene.charon.ikeSas.map((sa) => sa.uniqueId);
+    const refused = (atMs: number): void =>
+      void scene.notes.failures.set(name, { code: "selectors-refused", text: "", atMs });
+    const before = spis();
+    refused(scene.clock.nowMs());
+    await scene.clock.advance(1_000);
+    scene.charon.shown.set(name, new Map([["dpd_delay", "something else"]]));
+    scene.want(aTunnel(1), aTunnel(2, { initiator: "response-only" }));
+    await scene.pass("somebody else's DPD, and a connection that the peer is to begin");
+    await scene.clock.advance(60_000);
+    await scene.pass("a minute later");
+    expect(spis()).toEqual(before);
+    refused(scene.clock.nowMs());
+    await scene.pass("the peer was refused");
+    expect(spis()).not.toEqual(before);
+  });
+
   test("B-11: a negotiation without an answer is begun anew", async () => {
     const scene = new CharonScene();
     scene.want(aTunnel(1));
