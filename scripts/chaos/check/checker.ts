@@ -56,9 +56,13 @@ export class Checker {
     return known === undefined || known.psk === this.#provenPsk.get(id) ? 0 : known.sinceMs;
   }
 
-  /** All routers are looked at again; afterwards only those that were not right the last time. */
+  /**
+   * All routers are looked at again; afterwards only those that were not right the last time. How it was when nobody looked
+   * is not known: a contradiction begins anew, too.
+   */
   begin(): void {
     this.#pending = new Set();
+    this.#contradictions.clear();
     this.#rightAt.clear();
   }
 
@@ -80,7 +84,6 @@ export class Checker {
 
   async #lookAt(wanted: Wanted, ids: readonly string[]): Promise<readonly Finding[]> {
     const findings: Finding[] = [];
-    const reports = await this.#readReports();
     const listed = new Set(wanted.connections.map(({ id }) => id));
     for (const id of this.#contradictions.keys()) if (!listed.has(id)) this.#contradictions.delete(id);
     for (const id of ids) {
@@ -89,13 +92,15 @@ export class Checker {
       const about = this.#subject.routers.find((one) => one.id === id);
       if (router === undefined || agent === undefined || about === undefined) continue;
       const place = checkOf(about);
+      const before = await readReport(agent.controlSocket);
       const [network, guard, loaded, negotiated] = await Promise.all([
         place.checkNetwork(router, about, this.#subject),
         place.checkGuard(router),
         checkLoaded(router),
         checkNegotiated(router, wanted, (one) => this.#pskSince(one)),
       ]);
-      this.#compareReport(router, reports.get(agent.host), negotiated.installed);
+      const after = await readReport(agent.controlSocket);
+      this.#compareReports(router, [before, after], negotiated.installed);
       const written = checkWritten(router, agent.runDirectory);
       findings.push(...this.#noted(id, [...written, ...network, ...guard, ...loaded, ...negotiated.findings]));
     }
@@ -120,24 +125,20 @@ export class Checker {
     return findings;
   }
 
-  async #readReports(): Promise<ReadonlyMap<string, Report | undefined>> {
-    const { agents } = this.#subject;
-    return new Map(
-      await Promise.all(
-        agents.map(async ({ host, controlSocket }) => [host, await readReport(controlSocket)] as const),
-      ),
-    );
-  }
-
-  #compareReport(router: WantedRouter, report: Report | undefined, installed: ReadonlySet<string> | undefined): void {
-    const isYoung = report === undefined || Date.now() - report.startedAtMs < START_MS;
+  /** `reports`: of right before and right after charon was looked at. What one of them agrees with is none. */
+  #compareReports(
+    router: WantedRouter,
+    reports: readonly (Report | undefined)[],
+    installed: ReadonlySet<string> | undefined,
+  ): void {
+    const isYoung = reports.some((report) => report === undefined || Date.now() - report.startedAtMs < START_MS);
     for (const { id } of router.connections) {
-      const status = report?.connections.find((row) => row.id === id)?.status;
+      const statuses = reports.map((report) => report?.connections.find((row) => row.id === id)?.status);
       const holds = installed?.has(id) === true;
-      const isUnknown = isYoung || installed === undefined || status === undefined;
-      if (isUnknown || holds === (status === "ACTIVE")) this.#contradictions.delete(id);
+      const isUnknown = isYoung || installed === undefined || statuses.includes(undefined);
+      if (isUnknown || statuses.some((status) => holds === (status === "ACTIVE"))) this.#contradictions.delete(id);
       else {
-        const text = `reported ${status}, and charon holds ${holds ? "all" : "not all"} of it`;
+        const text = `reported ${statuses.join(", ")}, and charon holds ${holds ? "all" : "not all"} of it`;
         const nowMs = Date.now();
         this.#contradictions.set(id, {
           text,
