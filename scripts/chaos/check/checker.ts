@@ -43,8 +43,9 @@ export class Checker {
     return wanted;
   }
 
-  /** Everything was found right just now. */
+  /** Everything was found right just now. Nobody looks until the next round: a contradiction begins anew then. */
   confirm(): Wanted {
+    this.#contradictions.clear();
     const wanted = this.noteDocuments();
     for (const { id, psk } of wanted.connections) this.#provenPsk.set(id, psk);
     return wanted;
@@ -56,13 +57,9 @@ export class Checker {
     return known === undefined || known.psk === this.#provenPsk.get(id) ? 0 : known.sinceMs;
   }
 
-  /**
-   * All routers are looked at again; afterwards only those that were not right the last time. How it was when nobody looked
-   * is not known: a contradiction begins anew, too.
-   */
+  /** All routers are looked at again; afterwards only those that were not right the last time. */
   begin(): void {
     this.#pending = new Set();
-    this.#contradictions.clear();
     this.#rightAt.clear();
   }
 
