@@ -34,8 +34,9 @@ export type Guard = TransitGuard | RouterGuard;
 
 export const GUARD_TABLE = "swanherd";
 /**
- * In the namespace of a router: keeps its NAT from what is guarded. Whoever takes one of the two tables away lets nothing out:
- * without this one the other drops what was translated, without the other nothing is.
+ * In the namespace of a router: keeps its NAT and its address scopes from what is guarded. Whoever takes one of the two tables
+ * away lets nothing of a tunnel that is up out: without this one the other drops what was translated, without the other
+ * nothing is.
  */
 export const NAT_TABLE = "swanherd_nat";
 export const GUARD_TABLES: readonly string[] = [GUARD_TABLE, NAT_TABLE];

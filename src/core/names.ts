@@ -30,7 +30,7 @@ export const transitVeth = (port: PortId): VethNames => ({ inner: portName("vr",
 /** The alias on our veths that tells them from the stock agent's and from another swanherd's on the same machine. */
 export const ownerAlias = (host: string): string => `swanherd:${host}`;
 
-/** The chain that tells our table in a router's own namespace from that of another agent on the same machine. */
+/** The chain that tells our tables in a router's own namespace from those of another agent on the same machine. */
 export const ownerChain = (alias: string): string => `owner_${hexDigest(alias, 12)}`;
 
 /** RFC 9562, section 5.5 (version 5): the same id for the same name of the same namespace, everywhere and for ever. */

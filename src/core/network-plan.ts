@@ -534,7 +534,7 @@ function planExemptions(config: NetworkConfig, observed: ObservedNetwork): reado
   return missing.map((exemption) => ({ kind: "addExemption", exemption }));
 }
 
-/** Ours: in the router's namespace what has our protocol number; in our own what lies on our links or in our table. */
+/** Ours: in the router's namespace what has a protocol number of ours; in our own what lies on our links or in our table. */
 function isOurRoute(scope: TransitScope, route: ObservedRoute): boolean {
   if (route.namespace !== scope.namespace) return isOurProtocol(route.protocol);
   const onOurLink = scope.veths.some((veth) => veth.inner.name === route.link);

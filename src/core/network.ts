@@ -29,7 +29,7 @@ export const AGENT_NAMESPACE = ".";
 
 /** Marks our routes and rules (rtm_protocol). Free in linux/rtnetlink.h, iproute2's rt_protos and FRR. */
 export const ROUTE_PROTOCOL = 215;
-/** Marks the routes of `UNREACHABLE_TABLE`: who flushes all routes of one protocol does not take both ways of blocking. */
+/** Marks `UNREACHABLE_TABLE`'s routes and rules: who flushes all of one protocol does not take both ways of blocking. */
 export const UNREACHABLE_PROTOCOL = 216;
 export const MAIN_TABLE = 254;
 export const LOCAL_TABLE = 255;
@@ -42,6 +42,8 @@ export const UNREACHABLE_TABLE = 215;
 
 export const protocolOf = ({ table }: Pick<Route, "table">): number =>
   table === UNREACHABLE_TABLE ? UNREACHABLE_PROTOCOL : ROUTE_PROTOCOL;
+export const protocolOfRule = ({ preference }: Pick<Rule, "preference">): number =>
+  [SPECIFIC_PREFERENCE, UNREACHABLE_PREFERENCE].includes(preference) ? UNREACHABLE_PROTOCOL : ROUTE_PROTOCOL;
 export const isOurProtocol = (protocol: number): boolean =>
   protocol === ROUTE_PROTOCOL || protocol === UNREACHABLE_PROTOCOL;
 

@@ -88,7 +88,13 @@ export const heldMarker = (observed: RunningCharon, notes: Notes, id: Connection
   observed.markers.get(id) ?? notes.committed.get(id);
 
 /** The last thing that went wrong with a peer, by charon's own words. */
-export type Failure = { readonly code: ReasonCode; readonly text: string; readonly atMs: number };
+export type Failure = {
+  readonly code: ReasonCode;
+  readonly text: string;
+  /** We refused what the peer asked for, because of that. */
+  readonly refuses?: "the peer's selectors";
+  readonly atMs: number;
+};
 
 /** To have what is missing of a connection. */
 export type Attempts = {
@@ -98,6 +104,7 @@ export type Attempts = {
   readonly nextAtMs: number;
 };
 
+/** Since when an IKE SA, or the one that it succeeds, is known to be unbound. */
 export type Unbound = { readonly sinceMs: number; readonly childSas: ReadonlySet<string> };
 
 /**

@@ -474,10 +474,13 @@ class PeerPlanner implements PeerPlan {
     const lacking = children.filter((wanted) => !isWhole(wanted));
     if (lacking.length === 0) return false;
     if (mayInitiate(tunnel)) return (this.#notes.attempts.get(tunnel.id)?.count ?? 0) >= UNBOUND_ATTEMPTS;
-    // That a peer asked which alone may ask, the refusal tells, or what was narrowed: others are not broken for nothing.
+    // That a peer asked which alone may ask, our refusal tells, or what we narrowed: others are not broken for nothing.
     const failure = this.#notes.failures.get(this.#peer.name);
-    const isRefused = failure?.code === "selectors-refused" && failure.atMs >= sinceMs;
-    return isRefused || lacking.some(({ name }) => standing.some((sa) => sa.name === name));
+    const isRefused = failure?.refuses === "the peer's selectors" && failure.atMs >= sinceMs;
+    return (
+      isRefused ||
+      lacking.some(({ name }) => standing.some((sa) => sa.name === name && !this.#staleChild.has(sa.uniqueId)))
+    );
   }
 
   /**

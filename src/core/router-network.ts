@@ -1,4 +1,4 @@
-// What is ours in a router's own namespace (topology `router`): a table of nft, and what charon needs. All the rest there is
+// What is ours in a router's own namespace (topology `router`): two tables of nft, and what charon needs. All the rest there is
 // Neutron's L3 agent's.
 import { familyOf } from "./address.ts";
 import type { EspBackEnd } from "./guard.ts";

@@ -49,13 +49,12 @@ export function refreshNotes(
   const childSas = observed.ikeSas.flatMap((sa) => sa.children);
   const childIds = new Set(childSas.map((child) => child.uniqueId));
   keepOnly(notes.staleIkeSas, (id) => ikeSas.has(id));
-  const ofUnbound = new Set([...notes.unboundIkeSas.values()].flatMap((unbound) => [...unbound.childSas]));
+  const unbound = [...notes.unboundIkeSas.values()];
   for (const { uniqueId, children } of observed.ikeSas) {
     const ids = children.map((child) => child.uniqueId);
-    if (notes.unboundIkeSas.has(uniqueId) || ids.some((id) => ofUnbound.has(id))) {
-      const sinceMs = notes.unboundIkeSas.get(uniqueId)?.sinceMs ?? nowMs;
-      notes.unboundIkeSas.set(uniqueId, { sinceMs, childSas: new Set(ids) });
-    }
+    const predecessor = unbound.find(({ childSas: held }) => ids.some((id) => held.has(id)));
+    const sinceMs = (notes.unboundIkeSas.get(uniqueId) ?? predecessor)?.sinceMs;
+    if (sinceMs !== undefined) notes.unboundIkeSas.set(uniqueId, { sinceMs, childSas: new Set(ids) });
   }
   keepOnly(notes.unboundIkeSas, (id) => ikeSas.has(id));
   keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));

@@ -1,5 +1,5 @@
-// Topology `router`: in the router's own namespace, beside what is Neutron's, which has to stay as it is, nothing but a table of
-// nft, and what charon makes for ESP in userland.
+// Topology `router`: in the router's own namespace, beside what is Neutron's, which has to stay as it is, nothing but two tables
+// of nft, and what charon makes for ESP in userland.
 import { differencesIn, DROPS, guardedPairs, guardFinding, guardProblems, readTable, type Table } from "./guard.ts";
 import { CHARON_LINK, networkFinding, readLinks, readOurRoutes, readRules } from "./kernel.ts";
 import type { PlaceCheck } from "./places.ts";
@@ -71,13 +71,13 @@ const readBoth = async (namespace: string) => ({
   [NAT]: await readTable(namespace, NAT),
 });
 
-/** Beside what holds everywhere: no packet of a connection leaves after it was translated, */
+/** Beside what holds everywhere no packet of a connection leaves after it was translated. */
 const dropProblems = (wanted: WantedRouter, table: Table): readonly string[] => [
   ...guardProblems(wanted, table),
   ...differencesIn(table.rules, "drop", { egress: guardedPairs(wanted).map((pair) => pair.out) }),
 ];
 
-/** and none is translated. */
+/** No packet of a connection is translated. */
 function natProblems(wanted: WantedRouter, { rules }: Table): readonly string[] {
   const both = guardedPairs(wanted).flatMap((pair) => [pair.out, pair.in]);
   return [

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { KernelError } from "../../core/errors.ts";
 import { GUARD_TABLES } from "../../core/guard.ts";
-import { attribute, text, type Netlink } from "./netlink.ts";
+import { attribute, text, type Message, type Netlink } from "./netlink.ts";
 
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFPROTO_INET = 1;
@@ -15,21 +15,25 @@ const NFTA_CHAIN_NAME = 3;
 const NFGENMSG_BYTES = 4;
 
 const messageType = (message: number): number => (NFNL_SUBSYS_NFTABLES << 8) | message;
-const inTable = (table: string): Buffer[] => [Buffer.from([NFPROTO_INET, 0, 0, 0]), attribute(TABLE, text(table))];
+/** Of all tables: NFT_MSG_GETCHAIN does not choose one before Linux 6.8 or so. */
+const NO_TABLE = [Buffer.from([NFPROTO_INET, 0, 0, 0])];
+const inTable = (table: string): Buffer[] => [...NO_TABLE, attribute(TABLE, text(table))];
 
 /** Changes with every chain and rule of the tables, and when one is made anew; undefined: there is none. */
 export async function readTables(netlink: Netlink, namespace: string): Promise<string | undefined> {
-  const hash = createHash("sha256");
-  let count = 0;
+  const chains = await dump(netlink, namespace, NFT_MSG_GETCHAIN, NO_TABLE);
+  const found: Message[] = [];
   for (const table of GUARD_TABLES) {
-    for (const type of [NFT_MSG_GETCHAIN, NFT_MSG_GETRULE]) {
-      const messages = await dumpTable(netlink, namespace, table, type);
-      count += messages.length;
-      // Before the attributes stands the generation of the whole ruleset.
-      for (const { data } of messages) hash.update(data.subarray(NFGENMSG_BYTES)).update("\n");
-    }
+    const own = chains.filter(isIn(table));
+    if (own.length === 0) continue;
+    const rules = await dump(netlink, namespace, NFT_MSG_GETRULE, inTable(table));
+    found.push(...own, ...rules.filter(isIn(table)));
   }
-  return count === 0 ? undefined : hash.digest("hex");
+  if (found.length === 0) return undefined;
+  const hash = createHash("sha256");
+  // Before the attributes stands the generation of the whole ruleset.
+  for (const { data } of found) hash.update(data.subarray(NFGENMSG_BYTES)).update("\n");
+  return hash.digest("hex");
 }
 
 /** In any of the tables. */
@@ -47,10 +51,11 @@ export async function hasChain(netlink: Netlink, namespace: string, chain: strin
   return false;
 }
 
-async function dumpTable(netlink: Netlink, namespace: string, table: string, type: number) {
-  const what = `read our table ${table} in ${namespace}`;
-  const messages = await netlink.dump(what, messageType(type), inTable(table));
-  // NFT_MSG_GETCHAIN does not choose by table before Linux 6.8 or so: others' chains are left out here.
+const dump = (netlink: Netlink, namespace: string, type: number, of: readonly Buffer[]): Promise<readonly Message[]> =>
+  netlink.dump(`read our tables in ${namespace}`, messageType(type), of);
+
+/** Of a dump: which messages are of the table. */
+function isIn(table: string): (message: Message) => boolean {
   const own = attribute(TABLE, text(table));
-  return messages.filter(({ data }) => data[0] === NFPROTO_INET && data.indexOf(own) === NFGENMSG_BYTES);
+  return ({ data }) => data[0] === NFPROTO_INET && data.indexOf(own) === NFGENMSG_BYTES;
 }

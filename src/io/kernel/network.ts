@@ -8,7 +8,7 @@ import {
   AGENT_NAMESPACE,
   CHARON_PREFERENCE,
   protocolOf,
-  ROUTE_PROTOCOL,
+  protocolOfRule,
   type LinkAddress,
   type NetworkScope,
   type ObservedGuard,
@@ -75,7 +75,7 @@ const GUARD_ATTEMPTS = 5;
 type AppliedGuard = {
   readonly inode: number;
   readonly generation: number;
-  /** What the kernel tells of the table. */
+  /** What the kernel tells of the tables. */
   readonly table: string | undefined;
   readonly guard: Guard;
 };
@@ -172,7 +172,7 @@ export class KernelNetwork implements Network {
       case "removeRule": {
         const { rule } = step;
         // charon makes the same one, and the kernel takes one of another protocol for another.
-        const mark = rule.preference === CHARON_PREFERENCE ? undefined : ROUTE_PROTOCOL;
+        const mark = rule.preference === CHARON_PREFERENCE ? undefined : protocolOfRule(rule);
         const adds = step.kind === "addRule";
         const what = `${adds ? "add" : "remove"} rule ${rule.preference} to table ${rule.table} in ${rule.namespace}`;
         return adds

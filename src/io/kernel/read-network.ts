@@ -7,7 +7,6 @@ import {
   isSwitched,
   MAIN_TABLE,
   isOurProtocol,
-  ROUTE_PROTOCOL,
   RULE_PREFERENCES,
   UNREACHABLE_TABLE,
   type Exemption,
@@ -224,7 +223,7 @@ async function readRouter(sockets: Sockets, namespace: string, names: readonly s
     routes: routes.filter(
       ({ table, protocol }) => [MAIN_TABLE, UNREACHABLE_TABLE].includes(table) && isOurProtocol(protocol),
     ),
-    rules: await readRules(netlink, namespace, ({ protocol }) => protocol === ROUTE_PROTOCOL),
+    rules: await readRules(netlink, namespace, ({ protocol }) => isOurProtocol(protocol)),
   };
 }
 

@@ -1,8 +1,11 @@
 // charon's log messages that say why a negotiation failed. The texts are those of strongSwan 5.9.8 and 6.0.1; the VICI
 // event `alert`, which says the same in codes, exists from 6.0.3 only.
-import type { ReasonCode } from "../../core/reason.ts";
+import type { Failure } from "../../core/observed.ts";
 
-type Rule = { readonly pattern: RegExp; readonly code: ReasonCode; readonly advice: string };
+type Told = Omit<Failure, "atMs">;
+type Rule = Omit<Told, "text"> & { readonly pattern: RegExp; readonly advice: string };
+
+const SUBNETS_DIFFER = "the subnets differ; what is local here must be the peer's on the other side, and the reverse";
 
 const RULES: readonly Rule[] = [
   {
@@ -47,9 +50,15 @@ const RULES: readonly Rule[] = [
   },
   {
     pattern:
-      /received TS_UNACCEPTABLE notify|traffic selectors .* inacceptable|traffic selectors .* unacceptable|no acceptable traffic selectors found|no matching CHILD_SA config found|INVALID_ID_INFORMATION/,
+      /traffic selectors .* inacceptable|traffic selectors .* unacceptable|no acceptable traffic selectors found|no matching CHILD_SA config found/,
     code: "selectors-refused",
-    advice: "the subnets differ; what is local here must be the peer's on the other side, and the reverse",
+    refuses: "the peer's selectors",
+    advice: SUBNETS_DIFFER,
+  },
+  {
+    pattern: /received TS_UNACCEPTABLE notify|INVALID_ID_INFORMATION/,
+    code: "selectors-refused",
+    advice: SUBNETS_DIFFER,
   },
   {
     pattern:
@@ -65,9 +74,12 @@ const RULES: readonly Rule[] = [
 ];
 
 /** The failure that one log message tells of; undefined for all others. */
-export function failureFromLog(message: string): { readonly code: ReasonCode; readonly text: string } | undefined {
+export function failureFromLog(message: string): Told | undefined {
   const rule = RULES.find(({ pattern }) => pattern.test(message));
-  return rule === undefined ? undefined : { code: rule.code, text: `${rule.advice} (charon: ${message})` };
+  if (rule === undefined) return undefined;
+  const { code, advice, refuses } = rule;
+  const text = `${advice} (charon: ${message})`;
+  return refuses === undefined ? { code, text } : { code, text, refuses };
 }
 
 /**

@@ -84,8 +84,11 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   "the routes in the router are deleted, with the unreachable ones": () =>
     void inside(router, "ip route flush proto 215; ip -6 route flush proto 215"),
-  "the routes of all the router's tables are deleted by their protocol": () =>
-    void inside(router, "ip route flush table all proto 215; ip -6 route flush table all proto 215"),
+  "the routes and rules of one protocol are deleted in the router": () => {
+    for (const family of ["-4", "-6"]) {
+      inside(router, `ip ${family} route flush table all proto 215; ip ${family} rule flush protocol 215`);
+    }
+  },
   "the unreachable routes of the router's other table are deleted": () =>
     void inside(router, "ip route flush table 215; ip -6 route flush table 215"),
   "the router's rules are deleted": () => {

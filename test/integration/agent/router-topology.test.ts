@@ -37,8 +37,9 @@ async function sourcesOutside(from: string): Promise<readonly string[]> {
   return [...new Set(lines.map((line) => / IP (\S+) > /.exec(line)?.[1] ?? line))];
 }
 
-const hasTable = async (): Promise<boolean> =>
-  (await inLeft("nft", "list", "table", "inet", "swanherd")).exitCode === 0;
+/** Of ours there are two. */
+const tables = async (): Promise<readonly string[]> =>
+  [...(await inLeft("nft", "list", "tables", "inet")).stdout.matchAll(/swanherd\S*/g)].map(([name]) => name).sort();
 
 test("both families cross the tunnel both ways, nothing of them is seen outside, and unrelated traffic is translated", async () => {
   await areActive(lab, "four", "six");
@@ -159,7 +160,7 @@ test("primary, backup, fault and what nobody knows: only a primary runs IPsec, a
     expect(await becomes(word, false)).toBeLessThan(1_000);
     await until("it says so", 5_000, async () => (await lab.left.status()).routers[0]?.role === "standby");
     // What comes to be its turn is guarded already.
-    expect(await hasTable()).toBe(true);
+    expect(await tables()).toEqual(["swanherd", "swanherd_nat"]);
     await becomes("master", true);
     await connectionIs(lab.left, "four", "ACTIVE");
   }
@@ -176,7 +177,7 @@ test("what a crash left in a router's namespace is removed, and nothing of Neutr
   rmSync(lab.left.stateDirectory, { recursive: true });
   rmSync(lab.left.runDirectory, { recursive: true });
   await lab.left.start();
-  await until("the table is gone", 60_000, async () => !(await hasTable()));
+  await until("the tables are gone", 60_000, async () => (await tables()).length === 0);
   expect(await savedRules(lab.left4)).toEqual(before);
   expect(charon !== undefined && isAlive(charon)).toBe(false);
   expect(await sourcesOutside("left")).toEqual([lab.left4.external]);
@@ -189,7 +190,7 @@ test("teardown without an agent takes away what is ours, and leaves the router a
   await lab.left.stop();
   const { stdout } = await lab.left.run("teardown", "--yes");
   expect(stdout).toContain("torn down without an agent: 1 router");
-  expect(await hasTable()).toBe(false);
+  expect(await tables()).toEqual([]);
   expect((await inLeft("ip", "rule")).stdout).not.toContain("220");
   expect(await sourcesOutside("left")).toEqual([lab.left4.external]);
   await lab.left.start();

@@ -122,7 +122,7 @@ test.each(IPTABLES)(
   },
 );
 
-test("the table is known as ours while Neutron writes, and as changed when somebody changes it", async () => {
+test("the tables are known as ours while Neutron writes, and as changed when somebody changes one", async () => {
   const { neutron, namespace, converge, network, config, sh } = await aRouterOfNeutrons("nft");
   expect(await converge()).toBe(1);
   for (const floating of [FLOATING, undefined]) {
@@ -132,6 +132,8 @@ test("the table is known as ours while Neutron writes, and as changed when someb
   for (const command of [
     "nft flush chain inet swanherd input",
     "nft delete table inet swanherd",
+    "nft flush chain inet swanherd_nat zone",
+    "nft delete table inet swanherd_nat",
     "nft flush ruleset",
   ]) {
     await sh(namespace, command);

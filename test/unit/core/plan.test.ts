@@ -305,12 +305,36 @@ describe("plans as text", () => {
     expect([...scene.notes.unboundIkeSas.keys()]).toEqual(["1"]);
   });
 
+  test("a subnet more for a connection that the peer is to begin breaks no other of an unbound IKE SA", async () => {
+    const passive = (...peerSubnets: readonly Cidr[]): Tunnel =>
+      aTunnel(2, { initiator: "response-only", ...(peerSubnets.length === 0 ? {} : { peerSubnets }) });
+    const scene = await up(aTunnel(1), passive());
+    const name = peerNameOf(aTunnel());
+    scene.ike.peerInitiates(ROUTER, name);
+    await scene.clock.advance(60_000);
+    await scene.pass("the peer has begun");
+    const ikeSas = (): readonly string[] => scene.charon.ikeSas.map((sa) => sa.uniqueId);
+    scene.charon.shown.set(name, new Map([["dpd_delay", "something else"]]));
+    await scene.pass("somebody else's DPD");
+    const before = ikeSas();
+    scene.want(aTunnel(1), passive(...passive().peerSubnets, "10.77.0.0/24"));
+    await scene.pass("a subnet more");
+    await scene.clock.advance(1_000);
+    await scene.pass("a second later");
+    expect(ikeSas()).toEqual(before);
+  });
+
   test("an unbound IKE SA is ended for what only the peer may ask for when the peer was refused, and not before", async () => {
     const scene = await up(aTunnel(1));
     const name = peerNameOf(aTunnel());
     const spis = (): readonly string[] => scene.charon.ikeSas.map((sa) => sa.uniqueId);
     const refused = (atMs: number): void =>
-      void scene.notes.failures.set(name, { code: "selectors-refused", text: "", atMs });
+      void scene.notes.failures.set(name, {
+        code: "selectors-refused",
+        text: "",
+        refuses: "the peer's selectors",
+        atMs,
+      });
     const before = spis();
     refused(scene.clock.nowMs());
     await scene.clock.advance(1_000);

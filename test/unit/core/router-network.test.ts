@@ -79,7 +79,10 @@ test("no step makes, removes or touches a namespace, link, address or route", as
 
 describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espBackEnd) => {
   const { guard } = aConfig([DUAL_STACK], espBackEnd);
-  type Added = { readonly chain?: { name: string; type?: string; hook?: string; prio?: number }; readonly rule?: Rule };
+  type Added = {
+    readonly chain?: { table: string; name: string; type?: string; hook?: string; prio?: number };
+    readonly rule?: Rule;
+  };
   type Rule = { readonly chain: string; readonly expr: readonly object[] };
   const added = guardRuleset(guard).nftables.flatMap((command) => {
     const { add } = command as { add?: Added };
@@ -88,6 +91,15 @@ describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espB
   const rulesOf = (chain: string): readonly string[] =>
     added.flatMap(({ rule }) => (rule?.chain === chain ? [JSON.stringify(rule.expr)] : []));
   const chain = (name: string) => added.find((one) => one.chain?.name === name)?.chain;
+
+  test("has what drops in one table, and what keeps NAT away in another", () => {
+    const chains = added.flatMap(({ chain: one }) => one ?? []);
+    const of = (table: string) => chains.filter((one) => one.table === table).map(({ name }) => name);
+    const owner = guard.ownerChain;
+    const scope = espBackEnd === "userland" ? ["scope"] : [];
+    expect(of("swanherd")).toEqual([owner, "forward", "input", "output", "egress", "mss"]);
+    expect(of("swanherd_nat")).toEqual([owner, "zone", "zone_output", "nat_destination", "nat_source", ...scope]);
+  });
 
   test("translates to itself, before Neutron's NAT, what goes either way, in both families", () => {
     expect(chain("nat_source")).toMatchObject({ type: "nat", hook: "postrouting", prio: 90 });

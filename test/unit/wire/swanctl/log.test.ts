@@ -51,6 +51,8 @@ test.each<[string, ReasonCode]>([
   const failure = failureFromLog(message);
   expect(failure?.code).toBe(code);
   expect(failure?.text).toContain(`(charon: ${message})`);
+  const isOurs = code === "selectors-refused" && !message.startsWith("received");
+  expect(failure?.refuses).toBe(isOurs ? "the peer's selectors" : undefined);
 });
 
 test.each([
