@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { baseDocuments, connectionDocuments, RIGHT_ADDRESS, type RouterIds } from "../../../scripts/lab-documents.ts";
 import { PRIVATE_NETWORK, until, type LabDocument } from "../../../scripts/lab.ts";
-import { areActive, connectionIs, labForThisFile, type TestLab } from "../../support/lab.ts";
+import { areActive, areSettled, connectionIs, labForThisFile, type TestLab } from "../../support/lab.ts";
 import { seenOutside } from "../../support/outside.ts";
 
 const INSIDE = "192.168.77.10";
@@ -103,6 +103,8 @@ test.each(["left", "right"] as const)("a killed charon of the %s gateway is back
     await answers();
   });
   expect(seen.clear).toEqual([]);
+  // The other side may still have what went with the killed one.
+  await areSettled(lab, { settledMs: 1_500 });
   await areActive(lab, "site");
   await carriesOnlyEspInUdp(lab);
 });
