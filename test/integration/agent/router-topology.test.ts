@@ -91,12 +91,12 @@ test("a connection that was translated before the tunnel came is carried, too, a
     const states = await Promise.all([lab.left.connection("four"), lab.right.connection("four-back")]);
     return states.every((state) => state === undefined);
   });
-  const translated = startCapture({ interface: lab.world.bridge, filter: "icmp and dst host 10.2.0.9" });
+  const translated = await startCapture({ interface: lab.world.bridge, filter: "icmp and dst host 10.2.0.9" });
   await until("it goes out translated", 10_000, async () =>
     (await inLeft("nft", "list", "table", "inet", "swanherd")).stdout.includes("10.2.0.0/24") ? undefined : true,
   );
   await lab.world.ping("left", "10.2.0.9", { count: 3 });
-  expect((await (await translated).stop()).join()).toContain(`IP ${lab.left4.external} > 10.2.0.9`);
+  expect((await translated.stop()).join()).toContain(`IP ${lab.left4.external} > 10.2.0.9`);
   lab.write(routerDocuments(lab.routers));
   await areActive(lab, "four");
   await until("the very connection is carried", 15_000, async () => {
