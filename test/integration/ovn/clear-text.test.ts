@@ -55,6 +55,14 @@ async function registerTests(): Promise<void> {
         }
       }
     },
+  };
+
+  /** Unrelated traffic goes through the switch, too: Open vSwitch 3.5 may hold it up as long as its database is away. */
+  const OF_THE_SWITCH: Readonly<Record<string, Fault>> = {
+    "the switch is killed and started again": async () => {
+      await ovs.stop("SIGKILL");
+      await ovs.start();
+    },
     "the switch's database is away": async () => {
       await ovs.database.stop();
       await sleep(EXPOSED_MS);
@@ -86,11 +94,8 @@ async function registerTests(): Promise<void> {
     expect(lost).toBe(0);
   });
 
-  test("the switch is killed and started again: nothing leaves in clear", async () => {
-    await endures("the switch", async () => {
-      await ovs.stop("SIGKILL");
-      await ovs.start();
-    });
+  test.each(Object.entries(OF_THE_SWITCH))("%s: nothing leaves in clear", async (what, fault) => {
+    await endures(what, fault);
   });
 
   test("at the end the filter still sees a leak", async () => {
