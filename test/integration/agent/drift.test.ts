@@ -188,11 +188,7 @@ test.each(VERSIONS)(
 // Found by `npm run chaos -- --seed 4003 --routers 8 --change psk-both --change subnet`, in round 12.
 test("IKEv1: a CHILD SA that has lost its successor is made anew", async () => {
   lab.write(documents(lab.routers, { version: "v1" }));
-  await until("IKEv1 is negotiated", 30_000, async () => {
-    const sides = await Promise.all([lab.left.connection("site"), lab.right.connection("site-back")]);
-    return sides.every((one) => one?.status === "ACTIVE" && one.inSync && one.ikeVersion === 1);
-  });
-  await areSettled(lab);
+  await negotiates("v1");
   const childSas = async () => (await lab.left.ikeSas(lab.routers.left)).flatMap((sa) => sa.childSas);
   const [first] = await childSas();
   const [ike, section] = writtenPeer();
