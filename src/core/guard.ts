@@ -33,13 +33,9 @@ export type RouterGuard = CommonGuard & {
 export type Guard = TransitGuard | RouterGuard;
 
 export const GUARD_TABLE = "swanherd";
-/**
- * In the namespace of a router: keeps its NAT and its address scopes from what is guarded. Whoever takes one of the two tables
- * away lets nothing of a tunnel that is up out: without this one the other drops what was translated, without the other
- * nothing is.
- */
-export const NAT_TABLE = "swanherd_nat";
-export const GUARD_TABLES: readonly string[] = [GUARD_TABLE, NAT_TABLE];
+/** Holds the same once more: whoever deletes or flushes one of the two, or takes a rule out of it, opens nothing. */
+export const SPARE_TABLE = "swanherd_spare";
+export const GUARD_TABLES: readonly string[] = [GUARD_TABLE, SPARE_TABLE];
 /** kernel-libipsec's TUN device; the name is fixed in strongSwan (kernel_libipsec_router.c). */
 export const USERLAND_ESP_LINK = "ipsec0";
 
@@ -72,18 +68,18 @@ export function guardRuleset(guard: Guard): { readonly nftables: readonly Expres
     { name: "output", hook: "output", prio: GUARD_PRIORITY, rules: outputRules(guard, blocks) },
     ...(ofRouter === undefined ? [] : [egressChain(ofRouter, blocks)]),
   ];
-  const mss: Chain = { name: "mss", hook: "forward", prio: MANGLE_PRIORITY, rules: mssRules(guard.pairs) };
+  const chains: readonly Chain[] = [
+    ...drops,
+    { name: "mss", hook: "forward", prio: MANGLE_PRIORITY, rules: mssRules(guard.pairs) },
+    ...(ofRouter === undefined ? [] : natChains(ofRouter, blocks)),
+  ];
   return {
-    nftables: [
-      ...emptyTable(GUARD_TABLE, ofRouter?.ownerChain),
-      ...drops.map(({ name }) => ({
-        add: { counter: { family: "inet", table: GUARD_TABLE, name: counterName(name) } },
-      })),
-      ...addChains(GUARD_TABLE, [...drops, mss]),
-      ...(ofRouter === undefined
-        ? []
-        : [...emptyTable(NAT_TABLE, ofRouter.ownerChain), ...addChains(NAT_TABLE, natChains(ofRouter, blocks))]),
-    ],
+    nftables: GUARD_TABLES.flatMap((table, at) => [
+      ...emptyTable(table, ofRouter?.ownerChain),
+      ...drops.map(({ name }) => ({ add: { counter: { family: "inet", table, name: counterName(name) } } })),
+      // Chains of one priority have no order that could be relied on: the spare's come after, and count what the others missed.
+      ...chains.flatMap((chain) => addChain(table, { ...chain, prio: chain.prio + at })),
+    ]),
   };
 }
 
@@ -101,11 +97,10 @@ const emptyTable = (table: string, ownerChain: string | undefined): readonly Exp
   ...(ownerChain === undefined ? [] : [{ add: { chain: { family: "inet", table, name: ownerChain } } }]),
 ];
 
-const addChains = (table: string, chains: readonly Chain[]): readonly Expression[] =>
-  chains.flatMap(({ name, type = "filter", hook, prio, rules }) => [
-    { add: { chain: { family: "inet", table, name, type, hook, prio, policy: "accept" } } },
-    ...rules.map((expr) => ({ add: { rule: { family: "inet", table, chain: name, expr } } })),
-  ]);
+const addChain = (table: string, { name, type = "filter", hook, prio, rules }: Chain): readonly Expression[] => [
+  { add: { chain: { family: "inet", table, name, type, hook, prio, policy: "accept" } } },
+  ...rules.map((expr) => ({ add: { rule: { family: "inet", table, chain: name, expr } } })),
+];
 
 /** Takes the tables away, also where there are none. */
 export const noGuardRuleset: { readonly nftables: readonly Expression[] } = { nftables: GUARD_TABLES.flatMap(noTable) };

@@ -5,11 +5,13 @@ import { existsSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
-import { afterAll, expect } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds } from "../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../scripts/lab.ts";
 import { startCapture } from "../../scripts/world.ts";
-import { areActive, type TestLabOptions } from "./lab.ts";
+import { patiently } from "../../scripts/patience.ts";
+import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE } from "./guard-tables.ts";
+import { areActive, connectionIs, type TestLabOptions } from "./lab.ts";
 import { labAt, type Place, type PlacedLab } from "./places.ts";
 import { startTraffic, type Traffic } from "./traffic.ts";
 
@@ -33,12 +35,13 @@ export type Wanted = {
   readonly isLeftUp?: boolean;
   readonly isSiteThere?: boolean;
   readonly isPeerThere?: boolean;
+  readonly isPeerUp?: boolean;
   readonly subnets?: readonly string[];
 };
 
 export function clearTextDocuments(
   routers: RouterIds,
-  { isLeftUp = true, isPeerThere = true, isSiteThere = true, subnets }: Wanted = {},
+  { isLeftUp = true, isPeerThere = true, isPeerUp = true, isSiteThere = true, subnets }: Wanted = {},
 ) {
   const pairs: readonly LabDocument[] = [
     ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right: subnets ?? ["10.2.0.0/24"] }),
@@ -51,7 +54,7 @@ export function clearTextDocuments(
     ...pairs
       .filter((one) => isPeerThere || !isOfPeer(one))
       .filter((one) => isSiteThere || one["name"] !== "site")
-      .map((one) => (isConnection(one) && !isOfPeer(one) ? { ...one, admin_state_up: isLeftUp } : one)),
+      .map((one) => (isConnection(one) ? { ...one, admin_state_up: isOfPeer(one) ? isPeerUp : isLeftUp } : one)),
   ];
 }
 
@@ -89,6 +92,8 @@ export type ClearTextScene = {
   readonly endures: (what: string, fault: Fault) => Promise<number>;
   /** Those that are the same everywhere. */
   readonly faults: Readonly<Record<string, Fault>>;
+  /** Of these, those of the packet filter, each of which leaves a part of it. */
+  readonly guardFaults: Readonly<Record<string, Fault>>;
   /** Of these, one for each part that fails. */
   readonly fewFaults: Readonly<Record<string, Fault>>;
 };
@@ -189,6 +194,9 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
   /** Those that charon has made. */
   const deleteRoutes = (): void =>
     void inside(left, "ip route flush table 220 2>/dev/null; ip -6 route flush table 220 2>/dev/null; true");
+  const guardFaults: Readonly<Record<string, Fault>> = Object.fromEntries(
+    Object.entries(PARTS_OF_GUARD_GONE).map(([what, command]) => [what, () => void inside(left, command)]),
+  );
   const faults: Readonly<Record<string, Fault>> = {
     "charon is killed": () => kill("SIGKILL"),
     "charon is ended in peace": () => kill("SIGTERM"),
@@ -217,7 +225,7 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
       }
       deleteRoutes();
     },
-    "the packet filter is deleted": () => void inside(left, "nft delete table inet swanherd"),
+    ...guardFaults,
     "the connections are unloaded": unloadAll,
     "the connections are unloaded and their SAs ended": async () => {
       const sas = await lab.left.ikeSas(lab.routers.left);
@@ -255,7 +263,7 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     "the agent is killed, and started again",
     "agent and charon are killed, and the agent is started again",
     "charon's routes are deleted",
-    "the packet filter is deleted",
+    ...Object.keys(guardFaults),
     "the connections are unloaded and their SAs ended",
     "the connections are administratively down",
     PEER_DELETED,
@@ -298,6 +306,57 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     seesLeak,
     endures,
     faults,
+    guardFaults,
     fewFaults,
   };
+}
+
+/** Where no tunnel is up nothing but the packet filter holds back what is sent for it. */
+export function testsWhileDown({ lab, inside, starts, comesThrough, watching, guardFaults }: ClearTextScene): void {
+  describe("while the peer has its connections switched off", () => {
+    const { left } = lab.charonNamespaces;
+    const guard = (): string => inside(left, "nft -s list table inet swanherd; nft -s list table inet swanherd_spare");
+    let whole = "";
+    beforeAll(async () => {
+      await starts();
+      whole = guard();
+      lab.write(clearTextDocuments(lab.routers, { isPeerUp: false }));
+      for (const name of ["site", "v6"]) await connectionIs(lab.left, name, "DOWN");
+    });
+    afterAll(async () => {
+      lab.write(clearTextDocuments(lab.routers));
+      await areActive(lab, "site", "v6");
+      await comesThrough();
+    });
+    const isMended = (): Promise<true> =>
+      until("the packet filter is whole", 10_000, () => {
+        try {
+          return guard() === whole;
+        } catch {
+          return false; // one of them is not there yet
+        }
+      });
+
+    test.each(Object.entries(guardFaults))(
+      "%s: nothing leaves in clear, and unrelated traffic goes on",
+      async (_what, fault) => {
+        const { clear, lost } = await watching(async () => {
+          await fault();
+          await sleep(EXPOSED_MS);
+          await isMended();
+        });
+        expect(clear).toEqual([]);
+        expect(lost).toBe(0);
+      },
+    );
+
+    test("both tables of the packet filter are deleted at once: what leaves is over within a second", async () => {
+      const { clear, lost } = await watching(async () => {
+        inside(left, BOTH_TABLES_DELETED);
+        await isMended();
+      });
+      expect(lastsMs(clear)).toBeLessThan(patiently(1_000));
+      expect(lost).toBe(0);
+    });
+  });
 }

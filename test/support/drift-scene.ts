@@ -108,6 +108,7 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
   const byEvents: readonly DriftCase[] = [
     ["the guard's table deleted", "guard", () => inNamespace("nft", "delete", "table", "inet", "swanherd")],
     ["the guard's rules flushed", "guard", () => inNamespace("nft", "flush", "table", "inet", "swanherd")],
+    ["its spare table deleted", "guard", () => inNamespace("nft", "delete", "table", "inet", "swanherd_spare")],
     ...(espBackEnd === "userland" ? ofCharonInUserland : []),
     ["charon killed", "charon", () => process.kill(lab.left.charon(lab.routers.left)?.pid ?? 0, "SIGKILL")],
     ["a config replaced", "config", () => replaceConfig()],

@@ -8,7 +8,8 @@ import { expect, test } from "vitest";
 import { until } from "../../../scripts/lab.ts";
 import { patiently } from "../../../scripts/patience.ts";
 import { LEFT_ADDRESS } from "../../../scripts/lab-documents.ts";
-import { clearTextSceneAt, EXPOSED_MS, lastsMs, type Fault } from "../../support/clear-text-scene.ts";
+import { clearTextSceneAt, EXPOSED_MS, lastsMs, testsWhileDown, type Fault } from "../../support/clear-text-scene.ts";
+import { BOTH_TABLES_DELETED } from "../../support/guard-tables.ts";
 import { writeNeutronChains } from "../../support/l3-agent.ts";
 import { areActive } from "../../support/lab.ts";
 
@@ -19,9 +20,8 @@ const router = lab.charonNamespaces.left;
 const neutron = { namespace: router, external: LEFT_ADDRESS };
 const FLOATING = { fixed: "10.1.0.9", external: "203.0.113.77" };
 
-const BOTH_TABLES = "nft 'delete table inet swanherd; delete table inet swanherd_nat'";
 /** All that leads into the tunnel, and all that keeps the rest in. */
-const LEADS_AND_GUARD = `${BOTH_TABLES}; for family in -4 -6; do ip $family rule del pref 220 2>/dev/null || true; done`;
+const LEADS_AND_GUARD = `${BOTH_TABLES_DELETED}; for family in -4 -6; do ip $family rule del pref 220 2>/dev/null || true; done`;
 
 /** Nobody is there to mend it. */
 const leaksOnPurpose = (): Promise<void> =>
@@ -47,15 +47,12 @@ const OF_USERLAND: Readonly<Record<string, Fault>> = {
   "charon's link is deleted": () => void inside(router, "ip link del ipsec0"),
 };
 
-const BOTH_TABLES_DELETED = "both tables of the packet filter are deleted at once";
+const ALL_AT_ONCE = "both tables of the packet filter are deleted at once";
 const FAULTS: Readonly<Record<string, Fault>> = {
   ...scene.fewFaults,
   ...(espBackEnd === "userland"
-    ? { ...OF_USERLAND, [BOTH_TABLES_DELETED]: () => void inside(router, BOTH_TABLES) }
+    ? { ...OF_USERLAND, [ALL_AT_ONCE]: () => void inside(router, BOTH_TABLES_DELETED) }
     : {}),
-  "the rules of the packet filter are flushed": () => void inside(router, "nft flush table inet swanherd"),
-  "the table that keeps NAT away is deleted": () => void inside(router, "nft delete table inet swanherd_nat"),
-  "the rules of that table are flushed": () => void inside(router, "nft flush table inet swanherd_nat"),
   "Neutron writes its chains anew, with a floating IP of the host, and without": async () => {
     inside(router, `ip addr add ${FLOATING.external}/32 dev qg-33333333-44`);
     await writeNeutronChains({ ...neutron, floating: FLOATING });
@@ -80,12 +77,12 @@ test.each(Object.entries(FAULTS))("%s: nothing leaves in clear, and unrelated tr
 // What Neutron's NAT translates matches no policy of the kernel's any more. With ESP in userland it is routed into the tunnel
 // before.
 test.runIf(espBackEnd === "kernel")(
-  `${BOTH_TABLES_DELETED}, with ESP in the kernel: what leaves is over within a second, and unrelated traffic goes on`,
+  `${ALL_AT_ONCE}, with ESP in the kernel: what leaves is over within a second, and unrelated traffic goes on`,
   async () => {
     await areActive(lab, "site", "v6");
     await comesThrough();
     const { clear, lost } = await watching(async () => {
-      inside(router, BOTH_TABLES);
+      inside(router, BOTH_TABLES_DELETED);
       await sleep(EXPOSED_MS);
       await comesThrough();
     });
@@ -127,6 +124,8 @@ test("the packet filter and the rules that lead into the tunnel are deleted at o
   expect(lastsMs(clear)).toBeLessThan(patiently(1_000));
   expect(lost).toBe(0);
 });
+
+testsWhileDown(scene);
 
 test("at the end the filter still sees a leak", async () => {
   await leaksOnPurpose();

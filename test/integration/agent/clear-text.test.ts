@@ -16,6 +16,7 @@ import {
   INTERNET,
   lastsMs,
   SENT_BY_RIGHT,
+  testsWhileDown,
   type Fault,
 } from "../../support/clear-text-scene.ts";
 import { areActive } from "../../support/lab.ts";
@@ -151,6 +152,8 @@ test("an agent that was killed while it took a connection away knows nothing of 
   await areActive(lab, "site", "v6");
   await comesThrough();
 });
+
+testsWhileDown(scene);
 
 test("at the end the filter still sees a leak", async () => {
   await leaksOnPurpose();

@@ -13,6 +13,7 @@ import {
 } from "../../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { startCapture } from "../../../scripts/world.ts";
+import { BOTH_TABLES_DELETED } from "../../support/guard-tables.ts";
 import { whyNoKernelEsp } from "../../support/kernel-esp.ts";
 import { areActive, areSettled, connectionIs, labForThisFile } from "../../support/lab.ts";
 import { seenOutside } from "../../support/outside.ts";
@@ -123,7 +124,7 @@ async function theseTests(): Promise<void> {
       expect(after).toMatchObject({ kinds: [], count: 0 });
       expect(dropped(left, "output") - before.out).toBe(3);
       await lab.right.stop();
-      run(right, "nft delete table inet swanherd");
+      run(right, BOTH_TABLES_DELETED);
       expect((await lab.world.ping(right, hosts.left, { count: 3 })).received).toBe(0);
       expect(dropped(left, "input") - before.in).toBe(3);
       await lab.right.start();
@@ -260,7 +261,7 @@ async function theseTests(): Promise<void> {
 
       await lab.left.stop();
       try {
-        run(left, "nft delete table inet swanherd");
+        run(left, BOTH_TABLES_DELETED);
         const leaked = await seenOutside(lab.world, pingPeers);
         expect(leaked.kinds).toEqual(["clear"]);
         expect(leaked.count).toBeGreaterThanOrEqual(4);

@@ -70,7 +70,7 @@ test("B-43: Neutron's chains hold nothing of ours, and go on translating when th
   expect(await sourcesOutside("left")).toEqual([lab.left4.external]);
   await bothWays();
   expect(worthReading(lab.left, 1_000)).not.toContain("packet filter in");
-  const chain = ["inet", "swanherd_nat", "nat_source"];
+  const chain = ["inet", "swanherd", "nat_source"];
   const ours = async (): Promise<string> => (await inLeft("nft", "list", "chain", ...chain)).stdout;
   const wanted = await ours();
   expect(wanted).toContain("10.2.0.0/24");
@@ -160,7 +160,7 @@ test("primary, backup, fault and what nobody knows: only a primary runs IPsec, a
     expect(await becomes(word, false)).toBeLessThan(1_000);
     await until("it says so", 5_000, async () => (await lab.left.status()).routers[0]?.role === "standby");
     // What comes to be its turn is guarded already.
-    expect(await tables()).toEqual(["swanherd", "swanherd_nat"]);
+    expect(await tables()).toEqual(["swanherd", "swanherd_spare"]);
     await becomes("master", true);
     await connectionIs(lab.left, "four", "ACTIVE");
   }

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { expect, onTestFinished, test } from "vitest";
 import { startCapture } from "../../../scripts/world.ts";
 import { GUARD_TABLE, type EspBackEnd } from "../../../src/core/guard.ts";
+import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE } from "../../support/guard-tables.ts";
 import { whyNoKernelEsp } from "../../support/kernel-esp.ts";
 import { DUAL_STACK } from "../../support/network-builders.ts";
 import { makeLab, plugTunnel, sh, type Lab } from "./lab.ts";
@@ -29,24 +30,28 @@ const backEnds: readonly EspBackEnd[] = whyNot === undefined ? ["userland", "ker
 if (whyNot !== undefined) test.skip(`the guard with kernel ESP: ${whyNot}`);
 
 test.each(backEnds)(
-  "without a tunnel nothing of the guarded networks leaves, and it would without the guard (%s)",
+  "without a tunnel nothing of the guarded networks leaves, nor without one of the two tables, and it would without both (%s)",
   async (espBackEnd) => {
     const lab = await makeLab({ pairs: [DUAL_STACK], espBackEnd });
     await lab.converge();
-    const seen = await seenOnBridge(lab, async () => {
-      expect((await lab.world.ping("host", "10.2.0.9")).received).toBe(0);
-      expect((await lab.world.ping("host", "fd00:2::9")).received).toBe(0);
-    });
-    expect(seen).toEqual([]);
+    const seenOfPings = (): Promise<readonly string[]> =>
+      seenOnBridge(lab, async () => {
+        expect((await lab.world.ping("host", "10.2.0.9")).received).toBe(0);
+        expect((await lab.world.ping("host", "fd00:2::9")).received).toBe(0);
+      });
+    const isRepaired = async (): Promise<void> =>
+      expect((await lab.converge()).map((step) => step.kind)).toEqual(["applyGuard"]);
+    expect(await seenOfPings()).toEqual([]);
     expect(await counted(lab, "forward")).toBe(2);
 
-    await sh(lab.config.namespace, `nft delete table inet ${GUARD_TABLE}`);
-    const leaked = await seenOnBridge(lab, async () => {
-      await lab.world.ping("host", "10.2.0.9");
-      await lab.world.ping("host", "fd00:2::9");
-    });
-    expect(leaked.length).toBeGreaterThanOrEqual(2);
-    expect((await lab.converge()).map((step) => step.kind)).toEqual(["applyGuard"]);
+    for (const [what, command] of Object.entries(PARTS_OF_GUARD_GONE)) {
+      await sh(lab.config.namespace, command);
+      expect(await seenOfPings(), what).toEqual([]);
+      await isRepaired();
+    }
+    await sh(lab.config.namespace, BOTH_TABLES_DELETED);
+    expect((await seenOfPings()).length).toBeGreaterThanOrEqual(2);
+    await isRepaired();
   },
 );
 

@@ -107,6 +107,7 @@ const drifts: readonly (readonly [what: string, where: "own" | "router" | "agent
   ["our link makes addresses", "router", (lab) => `sysctl -qw net/ipv6/conf/${innerNames(lab).hr}/addr_gen_mode=0`],
   ["the bridge's port has IPv6", "agent", (lab) => `sysctl -qw net/ipv6/conf/${innerNames(lab).hg}/disable_ipv6=0`],
   ["the guard is gone", "own", () => "nft delete table inet swanherd"],
+  ["the guard's spare is gone", "own", () => "nft delete table inet swanherd_spare"],
   ["somebody flushed all rules", "own", () => "nft flush ruleset"],
 ];
 

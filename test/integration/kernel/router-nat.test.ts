@@ -11,6 +11,7 @@ import { routerConfig } from "../../../src/core/router-network.ts";
 import { namespaceInode } from "../../../src/io/kernel/netns.ts";
 import { KernelNetwork } from "../../../src/io/kernel/network.ts";
 import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
+import { inBothTables } from "../../support/guard-tables.ts";
 import { writeNeutronChains, type Iptables } from "../../support/l3-agent.ts";
 import { aRouter, DUAL_STACK } from "../../support/network-builders.ts";
 
@@ -73,7 +74,7 @@ test.each(IPTABLES)(
     expect(await sourcesOf("10.2.0.9")).toEqual([]);
     expect(await sourcesOf("203.0.113.1")).toEqual([EXTERNAL]);
 
-    await sh(namespace, "nft flush chain inet swanherd forward; nft flush chain inet swanherd egress");
+    await sh(namespace, inBothTables("flush chain", "forward", "egress"));
     expect(await sourcesOf("10.2.0.9")).toEqual(["10.1.0.9"]);
     expect((await world.ping("host", "10.2.0.9")).received).toBe(1);
     await writeNeutronChains({ ...neutron, floating: FLOATING });
@@ -88,7 +89,7 @@ test.each(IPTABLES)(
   async (iptables) => {
     const { namespace, converge, sourcesOf, sh } = await aRouterOfNeutrons(iptables);
     await converge();
-    await sh(namespace, "nft flush chain inet swanherd forward; nft flush chain inet swanherd_nat nat_source");
+    await sh(namespace, inBothTables("flush chain", "forward", "nat_source"));
     expect(await sourcesOf("10.2.0.9")).toEqual([]);
     expect((await sh(namespace, "nft list counter inet swanherd clear_egress")).stdout).toContain("packets 2");
     expect(await sourcesOf("203.0.113.1")).toEqual([EXTERNAL]);
@@ -132,8 +133,8 @@ test("the tables are known as ours while Neutron writes, and as changed when som
   for (const command of [
     "nft flush chain inet swanherd input",
     "nft delete table inet swanherd",
-    "nft flush chain inet swanherd_nat zone",
-    "nft delete table inet swanherd_nat",
+    "nft flush chain inet swanherd_spare zone",
+    "nft delete table inet swanherd_spare",
     "nft flush ruleset",
   ]) {
     await sh(namespace, command);

@@ -4,7 +4,14 @@ import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { patiently } from "../../../scripts/patience.ts";
-import { clearTextSceneAt, EXPOSED_MS, INTERNET, lastsMs, type Fault } from "../../support/clear-text-scene.ts";
+import {
+  clearTextSceneAt,
+  EXPOSED_MS,
+  INTERNET,
+  lastsMs,
+  testsWhileDown,
+  type Fault,
+} from "../../support/clear-text-scene.ts";
 import { areActive } from "../../support/lab.ts";
 import { hasOvn } from "../../support/ovn.ts";
 
@@ -97,6 +104,8 @@ async function registerTests(): Promise<void> {
   test.each(Object.entries(OF_THE_SWITCH))("%s: nothing leaves in clear", async (what, fault) => {
     await endures(what, fault);
   });
+
+  testsWhileDown(scene);
 
   test("at the end the filter still sees a leak", async () => {
     await leaksOnPurpose();

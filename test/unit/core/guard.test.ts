@@ -23,22 +23,36 @@ const aGuard = (pairs: readonly Partial<GuardPair>[], more: Partial<Guard> = {})
 });
 
 type Json = Readonly<Record<string, unknown>>;
-type RuleJson = { readonly chain: string; readonly expr: readonly Json[] };
+type RuleJson = { readonly table: string; readonly chain: string; readonly expr: readonly Json[] };
+type ChainJson = { readonly table: string; readonly name: string; readonly prio: number };
 
-function rulesOf(guard: Guard, chain: string): readonly string[] {
-  return guardRuleset(guard)
-    .nftables.flatMap((command) => {
-      const { add } = command as { add?: { rule?: RuleJson } };
-      return add?.rule?.chain === chain ? [add.rule] : [];
-    })
-    .map((rule) => JSON.stringify(rule.expr));
-}
+const addedBy = (guard: Guard) =>
+  guardRuleset(guard).nftables.flatMap((command) => {
+    const { add } = command as { add?: { rule?: RuleJson; chain?: ChainJson } };
+    return add ?? [];
+  });
+
+const rulesOf = (guard: Guard, chain: string, table = "swanherd"): readonly string[] =>
+  addedBy(guard).flatMap(({ rule }) =>
+    rule?.chain === chain && rule.table === table ? [JSON.stringify(rule.expr)] : [],
+  );
 const drops = (guard: Guard, chain: string): readonly string[] =>
   rulesOf(guard, chain).filter((rule) => rule.includes('"drop"'));
 
-test("the transaction makes the table before deleting it, so that it works the first time and every time", () => {
+test("the transaction makes a table before deleting it, so that it works the first time and every time", () => {
   const table = { table: { family: "inet", name: "swanherd" } };
   expect(guardRuleset(aGuard([])).nftables.slice(0, 3)).toEqual([{ add: table }, { delete: table }, { add: table }]);
+});
+
+test("a second table holds the same, right behind the first one", () => {
+  const guard = aGuard([{}]);
+  const chainsOf = (table: string) => addedBy(guard).flatMap(({ chain }) => (chain?.table === table ? [chain] : []));
+  const first = chainsOf("swanherd");
+  expect(first.map(({ name }) => name)).toEqual(["forward", "input", "output", "mss"]);
+  expect(chainsOf("swanherd_spare")).toEqual(
+    first.map((chain) => ({ ...chain, table: "swanherd_spare", prio: chain.prio + 1 })),
+  );
+  for (const { name } of first) expect(rulesOf(guard, name, "swanherd_spare")).toEqual(rulesOf(guard, name));
 });
 
 test("both directions of a pair are dropped where the namespace forwards", () => {

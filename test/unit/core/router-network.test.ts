@@ -60,6 +60,7 @@ test("what charon sends from its IPv4 addresses is tracked apart from all else, 
   const config = routerConfig({ router, place, host: "gw-left", espBackEnd: "kernel" });
   const rules = guardRuleset(config.guard)
     .nftables.map((command) => JSON.stringify(command))
+    .filter((text) => text.includes('"table":"swanherd"'))
     .filter((text) => text.includes('"port"') || /"field":"[sd]port"/.test(text));
   const of = (chain: string): readonly string[] => rules.filter((text) => text.includes(`"chain":"${chain}"`));
   for (const chain of ["zone", "zone_output", "nat_source"]) {
@@ -83,22 +84,24 @@ describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espB
     readonly chain?: { table: string; name: string; type?: string; hook?: string; prio?: number };
     readonly rule?: Rule;
   };
-  type Rule = { readonly chain: string; readonly expr: readonly object[] };
-  const added = guardRuleset(guard).nftables.flatMap((command) => {
+  type Rule = { readonly table: string; readonly chain: string; readonly expr: readonly object[] };
+  const both = guardRuleset(guard).nftables.flatMap((command) => {
     const { add } = command as { add?: Added };
     return add === undefined ? [] : [add];
   });
+  const added = both.filter(({ chain: one, rule }) => (one ?? rule)?.table === "swanherd");
   const rulesOf = (chain: string): readonly string[] =>
     added.flatMap(({ rule }) => (rule?.chain === chain ? [JSON.stringify(rule.expr)] : []));
   const chain = (name: string) => added.find((one) => one.chain?.name === name)?.chain;
 
-  test("has what drops in one table, and what keeps NAT away in another", () => {
-    const chains = added.flatMap(({ chain: one }) => one ?? []);
+  test("has what drops and what keeps NAT away, and is there twice", () => {
+    const chains = both.flatMap(({ chain: one }) => one ?? []);
     const of = (table: string) => chains.filter((one) => one.table === table).map(({ name }) => name);
-    const owner = guard.ownerChain;
     const scope = espBackEnd === "userland" ? ["scope"] : [];
-    expect(of("swanherd")).toEqual([owner, "forward", "input", "output", "egress", "mss"]);
-    expect(of("swanherd_nat")).toEqual([owner, "zone", "zone_output", "nat_destination", "nat_source", ...scope]);
+    const names = ["forward", "input", "output", "egress", "mss", "zone", "zone_output", "nat_destination"];
+    for (const table of ["swanherd", "swanherd_spare"]) {
+      expect(of(table)).toEqual([guard.ownerChain, ...names, "nat_source", ...scope]);
+    }
   });
 
   test("translates to itself, before Neutron's NAT, what goes either way, in both families", () => {
