@@ -132,7 +132,7 @@ export const REVERSALS: Readonly<Record<string, Reversal>> = {
     ],
   },
   // No segment is clamped.
-  "B-14": one(GUARD, "rules: mssRules(guard.pairs) };", "rules: mssRules(guard.pairs).slice(0, 0) };"),
+  "B-14": one(GUARD, "rules: mssRules(guard.pairs) },", "rules: mssRules(guard.pairs).slice(0, 0) },"),
   // The stock agent's rekeymargin of three minutes.
   "B-15": one(
     PEER_SECTION,

@@ -88,6 +88,8 @@ export type ClearTextScene = {
   ) => Promise<{ readonly clear: readonly string[]; readonly lost: number }>;
   /** `leaks` is expected to be seen. */
   readonly seesLeak: (leaks: () => Promise<unknown>) => Promise<void>;
+  /** The agent of the left side is stopped during that. */
+  readonly whileNobodyMends: (during: () => Promise<unknown>) => Promise<void>;
   /** Nothing leaves in clear, and traffic comes through again. Gives how much of the unrelated traffic was lost. */
   readonly endures: (what: string, fault: Fault) => Promise<number>;
   /** Those that are the same everywhere. */
@@ -158,7 +160,14 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
   const seesLeak = async (leaks: () => Promise<unknown>): Promise<void> => {
     const { clear } = await watching(leaks);
     expect(clear.filter((line) => line.includes("> 10.2.0.9: ICMP echo request")).length).toBeGreaterThan(5);
-    await comesThrough();
+  };
+  const whileNobodyMends = async (during: () => Promise<unknown>): Promise<void> => {
+    process.kill(lab.left.pid ?? 0, "SIGSTOP");
+    try {
+      await during();
+    } finally {
+      process.kill(lab.left.pid ?? 0, "SIGCONT");
+    }
   };
 
   let isStarted = false;
@@ -304,6 +313,7 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     comesThrough,
     watching,
     seesLeak,
+    whileNobodyMends,
     endures,
     faults,
     guardFaults,
@@ -312,7 +322,8 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
 }
 
 /** Where no tunnel is up nothing but the packet filter holds back what is sent for it. */
-export function testsWhileDown({ lab, inside, starts, comesThrough, watching, guardFaults }: ClearTextScene): void {
+export function testsWhileDown(scene: ClearTextScene): void {
+  const { lab, inside, starts, comesThrough, watching, guardFaults } = scene;
   describe("while the peer has its connections switched off", () => {
     const { left } = lab.charonNamespaces;
     const guard = (): string => inside(left, "nft -s list table inet swanherd; nft -s list table inet swanherd_spare");
@@ -349,6 +360,16 @@ export function testsWhileDown({ lab, inside, starts, comesThrough, watching, gu
         expect(lost).toBe(0);
       },
     );
+
+    test("both tables of the packet filter are deleted, and nobody puts them back: what is sent is seen", async () => {
+      await scene.seesLeak(() =>
+        scene.whileNobodyMends(async () => {
+          inside(left, BOTH_TABLES_DELETED);
+          await sleep(200);
+        }),
+      );
+      await isMended();
+    });
 
     test("both tables of the packet filter are deleted at once: what leaves is over within a second", async () => {
       const { clear, lost } = await watching(async () => {

@@ -9,11 +9,33 @@ export type Rule = { readonly chain: string; readonly expr: readonly Expression[
 type Chain = { readonly name: string; readonly hook?: string };
 export type Table = { readonly rules: readonly Rule[]; readonly chains: readonly Chain[] };
 
-/** What drops; in the namespace of a router the other keeps NAT away. */
-export const DROPS = "swanherd";
+/** Each of the two has to hold everything. */
+const TABLES = ["swanherd", "swanherd_spare"];
+
+/** What is wrong with the two, by what is wrong with one. */
+export async function checkTables(
+  router: WantedRouter,
+  namespace: string,
+  problemsOf: (router: WantedRouter, table: Table) => readonly string[] = guardProblems,
+): Promise<readonly Finding[]> {
+  const tables = await Promise.all(TABLES.map((name) => readTable(namespace, name)));
+  return tables
+    .flatMap((table, at) =>
+      (table === undefined ? ["it is not there"] : problemsOf(router, table)).map(
+        (text) => `table inet ${String(TABLES[at])}: ${text}`,
+      ),
+    )
+    .map((text) => ({ invariant: "guard", about: router.id, text }));
+}
+
+/** Which of them there are. */
+export async function tablesIn(namespace: string): Promise<readonly string[]> {
+  const tables = await Promise.all(TABLES.map((name) => readTable(namespace, name)));
+  return TABLES.filter((_, at) => tables[at] !== undefined);
+}
 
 /** A table of family inet; undefined: there is none. */
-export async function readTable(namespace: string, name: string): Promise<Table | undefined> {
+async function readTable(namespace: string, name: string): Promise<Table | undefined> {
   const text = await run("ip", "netns", "exec", namespace, "nft", "-j", "list", "table", "inet", name);
   if (text === undefined) return undefined;
   const listing = JSON.parse(text) as {
@@ -42,12 +64,6 @@ export function guardProblems(router: WantedRouter, { rules, chains }: Table): r
     ...clampProblems(router, rules),
   ];
 }
-
-export const guardFinding = (router: WantedRouter, text: string): Finding => ({
-  invariant: "guard",
-  about: router.id,
-  text,
-});
 
 /** What goes out from a local subnet to a peer's, and comes in. */
 export const guardedPairs = (router: WantedRouter): readonly { readonly out: string; readonly in: string }[] =>

@@ -1,14 +1,13 @@
 // Topology `router`: in the router's own namespace, beside what is Neutron's, which has to stay as it is, nothing but two tables
 // of nft, and what charon makes for ESP in userland.
-import { differencesIn, DROPS, guardedPairs, guardFinding, guardProblems, readTable, type Table } from "./guard.ts";
+import { checkTables, differencesIn, guardedPairs, guardProblems, tablesIn, type Table } from "./guard.ts";
 import { CHARON_LINK, networkFinding, readLinks, readOurRoutes, readRules } from "./kernel.ts";
 import type { PlaceCheck } from "./places.ts";
 import { run } from "./run.ts";
-import type { Finding, Subject, SubjectRouter } from "./subject.ts";
+import type { Subject, SubjectRouter } from "./subject.ts";
 import type { WantedRouter } from "./wanted.ts";
 
 const CHARON_RULE = "220: 220";
-const NAT = "swanherd_nat";
 const namespaceOf = (id: string): string => `qrouter-${id}`;
 
 export const router: PlaceCheck = {
@@ -17,13 +16,11 @@ export const router: PlaceCheck = {
   bridgePorts: 0,
   checkNetwork: async ({ id }, of, subject) =>
     (await problemsIn(of, subject, [CHARON_LINK, CHARON_RULE])).map((text) => networkFinding(id, text)),
-  checkGuard,
+  checkGuard: (wanted) => checkTables(wanted, namespaceOf(wanted.id), problemsOfTable),
   checkLeft: async (of, subject) => {
-    const tables = await readBoth(namespaceOf(of.id));
+    const tables = await tablesIn(namespaceOf(of.id));
     return [
-      ...Object.entries(tables).flatMap(([name, table]) =>
-        table === undefined ? [] : [`table inet ${name} is left of it`],
-      ),
+      ...tables.map((name) => `table inet ${name} is left of it`),
       ...(await problemsIn(of, subject, [])),
     ].map((text) => networkFinding(of.id, text));
   },
@@ -58,30 +55,14 @@ async function problemsIn(
 /** Without the times in it; those who use nft below iptables have no counters. */
 const rulesOf = (saved: string): string => saved.replaceAll(/^#.*\n?/gm, "");
 
-async function checkGuard(wanted: WantedRouter): Promise<readonly Finding[]> {
-  const { [DROPS]: drops, [NAT]: nat } = await readBoth(namespaceOf(wanted.id));
+/** Beside what holds everywhere no packet of a connection is translated, or leaves after it was. */
+function problemsOfTable(wanted: WantedRouter, table: Table): readonly string[] {
+  const pairs = guardedPairs(wanted);
+  const both = pairs.flatMap((pair) => [pair.out, pair.in]);
   return [
-    ...(drops === undefined ? [`there is no table inet ${DROPS}`] : dropProblems(wanted, drops)),
-    ...(nat === undefined ? [`there is no table inet ${NAT}`] : natProblems(wanted, nat)),
-  ].map((text) => guardFinding(wanted, text));
-}
-
-const readBoth = async (namespace: string) => ({
-  [DROPS]: await readTable(namespace, DROPS),
-  [NAT]: await readTable(namespace, NAT),
-});
-
-/** Beside what holds everywhere no packet of a connection leaves after it was translated. */
-const dropProblems = (wanted: WantedRouter, table: Table): readonly string[] => [
-  ...guardProblems(wanted, table),
-  ...differencesIn(table.rules, "drop", { egress: guardedPairs(wanted).map((pair) => pair.out) }),
-];
-
-/** No packet of a connection is translated. */
-function natProblems(wanted: WantedRouter, { rules }: Table): readonly string[] {
-  const both = guardedPairs(wanted).flatMap((pair) => [pair.out, pair.in]);
-  return [
-    ...differencesIn(rules, "dnat", { nat_destination: both }),
-    ...differencesIn(rules, "snat", { nat_source: both }),
+    ...guardProblems(wanted, table),
+    ...differencesIn(table.rules, "drop", { egress: pairs.map((pair) => pair.out) }),
+    ...differencesIn(table.rules, "dnat", { nat_destination: both }),
+    ...differencesIn(table.rules, "snat", { nat_source: both }),
   ];
 }

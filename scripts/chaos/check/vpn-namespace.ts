@@ -1,5 +1,5 @@
 // A namespace of the program's own, as topology `transit` has one for each router, with its packet filter.
-import { DROPS, guardFinding, guardProblems, readTable } from "./guard.ts";
+import { checkTables } from "./guard.ts";
 import { CHARON_LINK, has, missing, readLinks, readOurRoutes, unique, type Link } from "./kernel.ts";
 import type { Finding } from "./subject.ts";
 import type { WantedRouter } from "./wanted.ts";
@@ -51,8 +51,5 @@ const wantedRoutes = (router: WantedRouter, outside: Link | undefined, inside: L
   ),
 ];
 
-export async function checkVpnGuard(router: WantedRouter): Promise<readonly Finding[]> {
-  const table = await readTable(`qvpn-${router.id}`, DROPS);
-  const problems = table === undefined ? [`there is no table inet ${DROPS}`] : guardProblems(router, table);
-  return problems.map((text) => guardFinding(router, text));
-}
+export const checkVpnGuard = (router: WantedRouter): Promise<readonly Finding[]> =>
+  checkTables(router, `qvpn-${router.id}`);

@@ -26,6 +26,7 @@ export const COMMON_FAULTS = {
   "file-edited": files.fileEdited,
   "file-removed": files.fileRemoved,
   "nft-delete": network.nftDelete,
+  "nft-flush": network.nftFlush,
   "nft-rule-delete": network.nftRuleDelete,
   "swanctl-unload-conn": swanctl.unloadConns,
   "swanctl-terminate": swanctl.terminate,

@@ -25,6 +25,7 @@ export const FAULT_KINDS = [
   "route-delete",
   "rule-delete",
   "nft-delete",
+  "nft-flush",
   "nft-rule-delete",
   "swanctl-unload-conn",
   "swanctl-terminate",

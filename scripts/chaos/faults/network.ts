@@ -125,31 +125,28 @@ type Listing = {
 const nftListing = async (ground: Ground, ...what: readonly string[]): Promise<Listing["nftables"]> =>
   (JSON.parse(await nft(ground, "-j", "-a", "list", ...what)) as Listing).nftables;
 
-const DROPS = "swanherd";
-/** In the namespace of a router there are two. */
+/** There are two. */
 async function someTable(ground: Ground, { random }: Scene): Promise<string> {
   const tables = await nftListing(ground, "tables", "inet");
-  const names = tables.flatMap(({ table }) => (table?.name.startsWith(DROPS) === true ? [table.name] : []));
-  return random.pick(names);
+  return random.pick(tables.flatMap(({ table }) => (table?.name.startsWith("swanherd") === true ? [table.name] : [])));
 }
 
-/** The other table of a router drops nothing: without it nothing leaves in clear either. */
-function exempts(table: string, router: SiteRouter, { exempt }: Scene): void {
-  if (table === DROPS) exempt(router.id);
-}
-
-export const nftDelete = inRouter(async (router, scene, ground) => {
+export const nftDelete = inRouter(async (_, scene, ground) => {
   const table = await someTable(ground, scene);
-  exempts(table, router, scene);
   await nft(ground, "delete", "table", "inet", table);
   return `table inet ${table}`;
 });
 
-export const nftRuleDelete = inRouter(async (router, scene, ground) => {
+export const nftFlush = inRouter(async (_, scene, ground) => {
+  const table = await someTable(ground, scene);
+  await nft(ground, "flush", "table", "inet", table);
+  return `all rules of table inet ${table}`;
+});
+
+export const nftRuleDelete = inRouter(async (_, scene, ground) => {
   const table = await someTable(ground, scene);
   const listing = await nftListing(ground, "table", "inet", table);
-  const rule = scene.random.pick(listing.flatMap((one) => one.rule ?? []));
-  exempts(table, router, scene);
-  await nft(ground, "delete", "rule", "inet", table, rule.chain, "handle", String(rule.handle));
-  return `a rule of chain ${rule.chain}`;
+  const { chain, handle } = scene.random.pick(listing.flatMap(({ rule }) => rule ?? []));
+  await nft(ground, "delete", "rule", "inet", table, chain, "handle", String(handle));
+  return `a rule of chain ${chain} in table ${table}`;
 });

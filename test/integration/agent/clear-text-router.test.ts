@@ -23,18 +23,15 @@ const FLOATING = { fixed: "10.1.0.9", external: "203.0.113.77" };
 /** All that leads into the tunnel, and all that keeps the rest in. */
 const LEADS_AND_GUARD = `${BOTH_TABLES_DELETED}; for family in -4 -6; do ip $family rule del pref 220 2>/dev/null || true; done`;
 
-/** Nobody is there to mend it. */
-const leaksOnPurpose = (): Promise<void> =>
-  scene.seesLeak(async () => {
-    process.kill(lab.left.pid ?? 0, "SIGSTOP");
-    try {
+const leaksOnPurpose = async (): Promise<void> => {
+  await scene.seesLeak(() =>
+    scene.whileNobodyMends(async () => {
       inside(router, LEADS_AND_GUARD);
       await sleep(200);
-    } finally {
-      process.kill(lab.left.pid ?? 0, "SIGCONT");
-    }
-    await comesThrough();
-  });
+    }),
+  );
+  await comesThrough();
+};
 
 test("traffic of all kinds flows, and the filter sees a leak that is made on purpose", async () => {
   await scene.starts();

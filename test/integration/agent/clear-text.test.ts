@@ -38,12 +38,14 @@ const { left } = lab.namespaces;
 const router = `qrouter-${lab.routers.left}`;
 
 /** A route around everything, which nobody but this test makes. */
-const leaksOnPurpose = (): Promise<void> =>
-  scene.seesLeak(async () => {
+const leaksOnPurpose = async (): Promise<void> => {
+  await scene.seesLeak(async () => {
     inside(router, `ip route add 10.2.0.9/32 via ${INTERNET} dev ${EGRESS_LINK}`);
     await sleep(200);
     inside(router, `ip route del 10.2.0.9/32 via ${INTERNET} dev ${EGRESS_LINK}`);
   });
+  await comesThrough();
+};
 
 test("traffic of all kinds flows, and the filter sees a leak that is made on purpose", async () => {
   await scene.starts();

@@ -24,12 +24,14 @@ async function registerTests(): Promise<void> {
   const port = (begins: "hg" | "hr"): string => plugged(begins)?.name ?? "?";
 
   /** A route around the VPN, which is the control plane's and not the agent's to keep away. */
-  const leaksOnPurpose = (): Promise<void> =>
-    scene.seesLeak(async () => {
+  const leaksOnPurpose = async (): Promise<void> => {
+    await scene.seesLeak(async () => {
       ovn.nbctl("--wait=hv", "lr-route-add", "router", "10.2.0.9/32", INTERNET);
       await sleep(200);
       ovn.nbctl("--wait=hv", "lr-route-del", "router", "10.2.0.9/32");
     });
+    await comesThrough();
+  };
 
   test("traffic of all kinds flows, and the filter sees a leak that is made on purpose", async () => {
     await scene.starts();
