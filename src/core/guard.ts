@@ -32,10 +32,8 @@ export type RouterGuard = CommonGuard & {
 
 export type Guard = TransitGuard | RouterGuard;
 
-export const GUARD_TABLE = "swanherd";
-/** Holds the same once more: whoever deletes or flushes one of the two, or takes a rule out of it, opens nothing. */
-export const SPARE_TABLE = "swanherd_spare";
-export const GUARD_TABLES: readonly string[] = [GUARD_TABLE, SPARE_TABLE];
+/** Both hold the same: whoever deletes or flushes one of them, or takes a rule out of it, opens nothing. */
+export const GUARD_TABLES = ["swanherd", "swanherd_spare"] as const;
 /** kernel-libipsec's TUN device; the name is fixed in strongSwan (kernel_libipsec_router.c). */
 export const USERLAND_ESP_LINK = "ipsec0";
 

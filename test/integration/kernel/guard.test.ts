@@ -2,14 +2,14 @@
 import { spawn } from "node:child_process";
 import { expect, onTestFinished, test } from "vitest";
 import { startCapture } from "../../../scripts/world.ts";
-import { GUARD_TABLE, type EspBackEnd } from "../../../src/core/guard.ts";
+import type { EspBackEnd } from "../../../src/core/guard.ts";
 import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE } from "../../support/guard-tables.ts";
 import { whyNoKernelEsp } from "../../support/kernel-esp.ts";
 import { DUAL_STACK } from "../../support/network-builders.ts";
 import { makeLab, plugTunnel, sh, type Lab } from "./lab.ts";
 
 const counted = async (lab: Lab, hook: string): Promise<number> => {
-  const text = await sh(lab.config.namespace, `nft list counter inet ${GUARD_TABLE} clear_${hook}`);
+  const text = await sh(lab.config.namespace, `nft list counter inet swanherd clear_${hook}`);
   return Number(/packets (\d+)/.exec(text)?.[1]);
 };
 
