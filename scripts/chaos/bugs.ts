@@ -74,6 +74,17 @@ export const BUGS: readonly Bug[] = [
     mutations: [{ file: "core/guard.js", from: '[...inbound(block), ...droppedBy("forward")],', to: "" }],
   },
   {
+    name: "the guard stands once only",
+    invariant: "guard",
+    mutations: [
+      {
+        file: "core/guard.js",
+        from: "GUARD_TABLES.flatMap((table, at)",
+        to: "GUARD_TABLES.slice(0, 1).flatMap((table, at)",
+      },
+    ],
+  },
+  {
     name: "the guard counts, and drops nothing",
     invariant: "clear-text",
     mutations: [

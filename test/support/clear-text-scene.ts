@@ -26,6 +26,8 @@ const UNRELATED = `not host ${INTERNET}`;
 /** What has left the list on a side is not protected there any more: then only this can be asked for. */
 const PROTECTED_BY_LEFT = "(ip or ip6) and (src net 10.1.0.0/24 or src net fd00:1::/64)";
 const PEER_DELETED = "the peer's connections are deleted";
+/** After this time the agent looks for whatever is told at once again. */
+const RESTS_MS = 700;
 /** At least that long something stays as it was broken, unless it is mended sooner. */
 export const EXPOSED_MS = 500;
 
@@ -162,11 +164,13 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     expect(clear.filter((line) => line.includes("> 10.2.0.9: ICMP echo request")).length).toBeGreaterThan(5);
   };
   const whileNobodyMends = async (during: () => Promise<unknown>): Promise<void> => {
-    process.kill(lab.left.pid ?? 0, "SIGSTOP");
+    const { pid } = lab.left;
+    if (pid === undefined) throw new Error("the left agent does not run");
+    process.kill(pid, "SIGSTOP");
     try {
       await during();
     } finally {
-      process.kill(lab.left.pid ?? 0, "SIGCONT");
+      process.kill(pid, "SIGCONT");
     }
   };
 
@@ -204,7 +208,14 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
   const deleteRoutes = (): void =>
     void inside(left, "ip route flush table 220 2>/dev/null; ip -6 route flush table 220 2>/dev/null; true");
   const guardFaults: Readonly<Record<string, Fault>> = Object.fromEntries(
-    Object.entries(PARTS_OF_GUARD_GONE).map(([what, command]) => [what, () => void inside(left, command)]),
+    Object.entries(PARTS_OF_GUARD_GONE).map(([what, command]) => [
+      what,
+      () =>
+        whileNobodyMends(async () => {
+          inside(left, command);
+          await sleep(EXPOSED_MS);
+        }),
+    ]),
   );
   const faults: Readonly<Record<string, Fault>> = {
     "charon is killed": () => kill("SIGKILL"),
@@ -339,21 +350,26 @@ export function testsWhileDown(scene: ClearTextScene): void {
       await areActive(lab, "site", "v6");
       await comesThrough();
     });
-    const isMended = (): Promise<true> =>
-      until("the packet filter is whole", 10_000, () => {
+    const isMended = async (): Promise<void> => {
+      let is = "";
+      const mended = until("the packet filter is whole", 10_000, () => {
         try {
-          return guard() === whole;
-        } catch {
-          return false; // one of them is not there yet
+          is = guard();
+        } catch (error) {
+          is = String(error); // one of them may not be there yet
         }
+        return is === whole;
       });
+      await mended.catch((error: unknown) => {
+        throw new Error(`${String(error)}: instead of\n${whole}\nit is\n${is}`, { cause: error });
+      });
+    };
 
     test.each(Object.entries(guardFaults))(
       "%s: nothing leaves in clear, and unrelated traffic goes on",
       async (_what, fault) => {
         const { clear, lost } = await watching(async () => {
           await fault();
-          await sleep(EXPOSED_MS);
           await isMended();
         });
         expect(clear).toEqual([]);
@@ -372,9 +388,11 @@ export function testsWhileDown(scene: ClearTextScene): void {
     });
 
     test("both tables of the packet filter are deleted at once: what leaves is over within a second", async () => {
+      await sleep(RESTS_MS);
       const { clear, lost } = await watching(async () => {
         inside(left, BOTH_TABLES_DELETED);
         await isMended();
+        await sleep(patiently(1_500));
       });
       expect(lastsMs(clear)).toBeLessThan(patiently(1_000));
       expect(lost).toBe(0);

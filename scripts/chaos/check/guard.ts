@@ -9,7 +9,7 @@ export type Rule = { readonly chain: string; readonly expr: readonly Expression[
 type Chain = { readonly name: string; readonly hook?: string };
 export type Table = { readonly rules: readonly Rule[]; readonly chains: readonly Chain[] };
 
-/** Each of the two has to hold everything. */
+/** Either has to hold all that is looked for. */
 const TABLES = ["swanherd", "swanherd_spare"];
 
 /** What is wrong with the two, by what is wrong with one. */
@@ -51,10 +51,11 @@ const HOOKS = ["forward", "input", "output"];
 
 /** What holds in every place. */
 export function guardProblems(router: WantedRouter, { rules, chains }: Table): readonly string[] {
-  const hooks = chains.flatMap(({ hook }) => hook ?? []);
   const pairs = guardedPairs(router);
   return [
-    ...HOOKS.filter((hook) => !hooks.includes(hook)).map((hook) => `nothing at hook ${hook}`),
+    ...HOOKS.filter((hook) => !chains.some((one) => one.name === hook && one.hook === hook)).map(
+      (hook) => `nothing at hook ${hook}`,
+    ),
     ...differencesIn(rules, "drop", {
       forward: pairs.flatMap((pair) => [pair.out, pair.in]),
       input: pairs.map((pair) => pair.in),

@@ -19,10 +19,9 @@ export const router: PlaceCheck = {
   checkGuard: (wanted) => checkTables(wanted, namespaceOf(wanted.id), problemsOfTable),
   checkLeft: async (of, subject) => {
     const tables = await tablesIn(namespaceOf(of.id));
-    return [
-      ...tables.map((name) => `table inet ${name} is left of it`),
-      ...(await problemsIn(of, subject, [])),
-    ].map((text) => networkFinding(of.id, text));
+    return [...tables.map((name) => `table inet ${name} is left of it`), ...(await problemsIn(of, subject, []))].map(
+      (text) => networkFinding(of.id, text),
+    );
   },
 };
 

@@ -5,13 +5,14 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { execa } from "execa";
 import { expect, onTestFinished, test } from "vitest";
 import { createWorld, startCapture } from "../../../scripts/world.ts";
+import { GUARD_TABLES } from "../../../src/core/guard.ts";
 import { routerId } from "../../../src/core/ids.ts";
 import { planNetwork } from "../../../src/core/network-plan.ts";
 import { routerConfig } from "../../../src/core/router-network.ts";
 import { namespaceInode } from "../../../src/io/kernel/netns.ts";
 import { KernelNetwork } from "../../../src/io/kernel/network.ts";
 import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
-import { inBothTables } from "../../support/guard-tables.ts";
+import { inBothTables, PARTS_OF_GUARD_GONE } from "../../support/guard-tables.ts";
 import { writeNeutronChains, type Iptables } from "../../support/l3-agent.ts";
 import { aRouter, DUAL_STACK } from "../../support/network-builders.ts";
 
@@ -81,8 +82,25 @@ test.each(IPTABLES)(
     expect(await sourcesOf("10.2.0.9")).toEqual(["10.1.0.9"]);
     expect(await sourcesOf("203.0.113.1")).toEqual([FLOATING.external]);
     expect((await world.ping(world.internetNamespace, FLOATING.external)).received).toBe(1);
+
+    for (const table of GUARD_TABLES) {
+      await sh(namespace, `nft delete table inet ${table}`);
+      expect(await sourcesOf("10.2.0.9"), `without ${table}`).toEqual(["10.1.0.9"]);
+      await converge();
+      await sh(namespace, inBothTables("flush chain", "forward", "egress"));
+    }
   },
 );
+
+test.each(IPTABLES)("with iptables-%s: either of the two tables is enough", async (iptables) => {
+  const { namespace, converge, sourcesOf, sh } = await aRouterOfNeutrons(iptables);
+  for (const [what, command] of Object.entries(PARTS_OF_GUARD_GONE)) {
+    await converge();
+    await sh(namespace, command);
+    expect(await sourcesOf("10.2.0.9"), what).toEqual([]);
+    expect(await sourcesOf("203.0.113.1"), what).toEqual([EXTERNAL]);
+  }
+});
 
 test.each(IPTABLES)(
   "with iptables-%s: a guarded packet that was translated all the same is dropped behind NAT",

@@ -94,14 +94,26 @@ describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espB
     added.flatMap(({ rule }) => (rule?.chain === chain ? [JSON.stringify(rule.expr)] : []));
   const chain = (name: string) => added.find((one) => one.chain?.name === name)?.chain;
 
-  test("has what drops and what keeps NAT away, and is there twice", () => {
-    const chains = both.flatMap(({ chain: one }) => one ?? []);
-    const of = (table: string) => chains.filter((one) => one.table === table).map(({ name }) => name);
+  test("has what drops and what keeps NAT away, and stands twice, once right behind the other", () => {
     const scope = espBackEnd === "userland" ? ["scope"] : [];
-    const names = ["forward", "input", "output", "egress", "mss", "zone", "zone_output", "nat_destination"];
-    for (const table of ["swanherd", "swanherd_spare"]) {
-      expect(of(table)).toEqual([guard.ownerChain, ...names, "nat_source", ...scope]);
-    }
+    const names = [
+      "forward",
+      "input",
+      "output",
+      "egress",
+      "mss",
+      "zone",
+      "zone_output",
+      "nat_destination",
+      "nat_source",
+    ];
+    expect(added.flatMap(({ chain: one }) => one?.name ?? [])).toEqual([guard.ownerChain, ...names, ...scope]);
+    const asSpare = added.map(({ chain: one, rule, ...rest }) => ({
+      ...rest,
+      ...(one && { chain: { ...one, table: "swanherd_spare", ...(one.prio !== undefined && { prio: one.prio + 1 }) } }),
+      ...(rule && { rule: { ...rule, table: "swanherd_spare" } }),
+    }));
+    expect(both.filter(({ chain: one, rule }) => (one ?? rule)?.table === "swanherd_spare")).toEqual(asSpare);
   });
 
   test("translates to itself, before Neutron's NAT, what goes either way, in both families", () => {
