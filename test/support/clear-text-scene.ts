@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds } from "../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../scripts/lab.ts";
 import { startCapture } from "../../scripts/world.ts";
+import { GUARD_TABLES } from "../../src/core/guard.ts";
 import { patiently } from "../../scripts/patience.ts";
 import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE } from "./guard-tables.ts";
 import { areActive, connectionIs, type TestLabOptions } from "./lab.ts";
@@ -337,7 +338,9 @@ export function testsWhileDown(scene: ClearTextScene): void {
   const { lab, inside, starts, comesThrough, watching, guardFaults } = scene;
   describe("while the peer has its connections switched off", () => {
     const { left } = lab.charonNamespaces;
-    const guard = (): string => inside(left, "nft -s list table inet swanherd; nft -s list table inet swanherd_spare");
+    /** Also what nft says where there is none. */
+    const guard = (): string =>
+      GUARD_TABLES.map((table) => inside(left, `nft -s list table inet ${table} 2>&1 || true`)).join("");
     let whole = "";
     beforeAll(async () => {
       await starts();
@@ -352,15 +355,7 @@ export function testsWhileDown(scene: ClearTextScene): void {
     });
     const isMended = async (): Promise<void> => {
       let is = "";
-      const mended = until("the packet filter is whole", 10_000, () => {
-        try {
-          is = guard();
-        } catch (error) {
-          is = String(error); // one of them may not be there yet
-        }
-        return is === whole;
-      });
-      await mended.catch((error: unknown) => {
+      await until("the packet filter is whole", 10_000, () => (is = guard()) === whole).catch((error: unknown) => {
         throw new Error(`${String(error)}: instead of\n${whole}\nit is\n${is}`, { cause: error });
       });
     };
