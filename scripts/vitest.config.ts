@@ -15,9 +15,6 @@ class EverySecond extends BaseSequencer {
 
 const isGuest = process.env["KERNEL_LAB"] !== undefined;
 
-/** What has not been run in the kernel lab's guest yet: the stranger of the test of taking over comes up in userland only. */
-const NOT_IN_GUEST = ["test/integration/agent/takeover.test.ts"];
-
 /** What takes long, and in which neither ESP nor systemd has a part: on the host it is the same. */
 const SAME_IN_GUEST = [
   "test/integration/agent/bad-input.test.ts",
@@ -54,7 +51,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
-          exclude: isGuest ? [...NOT_IN_GUEST, ...SAME_IN_GUEST] : [],
+          exclude: isGuest ? SAME_IN_GUEST : [],
           testTimeout: patiently(90_000),
           hookTimeout: patiently(90_000),
           // The machine's namespaces, ports and process table are shared: one file at a time.

@@ -64,8 +64,9 @@ test("another IKE daemon is told of and left alone, and with takeOver it is ende
   const files = readdirSync(path.join(ours, "swanctl", "conf.d"));
   const connections = readFileSync(path.join(ours, "swanctl", "conf.d", files[0] ?? ""), "utf8");
   const charon = lab.left.charon(lab.routers.left);
+  if (charon === undefined) throw new Error("no charon");
   await lab.left.stop();
-  process.kill(charon?.pid ?? 0, "SIGKILL");
+  process.kill(charon.pid, "SIGKILL");
   await until("our charon has ended", 5_000, () => lab.left.charon(lab.routers.left) === undefined);
   await startStock(conf, connections, child);
   await until("its tunnel is up", 20_000, answers);
