@@ -38,13 +38,12 @@ export type Wanted = {
   readonly isLeftUp?: boolean;
   readonly isSiteThere?: boolean;
   readonly isPeerThere?: boolean;
-  readonly isPeerUp?: boolean;
   readonly subnets?: readonly string[];
 };
 
 export function clearTextDocuments(
   routers: RouterIds,
-  { isLeftUp = true, isPeerThere = true, isPeerUp = true, isSiteThere = true, subnets }: Wanted = {},
+  { isLeftUp = true, isPeerThere = true, isSiteThere = true, subnets }: Wanted = {},
 ) {
   const pairs: readonly LabDocument[] = [
     ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right: subnets ?? ["10.2.0.0/24"] }),
@@ -57,7 +56,7 @@ export function clearTextDocuments(
     ...pairs
       .filter((one) => isPeerThere || !isOfPeer(one))
       .filter((one) => isSiteThere || one["name"] !== "site")
-      .map((one) => (isConnection(one) ? { ...one, admin_state_up: isOfPeer(one) ? isPeerUp : isLeftUp } : one)),
+      .map((one) => (isConnection(one) && !isOfPeer(one) ? { ...one, admin_state_up: isLeftUp } : one)),
   ];
 }
 
@@ -333,10 +332,10 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
   };
 }
 
-/** Where no tunnel is up nothing but the packet filter holds back what is sent for it. */
+/** Where nothing is loaded into charon nothing but the packet filter holds back what is sent. */
 export function testsWhileDown(scene: ClearTextScene): void {
   const { lab, inside, starts, comesThrough, watching, guardFaults } = scene;
-  describe("while the peer has its connections switched off", () => {
+  describe("while the connections are administratively down", () => {
     const { left } = lab.charonNamespaces;
     /** Also what nft says where there is none. */
     const guard = (): string =>
@@ -344,9 +343,10 @@ export function testsWhileDown(scene: ClearTextScene): void {
     let whole = "";
     beforeAll(async () => {
       await starts();
-      whole = guard();
-      lab.write(clearTextDocuments(lab.routers, { isPeerUp: false }));
+      lab.write(clearTextDocuments(lab.routers, { isLeftUp: false }));
       for (const name of ["site", "v6"]) await connectionIs(lab.left, name, "DOWN");
+      await until("nothing of theirs is clamped any more", 10_000, () => !guard().includes("maxseg"));
+      whole = guard();
     });
     afterAll(async () => {
       lab.write(clearTextDocuments(lab.routers));
@@ -376,7 +376,7 @@ export function testsWhileDown(scene: ClearTextScene): void {
       await scene.seesLeak(() =>
         scene.whileNobodyMends(async () => {
           inside(left, BOTH_TABLES_DELETED);
-          await sleep(200);
+          await sleep(patiently(EXPOSED_MS));
         }),
       );
       await isMended();
