@@ -107,18 +107,23 @@ test("a connection that was translated before the tunnel came is carried, too, a
 });
 
 test("while no charon runs nothing of the tunnels' networks leaves in clear, and the rest goes on", async () => {
+  await areActive(lab, "four", "six");
   const charon = lab.left.charon(lab.routers.left);
   if (charon === undefined) throw new Error("no charon");
   await lab.left.kill();
-  process.kill(charon.pid, "SIGKILL");
-  // The kernel would go on with the SAs that it has.
-  if (espBackEnd === "kernel") await inLeft("sh", "-c", "ip xfrm policy flush; ip xfrm state flush");
-  const seen = await seenOutside(lab.world, async () => {
-    for (const peer of ["10.2.0.9", "fd00:2::9"]) expect((await lab.world.ping("left", peer)).received).toBe(0);
-  });
-  expect(seen.clear).toEqual([]);
-  expect(await sourcesOutside("left")).toEqual([lab.left4.external]);
-  await lab.left.start();
+  try {
+    process.kill(charon.pid, "SIGKILL");
+    await until("charon has ended", 5_000, () => lab.left.charon(lab.routers.left) === undefined);
+    // The kernel would go on with the SAs that it has.
+    if (espBackEnd === "kernel") await inLeft("sh", "-c", "ip xfrm policy flush; ip xfrm state flush");
+    const seen = await seenOutside(lab.world, async () => {
+      for (const peer of ["10.2.0.9", "fd00:2::9"]) expect((await lab.world.ping("left", peer)).received).toBe(0);
+    });
+    expect(seen.clear).toEqual([]);
+    expect(await sourcesOutside("left")).toEqual([lab.left4.external]);
+  } finally {
+    await lab.left.start();
+  }
   await areActive(lab, "four", "six");
   await bothWays();
 });
