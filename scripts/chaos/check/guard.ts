@@ -18,21 +18,22 @@ export async function checkTables(
   namespace: string,
   problemsOf: (router: WantedRouter, table: Table) => readonly string[] = guardProblems,
 ): Promise<readonly Finding[]> {
-  const tables = await Promise.all(TABLES.map((name) => readTable(namespace, name)));
-  return tables
-    .flatMap((table, at) =>
-      (table === undefined ? ["it is not there"] : problemsOf(router, table)).map(
-        (text) => `table inet ${String(TABLES[at])}: ${text}`,
-      ),
-    )
-    .map((text) => ({ invariant: "guard", about: router.id, text }));
+  const tables = await readTables(namespace);
+  return tables.flatMap(({ name, table }) =>
+    (table === undefined ? ["it is not there"] : problemsOf(router, table)).map((text): Finding => {
+      return { invariant: "guard", about: router.id, text: `table inet ${name}: ${text}` };
+    }),
+  );
 }
 
 /** Which of them there are. */
 export async function tablesIn(namespace: string): Promise<readonly string[]> {
-  const tables = await Promise.all(TABLES.map((name) => readTable(namespace, name)));
-  return TABLES.filter((_, at) => tables[at] !== undefined);
+  const tables = await readTables(namespace);
+  return tables.flatMap(({ name, table }) => (table === undefined ? [] : [name]));
 }
+
+const readTables = (namespace: string) =>
+  Promise.all(TABLES.map(async (name) => ({ name, table: await readTable(namespace, name) })));
 
 /** A table of family inet; undefined: there is none. */
 async function readTable(namespace: string, name: string): Promise<Table | undefined> {
