@@ -98,8 +98,11 @@ export class Program {
     this.#args = [program, role, "--config", this.configFile];
   }
 
-  get pid(): number | undefined {
-    return this.#process?.pid;
+  /** Throws when it was not started. */
+  get pid(): number {
+    const pid = this.#process?.pid;
+    if (pid === undefined) throw new Error(`the program of ${this.directory} does not run`);
+    return pid;
   }
 
   get isRunning(): boolean {
@@ -140,6 +143,20 @@ export class Program {
 
   async kill(): Promise<void> {
     await this.#end("SIGKILL");
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    process.kill(this.pid, signal);
+  }
+
+  /** It does nothing while `during` runs. */
+  async whileSuspended<T>(during: () => Promise<T>): Promise<T> {
+    this.signal("SIGSTOP");
+    try {
+      return await during();
+    } finally {
+      this.signal("SIGCONT");
+    }
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
@@ -189,6 +206,13 @@ export class Agent extends Program {
   /** The charon of a router of this agent. */
   charon(routerId: string): CharonProcess | undefined {
     return findCharons(CHARON).get(path.join(this.runDirectory, `qvpn-${routerId}`, "strongswan.conf"));
+  }
+
+  /** Likewise; throws when there is none. */
+  runningCharon(routerId: string): CharonProcess {
+    const charon = this.charon(routerId);
+    if (charon === undefined) throw new Error(`no charon of ${this.host} runs for router ${routerId}`);
+    return charon;
   }
 
   /** What charon itself says, asked over its socket. */

@@ -249,7 +249,11 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   return { ...names, remakeRouter, ping, destroy };
 }
 
-export type Capture = { readonly stop: () => Promise<readonly string[]> };
+export type Capture = {
+  /** A line for each packet so far. */
+  readonly seen: () => readonly string[];
+  readonly stop: () => Promise<readonly string[]>;
+};
 
 /** Resolves when tcpdump sees packets; `stop` gives one line a packet. `netns` undefined: the caller's namespace. */
 export async function startCapture(of: {
@@ -271,11 +275,16 @@ export async function startCapture(of: {
       reject(new Error(`tcpdump ended: ${heard}`));
     });
   });
+  let seen = "";
+  process.stdout.on("data", (chunk: Buffer) => (seen += chunk.toString()));
   return {
+    seen: () => linesOf(seen),
     stop: async () => {
       process.kill("SIGINT");
       const { stdout } = await process;
-      return stdout.split("\n").filter((line) => line !== "");
+      return linesOf(stdout);
     },
   };
 }
+
+const linesOf = (text: string): readonly string[] => text.split("\n").filter((line) => line !== "");

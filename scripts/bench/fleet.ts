@@ -180,7 +180,7 @@ export class Fleet {
     const cpuMs = cpuMsOf(agent) - cpuBefore;
     const passes = (await this.#total("swanherd_passes_total")) - passesBefore;
     // Apart, since a traced process takes longer for everything.
-    const trace = await traceProcesses(agent.pid ?? 0);
+    const trace = await traceProcesses(agent.pid);
     let processesStarted: number;
     try {
       await this.#rounds(1);
@@ -249,7 +249,7 @@ export class Fleet {
     const { agent } = this.#built;
     const text = readFileSync(agent.configFile, "utf8");
     writeFileSync(agent.configFile, text.replace(/^passIntervalSeconds: .*$/m, `passIntervalSeconds: ${seconds}`));
-    if (agent.pid !== undefined) process.kill(agent.pid, "SIGHUP");
+    agent.signal("SIGHUP");
     const isInForce = (): boolean => agent.log().slice(-2000).includes("configuration changed, in force now");
     await until("the interval is in force", 5_000, isInForce, this.#signal);
     // It looks at every router then.
@@ -304,14 +304,14 @@ async function readBack(vici: ViciSession, before: string, dpdSeconds: number, c
   }
 }
 
-function cpuMsOf({ pid = 0 }: Agent): number {
+function cpuMsOf({ pid }: Agent): number {
   const text = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
   // proc(5): fields 14 and 15, of which the second, in brackets, may hold blanks.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
 }
 
-function residentMiBOf({ pid = 0 }: Agent): number {
+function residentMiBOf({ pid }: Agent): number {
   const text = readFileSync(`/proc/${String(pid)}/status`, "utf8");
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(text)?.[1]) / 1024;
 }

@@ -12,13 +12,11 @@ import { apiClient } from "../../src/io/api/client.ts";
 import { loadConn, unloadConn, unloadShared } from "../../src/vici-client/commands.ts";
 import { openViciSession, type ViciSession } from "../../src/vici-client/session.ts";
 import { parseSection, sectionsOf, type Section, type SectionValue } from "../../src/wire/swanctl/section.ts";
-import { areActive, areSettled, worthReading } from "./lab.ts";
+import { areActive, areSettled, rests, worthReading } from "./lab.ts";
 import { labAt, type Place, type PlacedLab } from "./places.ts";
 import type { RouterLabOptions } from "./router-lab.ts";
 
 const NEVER_SECONDS = 3600;
-/** Longer than any repair takes from one event to the next. */
-const RESTS_MS = 700;
 
 export type Act = () => unknown;
 export type DriftCase = readonly [what: string, kind: DriftKind, act: Act];
@@ -110,7 +108,7 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
     ["the guard's rules flushed", "guard", () => inNamespace("nft", "flush", "table", "inet", "swanherd")],
     ["its spare table deleted", "guard", () => inNamespace("nft", "delete", "table", "inet", "swanherd_spare")],
     ...(espBackEnd === "userland" ? ofCharonInUserland : []),
-    ["charon killed", "charon", () => process.kill(lab.left.charon(lab.routers.left)?.pid ?? 0, "SIGKILL")],
+    ["charon killed", "charon", () => process.kill(lab.left.runningCharon(lab.routers.left).pid, "SIGKILL")],
     ["a config replaced", "config", () => replaceConfig()],
     ["the secrets unloaded", "secret", () => unloadSecrets()],
   ];
@@ -148,13 +146,6 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
   /** Lines of the log that tell of drift. */
   const told = (): number => lab.left.log().split('"changed by somebody else, repairing"').length - 1;
 
-  /** What the case before has caused is over: what is met beside a repair that is under way is not told as drift. */
-  const rests = (): Promise<unknown> =>
-    until("the agent rests", 20_000, async () => {
-      const { routers } = await lab.left.status();
-      return routers.every(({ lastPassAtMs = 0 }) => Date.now() - lastPassAtMs > RESTS_MS);
-    });
-
   const areRepaired = (unasked: readonly DriftCase[], found: readonly DriftCase[]): void => {
     beforeAll(async () => {
       await areActive(lab, "site");
@@ -165,7 +156,8 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
 
     describe("told by an event and repaired unasked:", () => {
       test.each(unasked)("%s", async (_what, kind, act) => {
-        await rests();
+        // What is met beside a repair that is under way is not told as drift.
+        await rests(lab.left);
         const [before, lines] = [await driftOf(kind), told()];
         await act();
         await isRepaired(kind, before);
@@ -175,7 +167,8 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
 
     describe("found by the next pass:", () => {
       test.each(found)("%s", async (_what, kind, act) => {
-        await rests();
+        // What is met beside a repair that is under way is not told as drift.
+        await rests(lab.left);
         const [before, lines] = [await driftOf(kind), told()];
         await act();
         await lab.left.order("sync", lab.routers.left);

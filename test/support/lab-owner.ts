@@ -22,10 +22,10 @@ await until("the tunnel is up", 30_000, async () => {
   ]);
   return connections.every((connection) => connection?.status === "ACTIVE");
 });
-const programs = [lab.controller, ...lab.agents.values()].flatMap((program) => program.pid ?? []);
+const programs = [lab.controller, ...lab.agents.values()].map((program) => program.pid);
 const charons = [
-  lab.agent(`${prefix}-left`).charon(routers.left)?.pid ?? 0,
-  lab.agent(`${prefix}-right`).charon(routers.right)?.pid ?? 0,
+  lab.agent(`${prefix}-left`).runningCharon(routers.left).pid,
+  lab.agent(`${prefix}-right`).runningCharon(routers.right).pid,
 ];
 const owned: OwnedLab = {
   prefix,

@@ -112,6 +112,16 @@ export async function areSettled(
 /** charon keeps what IKEv1 has rekeyed until it expires (delete_rekeyed). */
 const inUse = (sa: IkeSa): readonly ChildSa[] => sa.childSas.filter((child) => child.state !== "REKEYED");
 
+/** Longer than any repair takes from one event to the next. */
+const RESTS_MS = 700;
+
+/** Whatever the agent was told of before is mended, and it looks at once for what it is told of next. */
+export const rests = (agent: Agent): Promise<unknown> =>
+  until(`${agent.host} rests`, 20_000, async () => {
+    const { routers } = await agent.status();
+    return routers.every(({ lastPassAtMs = 0 }) => Date.now() - lastPassAtMs > RESTS_MS);
+  });
+
 /** The agent's log without its debug lines. */
 export function worthReading(agent: Agent, lines = 25): string {
   const all = readFileSync(agent.logFile, "utf8").split("\n");

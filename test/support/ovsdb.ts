@@ -63,7 +63,8 @@ export type OvsdbServer = {
   /** `unix:` and its socket. */
   readonly endpoint: string;
   readonly directory: string;
-  readonly pid: number | undefined;
+  /** Throws when it does not run. */
+  readonly pid: number;
   start(): Promise<void>;
   /** SIGTERM unless told otherwise, and waits for the end. The files stay. */
   stop(signal?: NodeJS.Signals): Promise<void>;
@@ -89,7 +90,9 @@ export async function startOvsdb(cleanup: Cleanup, options: ServerOptions): Prom
     endpoint,
     directory,
     get pid() {
-      return server?.pid;
+      const pid = server?.pid;
+      if (pid === undefined) throw new Error(`no server of ${directory} runs`);
+      return pid;
     },
     async start() {
       const log = openSync(path.join(directory, "log"), "a", 0o600);

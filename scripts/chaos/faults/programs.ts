@@ -78,11 +78,11 @@ const NETLINK_FAULTS = [
 
 export const netlinkFails: Fault = async (scene) => {
   const side: Side = scene.random.pick(SIDES);
-  const { pid } = scene.world.agents[side];
-  if (pid === undefined || !scene.claim(`tracer ${side}`)) return undefined;
+  const agent = scene.world.agents[side];
+  if (!agent.isRunning || !scene.claim(`tracer ${side}`)) return undefined;
   const inject = scene.random.pick(NETLINK_FAULTS);
   const call = inject.slice(0, inject.indexOf(":"));
-  const args = ["-qq", "-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${inject}`, "-p", String(pid)];
+  const args = ["-qq", "-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${inject}`, "-p", String(agent.pid)];
   const strace = spawn("strace", args, { stdio: "ignore" });
   await once(strace, "spawn");
   const lift = async (): Promise<void> => {

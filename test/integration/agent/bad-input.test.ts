@@ -169,7 +169,7 @@ const saidOnce = (msg: string, before: number): Promise<Wire> =>
   });
 
 const rssMib = (): number => {
-  const status = readFileSync(`/proc/${String(lab.left.pid ?? 0)}/status`, "utf8");
+  const status = readFileSync(`/proc/${String(lab.left.pid)}/status`, "utf8");
   return Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024);
 };
 

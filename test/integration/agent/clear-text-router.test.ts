@@ -24,10 +24,10 @@ const FLOATING = { fixed: "10.1.0.9", external: "203.0.113.77" };
 const LEADS_AND_GUARD = `${BOTH_TABLES_DELETED}; for family in -4 -6; do ip $family rule del pref 220 2>/dev/null || true; done`;
 
 const leaksOnPurpose = async (): Promise<void> => {
-  await scene.seesLeak(() =>
-    scene.whileNobodyMends(async () => {
+  await scene.seesLeak((isSeen) =>
+    lab.left.whileSuspended(async () => {
       inside(router, LEADS_AND_GUARD);
-      await sleep(200);
+      await isSeen();
     }),
   );
   await comesThrough();

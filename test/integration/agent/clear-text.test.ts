@@ -39,9 +39,9 @@ const router = `qrouter-${lab.routers.left}`;
 
 /** A route around everything, which nobody but this test makes. */
 const leaksOnPurpose = async (): Promise<void> => {
-  await scene.seesLeak(async () => {
+  await scene.seesLeak(async (isSeen) => {
     inside(router, `ip route add 10.2.0.9/32 via ${INTERNET} dev ${EGRESS_LINK}`);
-    await sleep(200);
+    await isSeen();
     inside(router, `ip route del 10.2.0.9/32 via ${INTERNET} dev ${EGRESS_LINK}`);
   });
   await comesThrough();

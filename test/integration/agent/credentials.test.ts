@@ -140,9 +140,7 @@ async function afterBeingTold(change: () => void, isSo: () => Promise<boolean>):
 }
 
 function signalCharon(signal: NodeJS.Signals): void {
-  const charon = lab.right.charon(lab.routers.right);
-  if (charon === undefined) throw new Error("no charon runs for the right router");
-  process.kill(charon.pid, signal);
+  process.kill(lab.right.runningCharon(lab.routers.right).pid, signal);
 }
 
 /** Of the right gateway, to the internet. */

@@ -96,8 +96,7 @@ test("an SA that was negotiated by another config is made anew", async () => {
   // Whoever sees it first ends the SA for both.
   const agents = [lab.left, lab.right];
   const before = await driftOf("sa", agents);
-  for (const agent of agents) process.kill(agent.pid ?? 0, "SIGSTOP");
-  try {
+  const replaceBoth = async (): Promise<void> => {
     const sides = [
       { of: namespace, peer: writtenPeer(lab.left, namespace) },
       { of: lab.namespaces.right, peer: writtenPeer(lab.right, lab.namespaces.right) },
@@ -124,9 +123,8 @@ test("an SA that was negotiated by another config is made anew", async () => {
       const sas = await lab.left.ikeSas(lab.routers.left);
       return sas.some((sa) => sa.algorithms.encryptionKeyBits === 128 && sa.childSas.length > 0);
     });
-  } finally {
-    for (const agent of agents) process.kill(agent.pid ?? 0, "SIGCONT");
-  }
+  };
+  await lab.left.whileSuspended(() => lab.right.whileSuspended(replaceBoth));
   await isRepaired("sa", before, agents);
   await areActive(lab, "site");
   const sas = await lab.left.ikeSas(lab.routers.left);

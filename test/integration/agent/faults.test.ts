@@ -73,8 +73,7 @@ test("a charon killed by its pid is back without help, and nothing leaves in cle
     filter: "net 10.1.0.0/24 or net 10.2.0.0/24 or net fd00:1::/64 or net fd00:2::/64",
   });
   const traffic = startTraffic(lab.world, "left", "10.2.0.9");
-  const charon = lab.left.charon(lab.routers.left);
-  if (charon === undefined) throw new Error("no charon runs for the left router");
+  const charon = lab.left.runningCharon(lab.routers.left);
   process.kill(charon.pid, "SIGKILL");
   await until("another charon runs", 10_000, () => {
     const now = lab.left.charon(lab.routers.left)?.pid;
@@ -109,9 +108,7 @@ test("an agent restarted while the broker is away repairs a killed charon from t
   await lab.left.stop();
   await lab.left.start();
   expect((await lab.left.status()).desired).toBe("remembered");
-  const charon = lab.left.charon(lab.routers.left);
-  if (charon === undefined) throw new Error("no charon runs for the left router");
-  process.kill(charon.pid, "SIGKILL");
+  process.kill(lab.left.runningCharon(lab.routers.left).pid, "SIGKILL");
   await connectionIs(lab.left, "site", "ACTIVE");
   await until("the host answers again", 15_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
   expect((await lab.left.status()).brokerConnected).toBe(false);

@@ -160,9 +160,7 @@ async function theseTests(): Promise<void> {
     };
     /** Ends charon in peace, its agent being stopped: it takes its policies along. */
     const stopCharon = async (signal: NodeJS.Signals): Promise<void> => {
-      const charon = lab.left.charon(lab.routers.left);
-      if (charon === undefined) throw new Error("no charon runs for the left router");
-      process.kill(charon.pid, signal);
+      process.kill(lab.left.runningCharon(lab.routers.left).pid, signal);
       await until("charon has ended", 10_000, () => lab.left.charon(lab.routers.left) === undefined);
     };
     const comesBack = async (): Promise<void> => {

@@ -172,10 +172,10 @@ test("what peers send is counted by method and result; a method that nobody know
 
 test("a charon that was killed and started again counts as a restart", async () => {
   const router = lab.routers.left;
-  const before = lab.left.charon(router)?.pid ?? 0;
+  const before = lab.left.runningCharon(router).pid;
   await grows("charon_restarts_total", { router }, () => process.kill(before, "SIGKILL"));
   await connectionIs(lab.left, "site", "ACTIVE");
-  expect(lab.left.charon(router)?.pid).not.toBe(before);
+  expect(lab.left.runningCharon(router).pid).not.toBe(before);
   expect((await scrape(lab.left)).value("swanherd_charon_up", { router })).toBe(1);
 });
 

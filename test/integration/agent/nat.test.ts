@@ -92,8 +92,7 @@ test.each(["left", "right"] as const)("a killed charon of the %s gateway is back
   await areActive(lab, "site");
   await answers();
   const before = await connectionIs(lab.left, "site", "ACTIVE");
-  const charon = lab[side].charon(lab.routers[side]);
-  if (charon === undefined) throw new Error(`no charon runs for the ${side} router`);
+  const charon = lab[side].runningCharon(lab.routers[side]);
   const seen = await seenOutside(lab.world, async () => {
     process.kill(charon.pid, "SIGKILL");
     await until("another IKE SA stands", 40_000, async () => {

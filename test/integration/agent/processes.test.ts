@@ -32,7 +32,7 @@ await until("three passes in a row have nothing to do", 30_000, async () => {
   await until("three more passes", 10_000, async () => (await passes()) >= passesBefore + 3);
   return (await steps()) === stepsBefore;
 });
-const trace = await traceProcesses(lab.left.pid ?? 0);
+const trace = await traceProcesses(lab.left.pid);
 cleanup.add(() => trace.stop());
 
 test("B-27: fetching the list, a full pass over everything and several looks at the SAs start no process", async () => {

@@ -33,8 +33,7 @@ async function reload(
 ): Promise<readonly Line[]> {
   const before = linesOf(program).length;
   writeFileSync(program.configFile, text);
-  if (program.pid === undefined) throw new Error("it does not run");
-  process.kill(program.pid, "SIGHUP");
+  program.signal("SIGHUP");
   const told = (): readonly Line[] =>
     linesOf(program)
       .slice(before)

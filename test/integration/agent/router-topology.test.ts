@@ -108,8 +108,7 @@ test("a connection that was translated before the tunnel came is carried, too, a
 
 test("while no charon runs nothing of the tunnels' networks leaves in clear, and the rest goes on", async () => {
   await areActive(lab, "four", "six");
-  const charon = lab.left.charon(lab.routers.left);
-  if (charon === undefined) throw new Error("no charon");
+  const charon = lab.left.runningCharon(lab.routers.left);
   await lab.left.kill();
   try {
     process.kill(charon.pid, "SIGKILL");
@@ -133,7 +132,7 @@ test("a router's namespace that goes is waited for: charon ends, and both are ba
   const namespace = lab.left4.namespace;
   // The name goes, while the links stay: another name holds the namespace.
   const kept = `${namespace.slice(0, 20)}-kept`;
-  await execa("ip", ["netns", "attach", kept, String(lab.left.charon(id)?.pid)]);
+  await execa("ip", ["netns", "attach", kept, String(lab.left.runningCharon(id).pid)]);
   try {
     await execa("ip", ["netns", "del", namespace]);
     const waiting = await connectionIs(lab.left, "four", "DOWN", { reason: "namespace-missing" });
@@ -176,7 +175,7 @@ test("primary, backup, fault and what nobody knows: only a primary runs IPsec, a
 test("what a crash left in a router's namespace is removed, and nothing of Neutron's", async () => {
   await areActive(lab, "four", "six");
   const before = await savedRules(lab.left4);
-  const charon = lab.left.charon(lab.routers.left);
+  const charon = lab.left.runningCharon(lab.routers.left);
   await lab.left.kill();
   lab.write(routerDocuments(lab.routers).filter((one) => one["service"] !== "left" && one["vpnservice"] !== "left"));
   rmSync(lab.left.stateDirectory, { recursive: true });
@@ -184,7 +183,7 @@ test("what a crash left in a router's namespace is removed, and nothing of Neutr
   await lab.left.start();
   await until("the tables are gone", 60_000, async () => (await tables()).length === 0);
   expect(await savedRules(lab.left4)).toEqual(before);
-  expect(charon !== undefined && isAlive(charon)).toBe(false);
+  expect(isAlive(charon)).toBe(false);
   expect(await sourcesOutside("left")).toEqual([lab.left4.external]);
   lab.write(routerDocuments(lab.routers));
   await areActive(lab, "four", "six");

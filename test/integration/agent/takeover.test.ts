@@ -63,8 +63,7 @@ test("another IKE daemon is told of and left alone, and with takeOver it is ende
   const conf = readFileSync(path.join(ours, "strongswan.conf"), "utf8");
   const files = readdirSync(path.join(ours, "swanctl", "conf.d"));
   const connections = readFileSync(path.join(ours, "swanctl", "conf.d", files[0] ?? ""), "utf8");
-  const charon = lab.left.charon(lab.routers.left);
-  if (charon === undefined) throw new Error("no charon");
+  const charon = lab.left.runningCharon(lab.routers.left);
   await lab.left.stop();
   process.kill(charon.pid, "SIGKILL");
   await until("our charon has ended", 5_000, () => lab.left.charon(lab.routers.left) === undefined);

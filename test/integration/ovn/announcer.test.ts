@@ -287,12 +287,12 @@ suite("announcing in OVN", () => {
     await eventually(() => announcer.state.southbound === second.endpoint, { what: "announced at the second" });
     expect(await idsOf(second, CHASSIS)).toEqual({ [ID]: AGENT_ID, [ANSWER]: "7" });
     await first.start();
-    process.kill(second.pid ?? 0, "SIGSTOP");
+    process.kill(second.pid, "SIGSTOP");
     await eventually(() => announcer.state.southbound === first.endpoint, {
       timeoutMs: 20_000,
       what: "announced at the first again",
     });
-    process.kill(second.pid ?? 0, "SIGCONT");
+    process.kill(second.pid, "SIGCONT");
     expect(news()).toEqual([LOST, BACK, LOST, BACK]);
   });
 

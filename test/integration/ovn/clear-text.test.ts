@@ -25,9 +25,9 @@ async function registerTests(): Promise<void> {
 
   /** A route around the VPN, which is the control plane's and not the agent's to keep away. */
   const leaksOnPurpose = async (): Promise<void> => {
-    await scene.seesLeak(async () => {
+    await scene.seesLeak(async (isSeen) => {
       ovn.nbctl("--wait=hv", "lr-route-add", "router", "10.2.0.9/32", INTERNET);
-      await sleep(200);
+      await isSeen();
       ovn.nbctl("--wait=hv", "lr-route-del", "router", "10.2.0.9/32");
     });
     await comesThrough();
