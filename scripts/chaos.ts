@@ -113,6 +113,8 @@ async function main(): Promise<number> {
   if (values.prove !== undefined) return prove(values.prove, name, Number(values.seed));
   if (values.from.length > 0) return report(values.from.map(readRuns), values["write-docs"]);
   const results: RunResult[] = [];
+  const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+  const runs: Runs = { commit, machine: `${cpus().length} processors`, results };
   const program = copyProgram();
   try {
     for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.seeds); seed += 1) {
@@ -129,6 +131,8 @@ async function main(): Promise<number> {
         kinds,
       };
       results.push(await runChaos({ ...options, repairWithinMs: 60_000, say, signal: stop.signal }, keep));
+      // After each of them, so that an interruption takes none of those that ended.
+      if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(runs, undefined, 2)}\n`);
     }
   } catch (error) {
     if (!stop.signal.aborted) throw error;
@@ -137,9 +141,6 @@ async function main(): Promise<number> {
   } finally {
     program.remove();
   }
-  const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
-  const runs: Runs = { commit, machine: `${cpus().length} processors`, results };
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(runs, undefined, 2)}\n`);
   return report([runs], values["write-docs"]);
 }
 

@@ -21,15 +21,16 @@ const NOT_IN_GUEST = ["test/integration/agent/takeover.test.ts"];
 /** What takes long, and in which neither ESP nor systemd has a part: on the host it is the same. */
 const SAME_IN_GUEST = [
   "test/integration/agent/bad-input.test.ts",
-  "test/integration/controller/second.test.ts",
+  "test/integration/agent/cli.test.ts",
+  "test/integration/agent/lab.test.ts",
+  "test/integration/agent/python-peer.test.ts",
+  "test/integration/agent/reload.test.ts",
+  "test/integration/bench.test.ts",
+  "test/integration/controller/*.test.ts",
   "test/integration/ovn/agent.test.ts",
   "test/integration/ovn/announcer.test.ts",
   "test/integration/ovn/cluster.test.ts",
-  "test/integration/rabbit/claim.test.ts",
-  "test/integration/rabbit/failover.test.ts",
-  "test/integration/rabbit/programs.test.ts",
-  "test/integration/rabbit/recovery.test.ts",
-  "test/integration/rabbit/tls.test.ts",
+  "test/integration/rabbit/*.test.ts",
 ];
 
 const root = fileURLToPath(new URL("..", import.meta.url));
