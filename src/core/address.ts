@@ -56,6 +56,10 @@ export function withoutContained(cidrs: readonly Cidr[]): readonly Cidr[] {
     .map(({ cidr }) => cidr);
 }
 
+/** The netmask of a prefix length, as an address. */
+export const maskText = (family: IpFamily, prefixLength: number): string =>
+  addressText(withHostBits(Array<number>(addressBits(family) / 8).fill(255), prefixLength, 0));
+
 /** The highest address of a CIDR. */
 export function lastAddress(cidr: Cidr): string {
   const { bytes, prefixLength } = parseCidr(cidr);

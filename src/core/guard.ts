@@ -1,5 +1,5 @@
 // What must never pass in clear, as one nftables transaction (libnftables JSON). It knows neither nft nor the kernel.
-import { canonicalCidr, familyOf, withoutContained } from "./address.ts";
+import { addressBits, addressText, canonicalCidr, familyOf, maskText, parseCidr, withoutContained } from "./address.ts";
 import type { Cidr, Guarded, IpFamily } from "./model.ts";
 
 export type EspBackEnd = "kernel" | "userland";
@@ -142,8 +142,11 @@ function pairKeys(pairs: readonly Guarded[]): readonly string[] {
   );
 }
 
-/** Locals and peers of one family, each of the one guarded against each of the other. */
-type Block = { readonly family: IpFamily; readonly locals: readonly Cidr[]; readonly peers: readonly Cidr[] };
+/** Of one family and one prefix length, by their first addresses. */
+type Subnets = { readonly family: IpFamily; readonly prefixLength: number; readonly networks: readonly string[] };
+
+/** Each of the locals is guarded against each of the peers, which are of the same family. */
+type Block = { readonly locals: Subnets; readonly peers: Subnets };
 
 /**
  * Not one rule a pair: all peers of a local subnet are gathered in one set, and locals with the same peers share a rule.
@@ -159,41 +162,53 @@ function coveredBlocks(pairs: readonly Guarded[]): readonly Block[] {
       peersOf.set(local, new Set([...(peersOf.get(local) ?? []), ...peers]));
     }
   }
-  const blocks = new Map<string, { family: IpFamily; locals: Cidr[]; peers: readonly Cidr[] }>();
+  const blocks = new Map<string, { readonly locals: Cidr[]; readonly peers: readonly Cidr[] }>();
   for (const [local, all] of peersOf) {
     const peers = withoutContained([...all]);
     const key = peers.join(" ");
     const block = blocks.get(key);
-    if (block === undefined) blocks.set(key, { family: familyOf(local), locals: [local], peers });
+    if (block === undefined) blocks.set(key, { locals: [local], peers });
     else block.locals.push(local);
   }
   return [...blocks.entries()]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, block]) => ({ ...block, locals: withoutContained(block.locals) }));
+    .flatMap(([, block]) =>
+      byPrefixLength(withoutContained(block.locals)).flatMap((locals) =>
+        byPrefixLength(block.peers).map((peers) => ({ locals, peers })),
+      ),
+    );
 }
 
-const isEverything = (cidr: Cidr): boolean => cidr.endsWith("/0");
-
-function addressIn(family: IpFamily, field: "saddr" | "daddr", cidrs: readonly Cidr[]): Rule {
-  if (cidrs.some(isEverything)) return [match(meta("nfproto"), "==", family === 4 ? "ipv4" : "ipv6")];
-  return [match(payload(family === 4 ? "ip" : "ip6", field), "==", prefixSet(cidrs))];
+function byPrefixLength(cidrs: readonly Cidr[]): readonly Subnets[] {
+  const byLength = new Map<number, { family: IpFamily; prefixLength: number; networks: string[] }>();
+  for (const cidr of cidrs) {
+    const { family, bytes, prefixLength } = parseCidr(cidr);
+    const same = byLength.get(prefixLength) ?? { family, prefixLength, networks: [] };
+    same.networks.push(addressText(bytes));
+    byLength.set(prefixLength, same);
+  }
+  return [...byLength.values()];
 }
 
-const prefixSet = (cidrs: readonly Cidr[]): Expression => ({
-  set: cidrs.map((cidr) => {
-    const [addr = "", len = ""] = cidr.split("/");
-    return { prefix: { addr, len: Number(len) } };
-  }),
-});
+/**
+ * Is the address in one of the subnets? Its network is looked up in a set of single addresses. Prefixes would make it a set of
+ * intervals, in which nothing is found for some 0.1 ms after the rules of a new table are in force (Linux 6.18: nf_tables_commit
+ * publishes what such sets hold last of all): with each replacement of the guard some packets would pass it.
+ */
+function within(address: Expression, { family, prefixLength, networks }: Subnets): Expression {
+  if (prefixLength === 0) return match(meta("nfproto"), "==", family === 4 ? "ipv4" : "ipv6");
+  const isWhole = prefixLength === addressBits(family);
+  const network = isWhole ? address : { "&": [address, maskText(family, prefixLength)] };
+  const [first, ...more] = networks;
+  return match(network, "==", more.length === 0 ? first : { set: [...networks] });
+}
 
-const outbound = (block: Block): Rule => [
-  ...addressIn(block.family, "saddr", block.locals),
-  ...addressIn(block.family, "daddr", block.peers),
-];
-const inbound = (block: Block): Rule => [
-  ...addressIn(block.family, "saddr", block.peers),
-  ...addressIn(block.family, "daddr", block.locals),
-];
+type Field = "saddr" | "daddr";
+const protocolOf = ({ family }: Subnets): string => (family === 4 ? "ip" : "ip6");
+const addressIn = (field: Field, subnets: Subnets): Expression => within(payload(protocolOf(subnets), field), subnets);
+
+const outbound = ({ locals, peers }: Block): Rule => [addressIn("saddr", locals), addressIn("daddr", peers)];
+const inbound = ({ locals, peers }: Block): Rule => [addressIn("saddr", peers), addressIn("daddr", locals)];
 const droppedBy = (hook: string): Rule => [{ counter: counterName(hook) }, { drop: null }];
 const ACCEPT: Expression = { accept: null };
 
@@ -321,8 +336,8 @@ function natChains(guard: RouterGuard, blocks: readonly Block[]): readonly Chain
   const toItself = (kind: "snat" | "dnat") => (block: Block) => [
     {
       [kind]: {
-        family: block.family === 4 ? "ip" : "ip6",
-        addr: payload(block.family === 4 ? "ip" : "ip6", kind === "snat" ? "saddr" : "daddr"),
+        family: protocolOf(block.locals),
+        addr: payload(protocolOf(block.locals), kind === "snat" ? "saddr" : "daddr"),
       },
     },
   ];
@@ -391,8 +406,8 @@ function egressChain(guard: RouterGuard, blocks: readonly Block[]): Chain {
     ...ipsecTraffic("sport"),
     ...blocks.map((block) => [
       match({ ct: { key: "direction" } }, "==", "original"),
-      ...trackedIn(block.family, "saddr", block.locals),
-      ...trackedIn(block.family, "daddr", block.peers),
+      trackedIn("saddr", block.locals),
+      trackedIn("daddr", block.peers),
       ...leaving(guard),
       clear,
       ...droppedBy("egress"),
@@ -401,11 +416,8 @@ function egressChain(guard: RouterGuard, blocks: readonly Block[]): Chain {
   return { name: "egress", hook: "postrouting", prio: EGRESS_PRIORITY, rules };
 }
 
-function trackedIn(family: IpFamily, field: "saddr" | "daddr", cidrs: readonly Cidr[]): Rule {
-  if (cidrs.some(isEverything)) return [match(meta("nfproto"), "==", family === 4 ? "ipv4" : "ipv6")];
-  const key = `${family === 4 ? "ip" : "ip6"} ${field}`;
-  return [match({ ct: { key, dir: "original" } }, "==", prefixSet(cidrs))];
-}
+const trackedIn = (field: Field, subnets: Subnets): Expression =>
+  within({ ct: { key: `${protocolOf(subnets)} ${field}`, dir: "original" } }, subnets);
 
 // Neutron lets out of an inner link only what bears the mark of its address scope (l3/router_info.py, filter chain
 // `scope`); what enters by a link of charon's bears none. This is the mark of networks without an address scope.
@@ -438,7 +450,7 @@ function mssRules(pairs: readonly GuardPair[]): readonly Rule[] {
     .sort(([a], [b]) => a - b)
     .flatMap(([mtuBytes, ofMtu]) =>
       coveredBlocks(ofMtu).flatMap((block) => {
-        const size = mtuBytes - headerBytes(block.family);
+        const size = mtuBytes - headerBytes(block.locals.family);
         const clamp = [
           match({ "&": [payload("tcp", "flags"), "syn"] }, "==", "syn"),
           match(segment, ">", size),

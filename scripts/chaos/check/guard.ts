@@ -99,15 +99,28 @@ function pairsOf({ expr }: Rule): readonly string[] {
   return sources.flatMap((from) => targets.map((to) => pairText(from, to)));
 }
 
-type Matched = { readonly payload?: { readonly field?: string }; readonly ct?: { readonly key?: string } };
+type Matched = {
+  readonly payload?: { readonly field?: string };
+  readonly ct?: { readonly key?: string };
+  /** With a netmask. */
+  readonly "&"?: readonly [Matched, string];
+};
 
 function addressesAt(expr: readonly Expression[], field: string): readonly string[] {
   return expr.flatMap(({ match }) => {
     const { left, right } = (match ?? {}) as { left?: Matched; right?: unknown };
+    const [address, mask] = left?.["&"] ?? [left];
     // Of a packet, or of the connection that it belongs to: `ct original ip saddr`.
-    const is = left?.payload?.field ?? /^ip (\w+)$/.exec(left?.ct?.key ?? "")?.[1];
-    return is === field ? prefixesOf(right) : [];
+    const is = address?.payload?.field ?? /^ip (\w+)$/.exec(address?.ct?.key ?? "")?.[1];
+    if (is !== field) return [];
+    return prefixesOf(right).map((one) => (mask === undefined ? one : `${one}/${lengthOf(mask)}`));
   });
+}
+
+/** Of a netmask such as 255.255.255.0. */
+function lengthOf(mask: string): number {
+  const bits = mask.split(".").map((byte) => Number(byte).toString(2));
+  return bits.join("").replaceAll("0", "").length;
 }
 
 function prefixesOf(value: unknown): readonly string[] {

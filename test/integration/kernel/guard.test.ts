@@ -1,12 +1,15 @@
 // Packets: what crosses the gateway, and what never does in clear.
 import { spawn } from "node:child_process";
 import { expect, onTestFinished, test } from "vitest";
+import { until } from "../../../scripts/lab.ts";
+import { patiently } from "../../../scripts/patience.ts";
 import { startCapture } from "../../../scripts/world.ts";
 import type { EspBackEnd } from "../../../src/core/guard.ts";
+import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
 import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE } from "../../support/guard-tables.ts";
 import { whyNoKernelEsp } from "../../support/kernel-esp.ts";
 import { DUAL_STACK } from "../../support/network-builders.ts";
-import { makeLab, plugTunnel, sh, type Lab } from "./lab.ts";
+import { makeLab, never, plugTunnel, sh, type Lab } from "./lab.ts";
 
 const counted = async (lab: Lab, hook: string): Promise<number> => {
   const text = await sh(lab.config.namespace, `nft list counter inet swanherd clear_${hook}`);
@@ -53,6 +56,56 @@ test.each(backEnds)(
     expect((await seenOfPings()).length).toBeGreaterThanOrEqual(2);
     await isRepaired();
   },
+);
+
+/** UDP as fast as one process can, until the test ends. */
+function flood(namespace: string, ...targets: readonly string[]): void {
+  const send = `
+    const dgram = require("dgram");
+    const sockets = { 4: dgram.createSocket("udp4"), 6: dgram.createSocket("udp6") };
+    const burst = () => {
+      for (const to of ${JSON.stringify(targets)}) {
+        for (let count = 0; count < 10; count += 1) sockets[to.includes(":") ? 6 : 4].send("x", 9, to, () => {});
+      }
+      setImmediate(burst);
+    };
+    burst();`;
+  const sender = spawn("ip", ["netns", "exec", namespace, process.execPath, "-e", send], { stdio: "ignore" });
+  onTestFinished(() => {
+    sender.kill("SIGKILL");
+  });
+}
+
+const SEVERAL_PEERS = {
+  local: ["10.1.0.0/24", "fd00:1::/64"],
+  peer: ["10.2.0.0/24", "10.3.0.0/24", "10.2.128.0/25", "fd00:2::/64", "fd00:3::/64"],
+};
+
+test.each(backEnds)(
+  "nothing of a flood leaves while the guard is replaced again and again, and much of it would without (%s)",
+  async (espBackEnd) => {
+    const lab = await makeLab({ pairs: [SEVERAL_PEERS], espBackEnd });
+    await lab.converge();
+    const { namespace, guard } = lab.config;
+    const leaving = async (during: () => Promise<unknown>): Promise<number> => {
+      const capture = await startCapture({ interface: lab.world.bridge, filter: "udp and dst port 9" });
+      await during();
+      await lab.world.ping(lab.world.internetNamespace, "203.0.113.10");
+      return (await capture.stop()).length;
+    };
+    flood(lab.world.hostNamespaces.get("host") ?? "", "10.2.0.9", "10.3.0.9", "10.2.128.9", "fd00:2::9", "fd00:3::9");
+    await until("it is dropped", 10_000, async () => (await counted(lab, "forward")) > 1_000);
+    const replaced = leaving(async () => {
+      for (let times = 0; times < 150; times += 1) {
+        const pairs = guard.pairs.map((pair) => ({ ...pair, mtuBytes: 1300 + (times % 2) }));
+        await applyGuardByNft(`/run/netns/${namespace}`, { ...guard, pairs }, never);
+      }
+    });
+    expect(await replaced).toBe(0);
+    await until("it is dropped still", 10_000, async () => (await counted(lab, "forward")) > 1_000);
+    expect(await leaving(() => sh(namespace, BOTH_TABLES_DELETED))).toBeGreaterThan(100);
+  },
+  patiently(120_000),
 );
 
 test.each(backEnds)(

@@ -4,8 +4,9 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { execa } from "execa";
 import { expect, onTestFinished, test } from "vitest";
+import { until } from "../../../scripts/lab.ts";
 import { createWorld, startCapture } from "../../../scripts/world.ts";
-import { GUARD_TABLES } from "../../../src/core/guard.ts";
+import { GUARD_TABLES, type EspBackEnd } from "../../../src/core/guard.ts";
 import { routerId } from "../../../src/core/ids.ts";
 import { planNetwork } from "../../../src/core/network-plan.ts";
 import { routerConfig } from "../../../src/core/router-network.ts";
@@ -15,6 +16,7 @@ import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
 import { inBothTables, PARTS_OF_GUARD_GONE } from "../../support/guard-tables.ts";
 import { writeNeutronChains, type Iptables } from "../../support/l3-agent.ts";
 import { aRouter, DUAL_STACK } from "../../support/network-builders.ts";
+import { expectNothingLost, startTraffic } from "../../support/traffic.ts";
 
 const never = new AbortController().signal;
 const EXTERNAL = "203.0.113.10";
@@ -22,7 +24,7 @@ const EXTERNAL = "203.0.113.10";
 const IPTABLES: readonly Iptables[] = process.env["KERNEL_LAB"] === undefined ? ["nft", "legacy"] : ["nft"];
 const FLOATING = { fixed: "10.1.0.9", external: "203.0.113.77" };
 
-async function aRouterOfNeutrons(iptables: Iptables) {
+async function aRouterOfNeutrons(iptables: Iptables, espBackEnd: EspBackEnd = "kernel") {
   const id = routerId(randomUUID());
   const prefix = `t${randomBytes(3).toString("hex")}`;
   const world = await createWorld({
@@ -48,7 +50,7 @@ async function aRouterOfNeutrons(iptables: Iptables) {
   const neutron = { namespace, external: EXTERNAL, iptables };
   await writeNeutronChains(neutron);
   const place = { namespace, candidates: [namespace] };
-  const wanted = routerConfig({ router: aRouter([DUAL_STACK], id), place, host: prefix, espBackEnd: "kernel" });
+  const wanted = routerConfig({ router: aRouter([DUAL_STACK], id), place, host: prefix, espBackEnd });
   const config = { ...wanted, guard: { ...wanted.guard, ikeAddresses: [EXTERNAL] } };
   const converge = async (): Promise<number> => {
     const steps = planNetwork(config, await network.observe(config, never));
@@ -140,6 +142,34 @@ test.each(IPTABLES)(
     expect(await sources(host, 500)).toEqual([isChosenAnew]);
   },
 );
+
+test("while the guard is replaced again and again nothing that comes out of a tunnel is lost", async () => {
+  const { world, namespace, config, sh } = await aRouterOfNeutrons("nft", "userland");
+  // What comes out of charon's link gets by Neutron's chains only with the mark that the guard gives it.
+  const peer = `${world.bridge}-peer`;
+  await execa("ip", ["netns", "add", peer]);
+  onTestFinished(async () => {
+    await execa("ip", ["netns", "del", peer], { reject: false });
+  });
+  await execa("ip", ["-n", namespace, "link", "add", "ipsec0", "type", "veth", "peer", "name", "tun", "netns", peer]);
+  await sh(namespace, "ip addr add 192.0.2.1/30 dev ipsec0; ip link set ipsec0 up");
+  await sh(namespace, "ip route replace 10.2.0.0/24 via 192.0.2.2; ip route replace 10.3.0.0/24 via 192.0.2.2");
+  await sh(peer, "ip addr add 192.0.2.2/30 dev tun; ip link set tun up; ip link set lo up");
+  await sh(peer, "ip addr add 10.2.0.9/32 dev lo; ip route add default via 192.0.2.1");
+  const replace = (mtuBytes: number): Promise<void> => {
+    const pairs = config.guard.pairs.map((pair) => ({
+      ...pair,
+      peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"],
+      mtuBytes,
+    }));
+    return applyGuardByNft(`/run/netns/${namespace}`, { ...config.guard, pairs }, never);
+  };
+  await replace(1300);
+  const traffic = startTraffic(world, "host", "10.2.0.9", 500);
+  await until("traffic flows", 10_000, () => traffic.answered() > 100);
+  for (let times = 0; times < 150; times += 1) await replace(1301 - (times % 2));
+  await expectNothingLost(traffic, 300);
+});
 
 test("the tables are known as ours while Neutron writes, and as changed when somebody changes one", async () => {
   const { neutron, namespace, converge, network, config, sh } = await aRouterOfNeutrons("nft");

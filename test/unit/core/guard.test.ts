@@ -58,8 +58,8 @@ test("a second table holds the same, right behind the first one", () => {
 test("both directions of a pair are dropped where the namespace forwards", () => {
   const [out, back, ...none] = drops(aGuard([{}]), "forward");
   expect(none).toEqual([]);
-  expect(out).toContain('"field":"saddr"}},"right":{"set":[{"prefix":{"addr":"10.1.0.0","len":24}}]}');
-  expect(back).toContain('"field":"saddr"}},"right":{"set":[{"prefix":{"addr":"10.2.0.0","len":24}}]}');
+  expect(out).toContain('"field":"saddr"}},"255.255.255.0"]},"right":"10.1.0.0"}');
+  expect(back).toContain('"field":"saddr"}},"255.255.255.0"]},"right":"10.2.0.0"}');
 });
 
 test("connections with the same local subnets share one rule, however many peers they have", () => {
@@ -72,6 +72,27 @@ test("connections with the same local subnets share one rule, however many peers
 test("a subnet inside another one of the same set is left out, as the kernel refuses overlaps", () => {
   const guard = aGuard([{ peerSubnets: ["10.2.0.0/16", "10.2.3.0/24"] }, { peerSubnets: ["10.2.4.0/24"] }]);
   expect(JSON.stringify(drops(guard, "forward"))).not.toMatch(/10\.2\.[34]\.0/);
+});
+
+test("no set is one of intervals: what is in it would be found later than the rules of a new table are in force", () => {
+  const peers = [
+    "10.2.0.0/24",
+    "10.3.0.0/24",
+    "10.4.0.0/16",
+    "10.5.0.9/32",
+    "fd00:2::/64",
+    "fd00:3::/64",
+    "fd00:4::/48",
+  ];
+  const guard = aGuard([{ localSubnets: ["10.1.0.0/24", "10.6.0.0/24", "fd00:1::/64"], peerSubnets: peers }]);
+  expect(JSON.stringify(guardRuleset(guard))).not.toMatch(/"set":\[\{/);
+  const out = drops(guard, "forward").filter((_, at) => at % 2 === 0);
+  expect(out).toHaveLength(5);
+  expect(out.join()).toContain('"255.255.0.0"]},"right":"10.4.0.0"');
+  expect(out.join()).toContain('"field":"daddr"}},"right":"10.5.0.9"');
+  expect(out.join()).toContain('"255.255.255.0"]},"right":{"set":["10.2.0.0","10.3.0.0"]}');
+  expect(out.join()).toContain('"ffff:ffff:ffff:ffff::"]},"right":{"set":["fd00:2::","fd00:3::"]}');
+  expect(out.join()).toContain('"ffff:ffff:ffff::"]},"right":"fd00:4::"');
 });
 
 test("subnets of different families make no pair", () => {
