@@ -6,7 +6,7 @@ import { patiently } from "../../../scripts/patience.ts";
 import { startCapture } from "../../../scripts/world.ts";
 import type { EspBackEnd } from "../../../src/core/guard.ts";
 import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
-import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE } from "../../support/guard-tables.ts";
+import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE, REPLACEMENTS } from "../../support/guard-tables.ts";
 import { whyNoKernelEsp } from "../../support/kernel-esp.ts";
 import { DUAL_STACK } from "../../support/network-builders.ts";
 import { makeLab, never, plugTunnel, sh, type Lab } from "./lab.ts";
@@ -96,7 +96,7 @@ test.each(backEnds)(
     flood(lab.world.hostNamespaces.get("host") ?? "", "10.2.0.9", "10.3.0.9", "10.2.128.9", "fd00:2::9", "fd00:3::9");
     await until("it is dropped", 10_000, async () => (await counted(lab, "forward")) > 1_000);
     const replaced = leaving(async () => {
-      for (let times = 0; times < 150; times += 1) {
+      for (let times = 0; times < REPLACEMENTS; times += 1) {
         const pairs = guard.pairs.map((pair) => ({ ...pair, mtuBytes: 1300 + (times % 2) }));
         await applyGuardByNft(`/run/netns/${namespace}`, { ...guard, pairs }, never);
       }

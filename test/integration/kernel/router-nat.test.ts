@@ -13,7 +13,7 @@ import { routerConfig } from "../../../src/core/router-network.ts";
 import { namespaceInode } from "../../../src/io/kernel/netns.ts";
 import { KernelNetwork } from "../../../src/io/kernel/network.ts";
 import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
-import { inBothTables, PARTS_OF_GUARD_GONE } from "../../support/guard-tables.ts";
+import { inBothTables, PARTS_OF_GUARD_GONE, REPLACEMENTS } from "../../support/guard-tables.ts";
 import { writeNeutronChains, type Iptables } from "../../support/l3-agent.ts";
 import { aRouter, DUAL_STACK } from "../../support/network-builders.ts";
 import { expectNothingLost, startTraffic } from "../../support/traffic.ts";
@@ -167,7 +167,7 @@ test("while the guard is replaced again and again nothing that comes out of a tu
   await replace(1300);
   const traffic = startTraffic(world, "host", "10.2.0.9", 500);
   await until("traffic flows", 10_000, () => traffic.answered() > 100);
-  for (let times = 0; times < 150; times += 1) await replace(1301 - (times % 2));
+  for (let times = 0; times < REPLACEMENTS; times += 1) await replace(1301 - (times % 2));
   await expectNothingLost(traffic, 300);
 });
 
