@@ -149,7 +149,8 @@ type Subnets = { readonly family: IpFamily; readonly prefixLength: number; reado
 type Block = { readonly locals: Subnets; readonly peers: Subnets };
 
 /**
- * Not one rule a pair: all peers of a local subnet are gathered in one set, and locals with the same peers share a rule.
+ * Not one rule a pair: all peers of a local subnet that have one prefix length are gathered in one set, and locals with the
+ * same peers share a rule.
  * A set of concatenations would be one lookup, but the kernel refuses overlapping elements there (ENOTEMPTY), and pairs
  * of independent connections may overlap in any way.
  */
@@ -204,8 +205,9 @@ function within(address: Expression, { family, prefixLength, networks }: Subnets
 }
 
 type Field = "saddr" | "daddr";
-const protocolOf = ({ family }: Subnets): string => (family === 4 ? "ip" : "ip6");
-const addressIn = (field: Field, subnets: Subnets): Expression => within(payload(protocolOf(subnets), field), subnets);
+/** As nft calls it. */
+const headerOf = ({ family }: Subnets): string => (family === 4 ? "ip" : "ip6");
+const addressIn = (field: Field, subnets: Subnets): Expression => within(payload(headerOf(subnets), field), subnets);
 
 const outbound = ({ locals, peers }: Block): Rule => [addressIn("saddr", locals), addressIn("daddr", peers)];
 const inbound = ({ locals, peers }: Block): Rule => [addressIn("saddr", peers), addressIn("daddr", locals)];
@@ -336,8 +338,8 @@ function natChains(guard: RouterGuard, blocks: readonly Block[]): readonly Chain
   const toItself = (kind: "snat" | "dnat") => (block: Block) => [
     {
       [kind]: {
-        family: protocolOf(block.locals),
-        addr: payload(protocolOf(block.locals), kind === "snat" ? "saddr" : "daddr"),
+        family: headerOf(block.locals),
+        addr: payload(headerOf(block.locals), kind === "snat" ? "saddr" : "daddr"),
       },
     },
   ];
@@ -417,7 +419,7 @@ function egressChain(guard: RouterGuard, blocks: readonly Block[]): Chain {
 }
 
 const trackedIn = (field: Field, subnets: Subnets): Expression =>
-  within({ ct: { key: `${protocolOf(subnets)} ${field}`, dir: "original" } }, subnets);
+  within({ ct: { key: `${headerOf(subnets)} ${field}`, dir: "original" } }, subnets);
 
 // Neutron lets out of an inner link only what bears the mark of its address scope (l3/router_info.py, filter chain
 // `scope`); what enters by a link of charon's bears none. This is the mark of networks without an address scope.
