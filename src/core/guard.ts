@@ -206,6 +206,7 @@ function within(address: Expression, { family, prefixLength, networks }: Subnets
 
 type Field = "saddr" | "daddr";
 /** As nft calls it. */
+/** What nft calls the header that holds such addresses. */
 const headerOf = ({ family }: Subnets): string => (family === 4 ? "ip" : "ip6");
 const addressIn = (field: Field, subnets: Subnets): Expression => within(payload(headerOf(subnets), field), subnets);
 
