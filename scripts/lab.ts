@@ -98,9 +98,9 @@ export class Program {
     this.#args = [program, role, "--config", this.configFile];
   }
 
-  /** Throws when it was not started. */
+  /** Throws when it does not run. */
   get pid(): number {
-    const pid = this.#process?.pid;
+    const pid = this.isRunning ? this.#process?.pid : undefined;
     if (pid === undefined) throw new Error(`the program of ${this.directory} does not run`);
     return pid;
   }

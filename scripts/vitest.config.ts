@@ -18,7 +18,7 @@ const isGuest = process.env["KERNEL_LAB"] !== undefined;
 /** There the stranger that this one is about has no connection that it could initiate: why is not known. */
 const NOT_IN_GUEST = ["test/integration/agent/takeover.test.ts"];
 
-/** What takes long, and in which neither ESP nor systemd has a part: on the host it is the same. */
+/** In which neither ESP nor systemd has a part: on the host it is the same. */
 const SAME_IN_GUEST = [
   "test/integration/agent/bad-input.test.ts",
   "test/integration/agent/cli.test.ts",
@@ -33,7 +33,7 @@ const SAME_IN_GUEST = [
   "test/integration/rabbit/*.test.ts",
 ];
 
-/** What only a kernel with ESP, or systemd, can show. */
+/** The most important of what only a kernel with ESP, or systemd, can show. */
 const ONLY_IN_GUEST = [
   "test/integration/agent/clear-text.test.ts",
   "test/integration/agent/drift.test.ts",
@@ -45,7 +45,7 @@ const ONLY_IN_GUEST = [
   "test/integration/kernel/guard.test.ts",
   "test/integration/kernel/network.test.ts",
 ];
-const isShort = process.env["KERNEL_LAB_SHORT"] !== undefined;
+const isShort = isGuest && process.env["KERNEL_LAB_SHORT"] === "1";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 

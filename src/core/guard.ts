@@ -149,8 +149,8 @@ type Subnets = { readonly family: IpFamily; readonly prefixLength: number; reado
 type Block = { readonly locals: Subnets; readonly peers: Subnets };
 
 /**
- * Not one rule a pair: all peers of a local subnet that have one prefix length are gathered in one set, and locals with the
- * same peers share a rule.
+ * Not one rule a pair: locals with the same peers share a rule with all of these, one for each prefix length of the locals and
+ * each of the peers.
  * A set of concatenations would be one lookup, but the kernel refuses overlapping elements there (ENOTEMPTY), and pairs
  * of independent connections may overlap in any way.
  */
@@ -205,9 +205,8 @@ function within(address: Expression, { family, prefixLength, networks }: Subnets
 }
 
 type Field = "saddr" | "daddr";
-/** As nft calls it. */
 /** What nft calls the header that holds such addresses. */
-const headerOf = ({ family }: Subnets): string => (family === 4 ? "ip" : "ip6");
+const headerOf = ({ family }: { readonly family: IpFamily }): string => (family === 4 ? "ip" : "ip6");
 const addressIn = (field: Field, subnets: Subnets): Expression => within(payload(headerOf(subnets), field), subnets);
 
 const outbound = ({ locals, peers }: Block): Rule => [addressIn("saddr", locals), addressIn("daddr", peers)];
@@ -293,7 +292,7 @@ function inputRules(guard: Guard, blocks: readonly Block[]): readonly Rule[] {
   const loopbacks = ([4, 6] as const).flatMap((family) => {
     const addresses = guard.loopbackAddresses.filter((address) => familyOf(address) === family);
     if (addresses.length === 0) return [];
-    return [[match(payload(family === 4 ? "ip" : "ip6", "daddr"), "==", { set: [...addresses] }), { drop: null }]];
+    return [[match(payload(headerOf({ family }), "daddr"), "==", { set: [...addresses] }), { drop: null }]];
   });
   return [
     [match(meta("iif"), "==", "lo"), ACCEPT],

@@ -156,7 +156,6 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
 
     describe("told by an event and repaired unasked:", () => {
       test.each(unasked)("%s", async (_what, kind, act) => {
-        // What is met beside a repair that is under way is not told as drift.
         await rests(lab.left);
         const [before, lines] = [await driftOf(kind), told()];
         await act();
@@ -167,7 +166,6 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
 
     describe("found by the next pass:", () => {
       test.each(found)("%s", async (_what, kind, act) => {
-        // What is met beside a repair that is under way is not told as drift.
         await rests(lab.left);
         const [before, lines] = [await driftOf(kind), told()];
         await act();

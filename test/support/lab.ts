@@ -115,7 +115,10 @@ const inUse = (sa: IkeSa): readonly ChildSa[] => sa.childSas.filter((child) => c
 /** Longer than any repair takes from one event to the next. */
 const RESTS_MS = 700;
 
-/** Whatever the agent was told of before is mended, and it looks at once for what it is told of next. */
+/**
+ * Whatever the agent was told of before is mended, and it looks at once for what it is told of next. What is met beside a
+ * repair that is under way is not told as drift.
+ */
 export const rests = (agent: Agent): Promise<unknown> =>
   until(`${agent.host} rests`, 20_000, async () => {
     const { routers } = await agent.status();

@@ -90,7 +90,7 @@ export async function startOvsdb(cleanup: Cleanup, options: ServerOptions): Prom
     endpoint,
     directory,
     get pid() {
-      const pid = server?.pid;
+      const pid = server?.exitCode === null && server.signalCode === null ? server.pid : undefined;
       if (pid === undefined) throw new Error(`no server of ${directory} runs`);
       return pid;
     },

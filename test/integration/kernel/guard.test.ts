@@ -69,8 +69,12 @@ function flood(namespace: string, ...targets: readonly string[]): void {
       }
       setImmediate(burst);
     };
+    process.stdin.resume().on("end", () => process.exit());
     burst();`;
-  const sender = spawn("ip", ["netns", "exec", namespace, process.execPath, "-e", send], { stdio: "ignore" });
+  // Its stdin ends with us, however we end.
+  const sender = spawn("ip", ["netns", "exec", namespace, process.execPath, "-e", send], {
+    stdio: ["pipe", "ignore", "ignore"],
+  });
   onTestFinished(() => {
     sender.kill("SIGKILL");
   });

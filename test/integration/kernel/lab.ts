@@ -77,7 +77,7 @@ export async function makeLab(of: {
 export const plugTunnel = (lab: Lab, peerAddresses: readonly string[], peerNets: readonly string[]): Promise<string> =>
   lab.config.guard.espBackEnd === "kernel"
     ? plugXfrm(lab, peerAddresses, peerNets)
-    : plugTun(lab, peerAddresses, peerNets);
+    : plugTun({ bridge: lab.world.bridge, namespace: lab.config.namespace }, peerAddresses, peerNets);
 
 const KEYS = `auth 'hmac(sha256)' 0x${"a5".repeat(32)} enc 'cbc(aes)' 0x${"5a".repeat(16)}`;
 
@@ -131,9 +131,12 @@ async function plugXfrm(lab: Lab, peerAddresses: readonly string[], peerNets: re
 }
 
 /** A link called as charon's TUN device, with a machine of the peer's network behind it, and charon's table 220. */
-async function plugTun(lab: Lab, peerAddresses: readonly string[], peerNets: readonly string[]): Promise<string> {
-  const { namespace } = lab.config;
-  const peer = `${lab.world.bridge}-peer`;
+export async function plugTun(
+  { bridge, namespace }: { readonly bridge: string; readonly namespace: string },
+  peerAddresses: readonly string[],
+  peerNets: readonly string[],
+): Promise<string> {
+  const peer = `${bridge}-peer`;
   await execa("ip", ["netns", "add", peer]);
   onTestFinished(async () => {
     await execa("ip", ["netns", "del", peer], { reject: false });

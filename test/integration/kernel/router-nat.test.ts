@@ -17,6 +17,7 @@ import { inBothTables, PARTS_OF_GUARD_GONE, REPLACEMENTS } from "../../support/g
 import { writeNeutronChains, type Iptables } from "../../support/l3-agent.ts";
 import { aRouter, DUAL_STACK } from "../../support/network-builders.ts";
 import { expectNothingLost, startTraffic } from "../../support/traffic.ts";
+import { plugTun } from "./lab.ts";
 
 const never = new AbortController().signal;
 const EXTERNAL = "203.0.113.10";
@@ -144,18 +145,9 @@ test.each(IPTABLES)(
 );
 
 test("while the guard is replaced again and again nothing that comes out of a tunnel is lost", async () => {
-  const { world, namespace, config, sh } = await aRouterOfNeutrons("nft", "userland");
+  const { world, namespace, config } = await aRouterOfNeutrons("nft", "userland");
   // What comes out of charon's link gets by Neutron's chains only with the mark that the guard gives it.
-  const peer = `${world.bridge}-peer`;
-  await execa("ip", ["netns", "add", peer]);
-  onTestFinished(async () => {
-    await execa("ip", ["netns", "del", peer], { reject: false });
-  });
-  await execa("ip", ["-n", namespace, "link", "add", "ipsec0", "type", "veth", "peer", "name", "tun", "netns", peer]);
-  await sh(namespace, "ip addr add 192.0.2.1/30 dev ipsec0; ip link set ipsec0 up");
-  await sh(namespace, "ip route replace 10.2.0.0/24 via 192.0.2.2; ip route replace 10.3.0.0/24 via 192.0.2.2");
-  await sh(peer, "ip addr add 192.0.2.2/30 dev tun; ip link set tun up; ip link set lo up");
-  await sh(peer, "ip addr add 10.2.0.9/32 dev lo; ip route add default via 192.0.2.1");
+  await plugTun({ bridge: world.bridge, namespace }, ["10.2.0.9/32"], ["10.2.0.0/24", "10.3.0.0/24"]);
   const replace = (mtuBytes: number): Promise<void> => {
     const pairs = config.guard.pairs.map((pair) => ({
       ...pair,
@@ -168,6 +160,7 @@ test("while the guard is replaced again and again nothing that comes out of a tu
   const traffic = startTraffic(world, "host", "10.2.0.9", 500);
   await until("traffic flows", 10_000, () => traffic.answered() > 100);
   for (let times = 0; times < REPLACEMENTS; times += 1) await replace(1301 - (times % 2));
+  await until("enough was sent", 10_000, () => traffic.answered() > 300);
   await expectNothingLost(traffic, 300);
 });
 

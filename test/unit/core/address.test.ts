@@ -1,6 +1,13 @@
 // Arithmetic on addresses, at the edges of both families.
 import { expect, test } from "vitest";
-import { canonicalCidr, cidrContains, lastAddress, linkLocalOf, withoutContained } from "../../../src/core/address.ts";
+import {
+  canonicalCidr,
+  cidrContains,
+  lastAddress,
+  linkLocalOf,
+  maskText,
+  withoutContained,
+} from "../../../src/core/address.ts";
 
 test("a CIDR has its host bits masked and IPv6 compressed", () => {
   expect(canonicalCidr("10.1.2.3/20")).toBe("10.1.0.0/20");
@@ -15,6 +22,22 @@ test("containment does not cross families and holds at the edges", () => {
   expect(cidrContains("10.1.0.0/31", "10.1.0.1/32")).toBe(true);
   expect(cidrContains("fd00::/9", "fd80::/16")).toBe(false);
   expect(withoutContained(["10.2.0.0/16", "10.2.3.0/24", "fd00::/8"])).toEqual(["10.2.0.0/16", "fd00::/8"]);
+});
+
+test("a netmask has as many leading ones as the prefix is long", () => {
+  expect([1, 9, 24, 25, 31].map((length) => maskText(4, length))).toEqual([
+    "128.0.0.0",
+    "255.128.0.0",
+    "255.255.255.0",
+    "255.255.255.128",
+    "255.255.255.254",
+  ]);
+  expect([1, 48, 65, 127].map((length) => maskText(6, length))).toEqual([
+    "8000::",
+    "ffff:ffff:ffff::",
+    "ffff:ffff:ffff:ffff:8000::",
+    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe",
+  ]);
 });
 
 test("the last address has all host bits set", () => {
