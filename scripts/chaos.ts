@@ -5,6 +5,8 @@ import { cpus } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { apiClient } from "../src/io/api/client.ts";
+import { socketOf } from "./chaos/check/loaded.ts";
+import { run } from "./chaos/check/run.ts";
 import type { FaultKind } from "./chaos/faults/kinds.ts";
 import { faultKindsOf, isPlaceName, PLACES, type PlaceName } from "./chaos/places/places.ts";
 import type { Place } from "./chaos/places/place.ts";
@@ -27,7 +29,7 @@ async function keepAnswer(file: string, asked: Promise<unknown>): Promise<void> 
   writeFileSync(file, `${JSON.stringify(answer, undefined, 2)}\n`);
 }
 
-/** What the programs say of themselves, logs, documents and the course of things; the world is gone afterwards. */
+/** What programs and charons say of themselves, logs, documents and the course of things; the world is gone afterwards. */
 const keep: Keep = async (world, result) => {
   const directory = path.join(RESULTS, result.place, `seed-${result.seed}`);
   rmSync(directory, { recursive: true, force: true });
@@ -40,6 +42,14 @@ const keep: Keep = async (world, result) => {
   }
   for (const agent of Object.values(world.agents)) {
     await keepAnswer(path.join(directory, `${agent.host}.diff.json`), apiClient(agent.socket).diff());
+  }
+  for (const { id, number } of world.model.routers) {
+    const uri = `unix://${socketOf(id)}`;
+    const shown = [
+      await run("swanctl", "--list-sas", "--uri", uri),
+      await run("swanctl", "--list-conns", "--uri", uri),
+    ];
+    writeFileSync(path.join(directory, `charon-${number}.txt`), shown.map((text) => text ?? "no answer").join("\n"));
   }
   writeFileSync(path.join(directory, "result.json"), `${JSON.stringify(result, undefined, 2)}\n`);
   say(`kept in ${directory}`);

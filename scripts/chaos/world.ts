@@ -26,7 +26,8 @@ export const AGENT_CONFIG = {
   retransmit: { tries: 3, timeoutSeconds: 1, base: 1.5 },
   removal: { absenceConfirmSeconds: 2 },
   amqp: { transientQueuesTtlSeconds: QUEUE_TTL_SECONDS },
-  log: { level: "info", pretty: "off" },
+  // With what charons say, so that a seed that failed can be explained.
+  log: { level: "debug", pretty: "off" },
 } as const;
 
 export type ChaosWorld = {
