@@ -167,6 +167,7 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
     );
     expect(leaked(clear)).toBeGreaterThanOrEqual(ENOUGH);
   };
+
   let isStarted = false;
   const starts = async (): Promise<void> => {
     if (isStarted) return;

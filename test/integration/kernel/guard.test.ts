@@ -18,8 +18,12 @@ const counted = async (lab: Lab, hook: string): Promise<number> => {
 };
 
 /** Packets of the inner networks on the bridge, while `during` runs. */
-async function seenOnBridge(lab: Lab, during: () => Promise<void>): Promise<readonly string[]> {
-  const capture = await startCapture({ interface: lab.world.bridge, filter: "icmp or icmp6 or tcp" });
+async function seenOnBridge(
+  lab: Lab,
+  during: () => Promise<void>,
+  filter = "icmp or icmp6 or tcp",
+): Promise<readonly string[]> {
+  const capture = await startCapture({ interface: lab.world.bridge, filter });
   try {
     await during();
   } finally {
@@ -92,12 +96,8 @@ test.each(backEnds)(
     const lab = await makeLab({ pairs: [SEVERAL_PEERS], espBackEnd });
     await lab.converge();
     const { namespace, guard } = lab.config;
-    const leaving = async (during: () => Promise<unknown>): Promise<number> => {
-      const capture = await startCapture({ interface: lab.world.bridge, filter: "udp and dst port 9" });
-      await during();
-      await lab.world.ping(lab.world.internetNamespace, "203.0.113.10");
-      return (await capture.stop()).length;
-    };
+    const leaving = async (during: () => Promise<void>): Promise<number> =>
+      (await seenOnBridge(lab, during, "udp and dst port 9")).length;
     flood(lab.world.hostNamespaces.get("host") ?? "", "10.2.0.9", "10.3.0.9", "10.2.128.9", "fd00:2::9", "fd00:3::9");
     await until("it is dropped", 10_000, async () => (await counted(lab, "forward")) > 1_000);
     const replaced = leaving(async () => {
