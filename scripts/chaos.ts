@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { apiClient } from "../src/io/api/client.ts";
 import { socketOf } from "./chaos/check/loaded.ts";
 import { run } from "./chaos/check/run.ts";
+import { CHANGE_KINDS } from "./chaos/changes.ts";
 import type { FaultKind } from "./chaos/faults/kinds.ts";
 import { faultKindsOf, isPlaceName, PLACES, type PlaceName } from "./chaos/places/places.ts";
 import type { Place } from "./chaos/places/place.ts";
@@ -90,6 +91,7 @@ async function main(): Promise<number> {
       routers: { type: "string" },
       only: { type: "string", multiple: true },
       without: { type: "string", multiple: true, default: [] },
+      change: { type: "string", multiple: true },
       prove: { type: "string" },
       json: { type: "string" },
       from: { type: "string", multiple: true, default: [] },
@@ -117,6 +119,11 @@ async function main(): Promise<number> {
     say(`--only wants one of ${faultKindsOf(name).join(", ")}`);
     return 64;
   }
+  const changes = CHANGE_KINDS.filter((kind) => values.change?.includes(kind) ?? true);
+  if (changes.length === 0) {
+    say(`--change wants one of ${CHANGE_KINDS.join(", ")}`);
+    return 64;
+  }
   // As a run of the tests marks what it starts: what this one leaves when it is killed is found by it.
   const { pid, startTime } = ownId();
   process.env["SWANHERD_TEST_RUN"] ??= `${pid}-${startTime}`;
@@ -139,6 +146,7 @@ async function main(): Promise<number> {
         faults: Number(values.faults),
         forMs,
         kinds,
+        changes,
       };
       results.push(await runChaos({ ...options, repairWithinMs: 60_000, say, signal: stop.signal }, keep));
       // After each of them, so that an interruption takes none of those that ended.

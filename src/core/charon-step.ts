@@ -47,6 +47,7 @@ export type CharonStep =
     }
   | {
       readonly kind: "terminateChild";
+      readonly ikeSa: string;
       readonly childSa: string;
       /** Its name. */
       readonly child: string;
@@ -68,7 +69,8 @@ export type TerminationCause =
   | "deviates"
   | "unrouted"
   | "unbound"
-  | "misnumbered";
+  | "misnumbered"
+  | "one-sided";
 
 /** Compares what charon tells with what is wanted; the words are charon's, so it is done in wire/swanctl. */
 export type ViewComparison = {

@@ -137,6 +137,13 @@ export type Notes = {
    * unique ids of their CHILD SAs, which go over to a successor, as the config does (ike_sa.c, inherit_pre).
    */
   readonly unboundIkeSas: Map<string, Unbound>;
+  /**
+   * CHILD SAs that nobody wants any more and that were ended, by their IKE SA's unique id and their name, and whether they
+   * were seen to be gone since. One that is there again was taken by a config that is not the loaded one.
+   */
+  readonly removedChildSas: Map<string, Map<string, "ended" | "gone">>;
+  /** CHILD SAs that the peer ended before charon held them, by the SPI that the peer takes packets in by, and when. */
+  readonly endedByPeerAtMs: Map<string, number>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -173,6 +180,8 @@ export const emptyNotes = (instance: string): Notes => ({
   loadedTerms: new Map(),
   ikeTerms: new Map(),
   unboundIkeSas: new Map(),
+  removedChildSas: new Map(),
+  endedByPeerAtMs: new Map(),
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

@@ -161,6 +161,7 @@ class PeerPlanner implements PeerPlan {
     this.#endDeviatingIkeSas();
     this.#endDeviatingChildSas();
     this.#endUnboundIkeSas();
+    this.#endOneSidedChildSas();
     this.#endMisnumberedChildSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
@@ -433,7 +434,12 @@ class PeerPlanner implements PeerPlan {
       if (!isCommitted) continue;
       for (const sa of this.#childSas(member.tunnel.id)) {
         const child = member.children.find(({ name }) => name === sa.name);
-        if (child === undefined || sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) continue;
+        if (child === undefined) {
+          // A pair of subnets that was taken away (IKEv1), and that the peer has asked for since.
+          if (sa.state !== "ending") this.#terminateChild(sa, "removed");
+          continue;
+        }
+        if (sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) continue;
         // Also where only the peer may ask for another: it has to hear that this one carries nothing.
         if (this.#lacksRoutes(sa)) {
           this.#find("route", `${this.#peer.name}: a route to ${sa.peerSubnets.join(", ")} is missing`);
@@ -453,18 +459,56 @@ class PeerPlanner implements PeerPlan {
   /**
    * A peer asks an IKE SA in vain for a child that was added to its config since it has lost that: IKEv1 refuses, IKEv2
    * narrows. As the same may be so on the other side, asking from here may be in vain too; only then it is made anew, and
-   * its successor is bound to what is loaded.
+   * its successor is bound to what is loaded. The same where it grants what was taken from its config since: whatever of it
+   * is ended, the peer has it again.
    */
   #endUnboundIkeSas(): void {
     const { members } = this.#peer;
-    const unbound = this.#live.filter(({ uniqueId }) => {
-      const since = this.#notes.unboundIkeSas.get(uniqueId);
-      if (since === undefined || this.#endedIke.has(uniqueId)) return false;
-      return members.some((member) => this.#isAskedInVain(member, since));
+    const unbound = this.#live.filter((sa) => {
+      if (this.#endedIke.has(sa.uniqueId)) return false;
+      const since = this.#notes.unboundIkeSas.get(sa.uniqueId);
+      if (since === undefined) return this.#grantsRemoved(sa);
+      return this.#grantsRemoved(sa) || this.#grantsMore(sa) || members.some((m) => this.#isAskedInVain(m, since));
     });
     if (unbound.length === 0) return;
     for (const sa of unbound) this.#terminateIke(sa, "unbound");
     if (!this.#yields()) for (const { tunnel } of members) this.#initiateAtMs.set(tunnel.id, this.#nowMs);
+  }
+
+  #grantsRemoved({ uniqueId, children }: IkeSa): boolean {
+    const removed = this.#notes.removedChildSas.get(uniqueId);
+    const again = children.find(({ name, state }) => state !== "ending" && removed?.get(name) === "gone");
+    if (again === undefined) return false;
+    this.#find("sa", `${this.#peer.name}: its IKE SA grants ${again.name}, which its config has no more`);
+    return true;
+  }
+
+  /** A CHILD SA deviates in what it did before, or only the peer may ask for another. */
+  #grantsMore({ children }: IkeSa): boolean {
+    return this.#members.some(({ member, isCommitted }) => {
+      const isOtherwise = (sa: ChildSa): boolean => {
+        const child = member.children.find(({ name }) => name === sa.name);
+        if (child === undefined || sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) return false;
+        const differences = this.#options.compare.childSa(this.#peer, child, sa.values);
+        return differences.length > 0 && (!mayInitiate(member.tunnel) || this.#untried(differences) === undefined);
+      };
+      return isCommitted && children.some((sa) => !this.#endedChild.has(sa.uniqueId) && isOtherwise(sa));
+    });
+  }
+
+  /**
+   * Whoever ends a CHILD SA as soon as it has it may overtake its own last message about it: the peer (we, here) knows no
+   * such SA, and has it a moment later (5.9.8 and 6.0.1; IKEv2 as responder, IKEv1 as initiator). It would send into the
+   * void until it is rekeyed.
+   */
+  #endOneSidedChildSas(): void {
+    for (const { tunnel } of this.#peer.members) {
+      for (const child of this.#childSas(tunnel.id)) {
+        if (child.state === "ending" || !this.#notes.endedByPeerAtMs.has(child.spiOut)) continue;
+        this.#find("sa", `${this.#peer.name}: the peer has ended ${child.name} before it was up here`);
+        this.#terminateChild(child, "one-sided");
+      }
+    }
   }
 
   #isAskedInVain({ tunnel, children }: Member, { sinceMs }: Unbound): boolean {
@@ -709,8 +753,10 @@ class PeerPlanner implements PeerPlan {
 
   #terminateChild(child: ChildSa, why: TerminationCause, deviation?: string): void {
     this.#endedChild.add(child.uniqueId);
+    const ikeSa = this.#live.find(({ children }) => children.includes(child))?.uniqueId;
+    if (ikeSa === undefined) return;
     const of = deviation === undefined ? {} : { deviation };
-    this.steps.push({ kind: "terminateChild", childSa: child.uniqueId, child: child.name, why, ...of });
+    this.steps.push({ kind: "terminateChild", ikeSa, childSa: child.uniqueId, child: child.name, why, ...of });
   }
 
   #wakeAt(atMs: number): void {

@@ -1,13 +1,13 @@
 // (what a router's charon should hold, what it holds) -> steps. Pure: time comes in, nothing is done, notes are not
 // changed. Here: who is grouped with whom, and what nobody wants any more. One peer's part is in plan-peer.ts.
 import { earlier } from "./backoff.ts";
-import type { CharonPlanOptions, CharonStep } from "./charon-step.ts";
+import type { CharonPlanOptions, CharonStep, TerminationCause } from "./charon-step.ts";
 import type { Finding } from "./finding.ts";
 import { encodeMarker, peerOfSecretId, tunnelFingerprint } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection, Tunnel } from "./model.ts";
 import { isPeerName, isTrialName } from "./names.ts";
-import { belongsTo, heldMarker, type ChildSa, type Notes, type RunningCharon } from "./observed.ts";
+import { belongsTo, heldMarker, type ChildSa, type IkeSa, type Notes, type RunningCharon } from "./observed.ts";
 import { groupPeers, peerNameOf, type Grouping, type Peer } from "./peers.ts";
 import { planPeer } from "./plan-peer.ts";
 
@@ -55,10 +55,12 @@ export function planCharon(
     options.splitChildren,
   );
   const plans = grouping.peers.map((peer) => ({ peer, plan: planPeer(peer, observed, notes, nowMs, options) }));
+  const steps = plans.flatMap(({ plan }) => plan.steps);
+  const ended = new Set(steps.flatMap((step) => (step.kind === "terminateIke" ? [step.ikeSa] : [])));
   const differing = planDiffering(grouping, observed, notes, nowMs, options);
   const leftovers: StepGroup = {
     peer: undefined,
-    steps: [...differing.steps, ...planRemovals(grouping, observed, refused)],
+    steps: [...differing.steps, ...planRemovals(grouping, observed, refused, ended)],
   };
   const groups = [...plans.map(({ peer, plan }) => ({ peer, steps: plan.steps })), leftovers];
   return {
@@ -70,8 +72,13 @@ export function planCharon(
   };
 }
 
-const childSasOf = (observed: RunningCharon, id: ConnectionId): ChildSa[] =>
-  observed.ikeSas.flatMap((sa) => sa.children).filter((child) => belongsTo(child.name, id));
+const endOf = (sa: IkeSa, child: ChildSa, why: TerminationCause): CharonStep => ({
+  kind: "terminateChild",
+  ikeSa: sa.uniqueId,
+  childSa: child.uniqueId,
+  child: child.name,
+  why,
+});
 
 /** A connection that differs from its leader keeps its CHILD SAs for a while, then loses them. */
 function planDiffering(
@@ -86,13 +93,11 @@ function planDiffering(
   for (const [id, conflict] of grouping.conflicts) {
     const untilMs =
       conflict.peer === undefined ? nowMs : (notes.heldUntilMs.get(id) ?? nowMs + options.differingGraceMs);
-    const children = childSasOf(observed, id);
-    if (untilMs > nowMs) {
-      if (children.length > 0) wakeAtMs = earlier(wakeAtMs, untilMs);
-      continue;
-    }
-    for (const child of children)
-      steps.push({ kind: "terminateChild", childSa: child.uniqueId, child: child.name, why: "differs" });
+    const ends = observed.ikeSas.flatMap((sa) =>
+      sa.children.filter(({ name }) => belongsTo(name, id)).map((child) => endOf(sa, child, "differs")),
+    );
+    if (untilMs <= nowMs) steps.push(...ends);
+    else if (ends.length > 0) wakeAtMs = earlier(wakeAtMs, untilMs);
   }
   return { steps, wakeAtMs };
 }
@@ -102,7 +107,12 @@ function planDiffering(
  * go before the SAs, so that a peer cannot come back between the two. An update that charon refused takes nothing away: what
  * stood before it stands until it is mended.
  */
-function planRemovals(grouping: Grouping, observed: RunningCharon, refused: readonly ConnectionId[]): CharonStep[] {
+function planRemovals(
+  grouping: Grouping,
+  observed: RunningCharon,
+  refused: readonly ConnectionId[],
+  ended: ReadonlySet<string>,
+): CharonStep[] {
   const steps: CharonStep[] = [];
   const peers = new Map<string, Peer>(grouping.peers.map((p) => [p.name, p]));
   const members = new Set([...refused, ...grouping.peers.flatMap((p) => p.members.map((m) => m.tunnel.id))]);
@@ -119,7 +129,7 @@ function planRemovals(grouping: Grouping, observed: RunningCharon, refused: read
     if (owner !== undefined && !isWanted(owner)) steps.push({ kind: "unloadSecret", id });
   }
   for (const sa of observed.ikeSas) {
-    if (!isPeerName(sa.peer) || sa.state === "ending" || held.has(sa.peer)) continue;
+    if (!isPeerName(sa.peer) || sa.state === "ending" || held.has(sa.peer) || ended.has(sa.uniqueId)) continue;
     const peer = peers.get(sa.peer);
     if (peer === undefined) {
       steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, why: "removed" });
@@ -130,9 +140,7 @@ function planRemovals(grouping: Grouping, observed: RunningCharon, refused: read
       peer.members.some((m) => belongsTo(child.name, m.tunnel.id)) ||
       [...grouping.conflicts.keys()].some((id) => belongsTo(child.name, id));
     for (const child of sa.children) {
-      if (child.state !== "ending" && !isKnown(child)) {
-        steps.push({ kind: "terminateChild", childSa: child.uniqueId, child: child.name, why: "removed" });
-      }
+      if (child.state !== "ending" && !isKnown(child)) steps.push(endOf(sa, child, "removed"));
     }
   }
   for (const [connection, marker] of observed.markers) {

@@ -122,6 +122,10 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       if (step.why === "unrouted") {
         notes.madeAnewUnrouted.set(step.child, (notes.madeAnewUnrouted.get(step.child) ?? 0) + 1);
       }
+      if (step.why === "removed") {
+        const removed = notes.removedChildSas.get(step.ikeSa) ?? new Map<string, "ended" | "gone">();
+        notes.removedChildSas.set(step.ikeSa, removed.set(step.child, "ended"));
+      }
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;
     case "terminateIke":

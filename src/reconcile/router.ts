@@ -337,6 +337,9 @@ export class RouterWorker {
         if (this.#memory.charon.kind === "up") this.#log.warn({ router: this.id }, "charon is gone, looking after it");
         this.wake("everything");
         return;
+      case "endedByPeer":
+        notes?.endedByPeerAtMs.set(event.spiOut, this.#ports.clock.nowMs());
+        return;
       case "changedByOthers":
         if (notes === undefined) return;
         this.#reconciler.changedByOthers(event.finding, this.#memory);

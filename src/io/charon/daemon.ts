@@ -27,7 +27,7 @@ import { decodeLogLine, type LogLine } from "../../vici-client/events.ts";
 import type { Section as ViciSection } from "../../vici-client/message.ts";
 import { openViciSession, type CommandOptions, type ViciRequester } from "../../vici-client/session.ts";
 import { computedBy } from "../../wire/swanctl/algorithms.ts";
-import { changeFromLog, failureFromLog } from "../../wire/swanctl/log.ts";
+import { changeFromLog, failureFromLog, UnknownDeletes } from "../../wire/swanctl/log.ts";
 import { markerSecret, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
 import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongswan-conf.ts";
 import {
@@ -86,6 +86,7 @@ export class Daemon {
   readonly #listeners = new Set<(event: CharonEvent) => void>();
   /** Names of our latest commands, and until when their log lines may come. */
   readonly #ownNames = new Map<string, number>();
+  readonly #unknownDeletes = new UnknownDeletes();
   #isHearing = false;
   #process: CharonProcess | undefined;
   /** The last one that ran, and has ended by itself. */
@@ -384,6 +385,8 @@ export class Daemon {
     if (failure !== undefined) {
       this.#tell({ kind: "failed", peer: event.ikeSaName, failure: { ...failure, atMs: this.#options.nowMs() } });
     }
+    const spiOut = this.#unknownDeletes.hear(event);
+    if (spiOut !== undefined) this.#tell({ kind: "endedByPeer", spiOut });
     const changed = changeFromLog(event.text);
     if (changed === undefined || this.#isOwn(event.text)) return;
     this.#tell({ kind: "changedByOthers", finding: { kind: changed, what: `charon: ${event.text}` } });

@@ -83,6 +83,25 @@ export function failureFromLog(message: string): Told | undefined {
 }
 
 /**
+ * The SPIs of CHILD SAs that a peer ends and charon does not know. IKEv2 says so in one line (child_delete.c), IKEv1 in two
+ * of the same thread (quick_delete.c).
+ */
+export class UnknownDeletes {
+  readonly #askedByThread = new Map<number | undefined, string>();
+
+  /** Takes each line of the log; an SPI, as list-sas writes it, when it is one more that is not known. */
+  hear({ threadId, text }: { readonly threadId: number | undefined; readonly text: string }): string | undefined {
+    const [, unknown, spi] =
+      /^received DELETE for (unknown )?(?:ESP|AH) CHILD_SA with SPI ([0-9a-f]{8})$/.exec(text) ?? [];
+    if (unknown !== undefined) return spi;
+    const asked = this.#askedByThread.get(threadId);
+    if (spi !== undefined) this.#askedByThread.set(threadId, spi);
+    else this.#askedByThread.delete(threadId);
+    return text === "CHILD_SA not found, ignored" ? asked : undefined;
+  }
+}
+
+/**
  * charon says so when configs or secrets change. When no command of ours caused it, somebody else did, and what was
  * loaded must be loaded again (vici_config.c, vici_cred.c).
  */
