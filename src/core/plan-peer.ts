@@ -159,8 +159,8 @@ class PeerPlanner implements PeerPlan {
       this.steps.push({ kind: "reauthenticate", ikeSa, peer: this.#peer.name });
     }
     this.#endDeviatingIkeSas();
-    this.#endDeviatingChildSas();
     this.#endUnboundIkeSas();
+    this.#endDeviatingChildSas();
     this.#endOneSidedChildSas();
     this.#endMisnumberedChildSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
@@ -492,7 +492,7 @@ class PeerPlanner implements PeerPlan {
         const differences = this.#options.compare.childSa(this.#peer, child, sa.values);
         return differences.length > 0 && (!mayInitiate(member.tunnel) || this.#untried(differences) === undefined);
       };
-      return isCommitted && children.some((sa) => !this.#endedChild.has(sa.uniqueId) && isOtherwise(sa));
+      return isCommitted && children.some(isOtherwise);
     });
   }
 

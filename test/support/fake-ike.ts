@@ -104,6 +104,8 @@ export class FakeIke implements Ike {
   /** Steps that still succeed before the mishap; undefined: none. */
   mishap: { afterSteps: number; readonly kind: Mishap } | undefined;
   startFails = false;
+  /** What happens right after a step succeeded. */
+  afterStep: ((step: CharonStep) => void) | undefined;
   /** charon may be another one than the caller could know: it takes what no correct caller would ask of it otherwise. */
   isAnotherThanKnown = false;
   /** Whatever is loaded, charon goes on telling what it told. */
@@ -194,6 +196,7 @@ export class FakeIke implements Ike {
       }
       this.#perform(router, step);
       this.applied.push(step);
+      this.afterStep?.(step);
       if (mishap === "answer lost") throw new DeadlineError(`answer to fake ${step.kind}`);
     } catch (error) {
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));

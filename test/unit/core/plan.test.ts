@@ -254,6 +254,82 @@ describe("plans as text", () => {
     scene.expectPlan("unbound", HERE);
   });
 
+  test("a connection switched off, which an IKE SA with an older config grants the peer again", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    const [sa] = scene.charon.ikeSas;
+    const old = sa?.children.find(({ name }) => name === aConnectionId(2));
+    if (sa === undefined || old === undefined) throw new Error("not up");
+    const grants = (uniqueId: string): void => void sa.children.push({ ...old, uniqueId });
+    scene.want(aTunnel(1));
+    await scene.pass("switched off");
+    grants("31");
+    await scene.pass("granted, and seen to be gone before");
+    scene.expectPlan("granted-again", HERE);
+  });
+
+  test("a connection that comes up while it is switched off costs no IKE SA", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    const [sa] = scene.charon.ikeSas;
+    const old = sa?.children.find(({ name }) => name === aConnectionId(2));
+    if (sa === undefined || old === undefined) throw new Error("not up");
+    // charon was about to grant it when the config was loaded.
+    scene.ike.afterStep = ({ kind }) => {
+      if (kind === "loadPeer") sa.children.push({ ...old, uniqueId: "31" });
+    };
+    scene.want(aTunnel(1));
+    await scene.pass("switched off");
+    scene.want(aTunnel(1), aTunnel(2));
+    scene.ike.afterStep = undefined;
+    await scene.pass("on again");
+    scene.expectPlan("granted-meanwhile", HERE);
+  });
+
+  test("IKEv1: a pair of subnets that was taken away, and that the peer has again", async () => {
+    const both = v1({ peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] });
+    const scene = await up(both);
+    const [sa] = scene.charon.ikeSas;
+    const old = sa?.children.find(({ child }) => child.peerSubnets.includes("10.3.0.0/24"));
+    if (sa === undefined || old === undefined) throw new Error("not up");
+    scene.want({ ...both, peerSubnets: ["10.2.0.0/24"] });
+    await scene.pass("a subnet less");
+    await scene.clock.advance(20_000);
+    sa.children.push({ ...old, uniqueId: "31" });
+    await scene.pass("granted again");
+    scene.expectPlan("pair-granted-again", HERE);
+  });
+
+  test("selectors that were taken away, and that an unbound IKE SA grants again and again", async () => {
+    const wide = aTunnel(1, { peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] });
+    const scene = await up(wide);
+    const [sa] = scene.charon.ikeSas;
+    if (sa === undefined) throw new Error("not up");
+    scene.charon.conns.delete(peerNameOf(wide));
+    await scene.pass("its config is gone");
+    scene.want({ ...wide, peerSubnets: ["10.2.0.0/24"] });
+    await scene.pass("a subnet less");
+    const [narrow] = sa.children;
+    if (narrow === undefined) throw new Error("not up");
+    for (const uniqueId of ["31", "32"]) {
+      await scene.clock.advance(20_000);
+      const values = new Map([["remote_ts", "10.2.0.0/24, 10.3.0.0/24"]]);
+      sa.children.splice(0, sa.children.length, { ...narrow, uniqueId, values });
+      await scene.pass("the peer has both");
+    }
+    scene.expectPlan("more-granted-again", HERE);
+  });
+
+  test("a CHILD SA that the peer has ended before it was up here", async () => {
+    const scene = await up(aTunnel(1));
+    scene.notes.endedByPeerAtMs.set("2", 0);
+    scene.notes.endedByPeerAtMs.set("77", 0);
+    await scene.pass("it is up");
+    expect([...scene.notes.endedByPeerAtMs.keys()]).toEqual(["2", "77"]);
+    await scene.clock.advance(61_000);
+    await scene.pass("a minute later");
+    expect([...scene.notes.endedByPeerAtMs.keys()]).toEqual([]);
+    scene.expectPlan("one-sided", HERE);
+  });
+
   test("a CHILD SA that has lost the successor that charon rekeyed it to carries nothing out: it is asked for again", async () => {
     const scene = await up(v1());
     const [old] = scene.charon.ikeSas.flatMap((sa) => sa.children);

@@ -328,6 +328,17 @@ describe("what wakes a router", () => {
     expect(world.ike.charon(ROUTER).ikeSas).toEqual(sas);
   });
 
+  test("a CHILD SA that the peer has ended before it was up is made anew", async () => {
+    const world = await AgentWorld.up(ONE);
+    const [before] = world.childSas();
+    world.ike.applied.length = 0;
+    world.ike.tell(ROUTER, { kind: "endedByPeer", spiOut: before?.uniqueId ?? "" });
+    world.ike.tell(ROUTER, { kind: "sasChanged" });
+    await world.settle();
+    expect(world.ike.applied.map((step) => step.kind)).toEqual(["terminateChild", "initiate"]);
+    expect(world.childSas().map(({ name }) => name)).toEqual([before?.name]);
+  });
+
   test("a failure is told of the peer it belongs to", async () => {
     const world = new AgentWorld();
     world.ike.remote(peerNameOf(aTunnel())).psk = "another";

@@ -1,7 +1,7 @@
 // The texts are formats of strongSwan 5.9.8's sources (src/libcharon), filled in.
 import { expect, test } from "vitest";
 import type { ReasonCode } from "../../../../src/core/reason.ts";
-import { changeFromLog, failureFromLog } from "../../../../src/wire/swanctl/log.ts";
+import { changeFromLog, failureFromLog, UnknownDeletes } from "../../../../src/wire/swanctl/log.ts";
 
 test.each<[string, ReasonCode]>([
   // sa/ikev2/tasks/ike_auth.c, sa/ikev1/tasks/main_mode.c
@@ -83,4 +83,20 @@ test.each([
   ["vici initiating CHILD_SA 'c'", undefined],
 ])("whether %s tells that something was loaded: %s", (message, expected) => {
   expect(changeFromLog(message)).toBe(expected);
+});
+
+test("the SPIs of CHILD SAs that a peer ends and charon does not hold", () => {
+  const heard = new UnknownDeletes();
+  const hear = (threadId: number, text: string): string | undefined => heard.hear({ threadId, text });
+  // sa/ikev2/tasks/child_delete.c
+  expect(hear(1, "received DELETE for unknown ESP CHILD_SA with SPI 5a77c38e")).toBe("5a77c38e");
+  expect(hear(1, "received DELETE for unknown AH CHILD_SA with SPI 0077c38e")).toBe("0077c38e");
+  expect(hear(1, "received DELETE for ESP CHILD_SA with SPI 4cd8a25a")).toBeUndefined();
+  expect(hear(1, "closing CHILD_SA c1{6} with SPIs 94a75691_i (0 bytes) 60920e77_o (0 bytes)")).toBeUndefined();
+  // sa/ikev1/tasks/quick_delete.c: the second line is of the thread's last one
+  expect(hear(1, "received DELETE for ESP CHILD_SA with SPI f38bb205")).toBeUndefined();
+  expect(hear(2, "received DELETE for ESP CHILD_SA with SPI f38bb206")).toBeUndefined();
+  expect(hear(1, "CHILD_SA not found, ignored")).toBe("f38bb205");
+  expect(hear(1, "CHILD_SA not found, ignored")).toBeUndefined();
+  expect(hear(2, "CHILD_SA not found, ignored")).toBe("f38bb206");
 });
