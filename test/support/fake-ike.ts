@@ -27,6 +27,8 @@ export type Remote = {
   refusesChild: (name: string) => boolean;
   /** Narrows what is asked for. */
   narrows: ((child: Child) => Child) | undefined;
+  /** Asks again for what was taken away. */
+  insists: boolean;
 };
 
 export type FakeChild = {
@@ -48,13 +50,15 @@ export type FakeIkeSa = {
   state: IkeSa["state"];
   readonly psk: string | undefined;
   readonly ike: string;
-  /** Of the config that it is bound to. */
+  /** What it is bound to, and the terms of that. */
+  readonly config: Conn;
   readonly terms: string;
   values?: Values;
   children: FakeChild[];
 };
 
-type Conn = { readonly peer: Peer; readonly fingerprint: Fingerprint };
+/** Stays the same where only its children are changed (vici_config.c, merge_config). */
+export type Conn = { peer: Peer; fingerprint: Fingerprint };
 
 export class FakeCharon {
   readonly instance: string;
@@ -104,6 +108,8 @@ export class FakeIke implements Ike {
   /** Steps that still succeed before the mishap; undefined: none. */
   mishap: { afterSteps: number; readonly kind: Mishap } | undefined;
   startFails = false;
+  /** A peer is about to ask for what was taken away. */
+  onInsisting: ((router: RouterId, sa: FakeIkeSa, child: string) => void) | undefined;
   /** What happens right after a step succeeded. */
   afterStep: ((step: CharonStep) => void) | undefined;
   /** charon may be another one than the caller could know: it takes what no correct caller would ask of it otherwise. */
@@ -145,7 +151,13 @@ export class FakeIke implements Ike {
   remote(peer: string): Remote {
     const known = this.remotes.get(peer);
     if (known !== undefined) return known;
-    const remote: Remote = { answers: "at once", psk: undefined, refusesChild: () => false, narrows: undefined };
+    const remote: Remote = {
+      answers: "at once",
+      psk: undefined,
+      refusesChild: () => false,
+      narrows: undefined,
+      insists: false,
+    };
     this.remotes.set(peer, remote);
     return remote;
   }
@@ -244,9 +256,19 @@ export class FakeIke implements Ike {
     // An earlier one may have been the reason to end charon.
     const conn = this.isRunning(router) ? this.charon(router).conns.get(peer) : undefined;
     if (conn === undefined || conn === "foreign") return;
-    const sa = this.#negotiateIke(router, conn.peer);
+    const sa = this.#negotiateIke(router, conn);
     if (sa?.state !== "established") return;
     for (const child of childNames(conn)) this.#negotiateChild(router, sa, conn.peer, child);
+    this.tell(router, { kind: "sasChanged" });
+  }
+
+  /** The peer asks an IKE SA for a child, and has it if the config that this is bound to has it. */
+  peerAsks(router: RouterId, { uniqueId }: FakeIkeSa, child: string): void {
+    const sa = this.isRunning(router)
+      ? this.charon(router).ikeSas.find((one) => one.uniqueId === uniqueId && one.state === "established")
+      : undefined;
+    if (sa === undefined || sa.children.some(({ name }) => name === child)) return;
+    this.#negotiateChild(router, sa, sa.config.peer, child);
     this.tell(router, { kind: "sasChanged" });
   }
 
@@ -310,7 +332,7 @@ export class FakeIke implements Ike {
         return;
       case "loadPeer":
         this.#refuseUnloadable(step.peer);
-        charon.conns.set(step.peer.name, { peer: step.peer, fingerprint: step.fingerprint });
+        this.#load(charon, step);
         if (!this.showsOtherwise) charon.shown.delete(step.peer.name);
         return;
       case "unloadPeer":
@@ -326,7 +348,12 @@ export class FakeIke implements Ike {
         this.tell(router, { kind: "sasChanged" });
         return;
       case "terminateChild":
-        for (const sa of charon.ikeSas) sa.children = sa.children.filter((c) => c.uniqueId !== step.childSa);
+        for (const sa of charon.ikeSas) {
+          const isThere = sa.children.some((child) => child.uniqueId === step.childSa);
+          sa.children = sa.children.filter((child) => child.uniqueId !== step.childSa);
+          if (isThere && step.why === "removed" && this.remote(sa.peer).insists)
+            this.onInsisting?.(router, sa, step.child);
+        }
         this.tell(router, { kind: "sasChanged" });
         return;
       case "initiate":
@@ -341,6 +368,17 @@ export class FakeIke implements Ike {
       default:
         return step satisfies never;
     }
+  }
+
+  #load(charon: FakeCharon, { peer, fingerprint }: Extract<CharonStep, { kind: "loadPeer" }>): void {
+    const held = charon.conns.get(peer.name);
+    const isAlike =
+      held !== undefined &&
+      held !== "foreign" &&
+      termsOf(held.peer) === termsOf(peer) &&
+      ikeOf(held.peer.leader) === ikeOf(peer.leader);
+    if (isAlike) Object.assign(held, { peer, fingerprint });
+    else charon.conns.set(peer.name, { peer, fingerprint });
   }
 
   #refuseEarlyCommit(charon: FakeCharon, { marker }: Extract<CharonStep, { kind: "commit" }>): void {
@@ -368,8 +406,9 @@ export class FakeIke implements Ike {
   }
 
   /** A new IKE SA, or undefined when the peer refused it. */
-  #negotiateIke(router: RouterId, peer: Peer): FakeIkeSa | undefined {
+  #negotiateIke(router: RouterId, config: Conn): FakeIkeSa | undefined {
     const charon = this.charon(router);
+    const { peer } = config;
     const remote = this.remote(peer.name);
     const psk = this.#pskFor(charon, peer.name);
     const sa: FakeIkeSa = {
@@ -378,6 +417,7 @@ export class FakeIke implements Ike {
       state: remote.answers === "at once" ? "established" : "connecting",
       psk,
       ike: ikeOf(peer.leader),
+      config,
       terms: termsOf(peer),
       children: [],
     };
@@ -423,7 +463,7 @@ export class FakeIke implements Ike {
     // checkout_by_config: an IKE SA is used again if its config looks the same (ike_sa_manager.c).
     const isAlike = (sa: FakeIkeSa): boolean => sa.terms === termsOf(conn.peer) && sa.ike === ikeOf(conn.peer.leader);
     const standing = charon.ikeSas.find((sa) => sa.peer === name && sa.state === "established" && isAlike(sa));
-    const sa = standing ?? this.#negotiateIke(router, conn.peer);
+    const sa = standing ?? this.#negotiateIke(router, conn);
     if (sa?.state === "established") this.#negotiateChild(router, sa, conn.peer, child);
     this.tell(router, { kind: "sasChanged" });
   }
@@ -434,9 +474,14 @@ export class FakeIke implements Ike {
     const old = charon.ikeSas.find((sa) => sa.uniqueId === uniqueId);
     const conn = old === undefined ? undefined : charon.conns.get(old.peer);
     if (old === undefined || conn === undefined || conn === "foreign") return;
-    const made = this.#negotiateIke(router, conn.peer);
+    const made = this.#negotiateIke(router, conn);
     if (made?.state !== "established") return;
-    const fresh = { ...made, terms: old.terms, ...(old.values === undefined ? {} : { values: old.values }) };
+    const fresh = {
+      ...made,
+      config: old.config,
+      terms: old.terms,
+      ...(old.values === undefined ? {} : { values: old.values }),
+    };
     charon.ikeSas = charon.ikeSas.map((sa) => (sa === made ? fresh : sa));
     for (const name of new Set(old.children.map((child) => child.name))) {
       this.#negotiateChild(router, fresh, conn.peer, name);

@@ -195,6 +195,14 @@ const DRIFT_OF = {
     const name = chosen([...(charon?.conns.keys() ?? [])].filter(isPeerName), place.pick);
     return name !== undefined && charon?.conns.delete(name) === true;
   },
+  // Its IKE SA stays with the config that it was made with, and the peer asks that for what is taken away later.
+  connectionUnloadedUnderInsistingPeer: (place: Place) => {
+    const charon = charonOf(place);
+    const name = chosen([...(charon?.conns.keys() ?? [])].filter(isPeerName), place.pick);
+    if (name === undefined || charon?.conns.delete(name) !== true) return false;
+    place.world.ike.remote(name).insists = true;
+    return true;
+  },
   // What cannot be read back: charon's log tells of it.
   connectionChangedByHand: (place: Place) => {
     const charon = charonOf(place);

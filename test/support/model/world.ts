@@ -39,6 +39,7 @@ export type Lie = (step: ModelStep) => boolean;
 
 /** Far more than any case takes: an agent that never waits for a timer must not hang the test. */
 const MAX_PASSES = 1_000;
+const INSISTS_AFTER_MS = 50;
 
 export class ModelWorld {
   readonly clock = new ModelClock();
@@ -92,6 +93,8 @@ export class ModelWorld {
     this.#counts = of.counts;
     this.#lie = of.lie ?? (() => false);
     this.ike = new FakeIke(this.charonPlan, () => this.clock.nowMs());
+    this.ike.onInsisting = (router, sa, child) =>
+      this.later(INSISTS_AFTER_MS, () => this.ike.peerAsks(router, sa, child));
     this.network.addLink(AGENT_NAMESPACE, "br-ex", {});
     for (const router of of.routers) this.network.addNamespace(`qrouter-${router}`);
     this.agent = new Agent(this);
