@@ -125,6 +125,10 @@ export const rests = (agent: Agent): Promise<unknown> =>
     return routers.every(({ lastPassAtMs = 0 }) => Date.now() - lastPassAtMs > RESTS_MS);
   });
 
+/** Another process than `pid` is the router's charon. */
+export const anotherCharonRuns = (agent: Agent, router: string, pid: number): Promise<unknown> =>
+  until("another charon runs", 10_000, () => ![undefined, pid].includes(agent.charon(router)?.pid));
+
 /** The agent's log without its debug lines. */
 export function worthReading(agent: Agent, lines = 25): string {
   const all = readFileSync(agent.logFile, "utf8").split("\n");

@@ -4,7 +4,7 @@ import { baseDocuments, connectionPair } from "../../../scripts/lab-documents.ts
 import { until } from "../../../scripts/lab.ts";
 import { driftSceneAt, ip } from "../../support/drift-scene.ts";
 import { writeNeutronChains } from "../../support/l3-agent.ts";
-import { areActive, connectionIs } from "../../support/lab.ts";
+import { anotherCharonRuns, areActive, connectionIs } from "../../support/lab.ts";
 
 const scene = await driftSceneAt("router", {
   documents: (routers) => [
@@ -48,12 +48,12 @@ test("a namespace that Neutron's L3 agent deletes, and makes anew a while later,
 });
 
 test("likewise one that is there again at once", async () => {
-  const [before, pid] = [await driftOf("charon"), lab.left.charon(lab.routers.left)?.pid];
+  const [before, { pid }] = [await driftOf("charon"), lab.left.runningCharon(lab.routers.left)];
   ip("netns", "delete", namespace);
   await lab.world.remakeRouter(lab.routers.left);
   await writeNeutronChains(neutron);
   await areActive(lab, "site");
-  await until("another charon runs", 10_000, () => (lab.left.charon(lab.routers.left)?.pid ?? pid) !== pid);
+  await anotherCharonRuns(lab.left, lab.routers.left, pid);
   await areActive(lab, "site");
   await until("the host answers", 10_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
   expect(inNamespace("nft", "list", "table", "inet", "swanherd")).toContain("10.2.0.0/24");

@@ -8,7 +8,7 @@ import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { startCapture } from "../../../scripts/world.ts";
 import { getConns, getShared, unloadConn, unloadShared } from "../../../src/vici-client/commands.ts";
 import { openViciSession } from "../../../src/vici-client/session.ts";
-import { areActive, areSettled, connectionIs, labForThisFile } from "../../support/lab.ts";
+import { anotherCharonRuns, areActive, areSettled, connectionIs, labForThisFile } from "../../support/lab.ts";
 import { expectNothingLost, startTraffic } from "../../support/traffic.ts";
 
 const documents =
@@ -75,10 +75,7 @@ test("a charon killed by its pid is back without help, and nothing leaves in cle
   const traffic = startTraffic(lab.world, "left", "10.2.0.9");
   const charon = lab.left.runningCharon(lab.routers.left);
   process.kill(charon.pid, "SIGKILL");
-  await until("another charon runs", 10_000, () => {
-    const now = lab.left.charon(lab.routers.left)?.pid;
-    return now !== undefined && now !== charon.pid;
-  });
+  await anotherCharonRuns(lab.left, lab.routers.left, charon.pid);
   await until("the host answers again", 15_000, async () => (await lab.world.ping("left", "10.2.0.9")).received > 0);
   await areActive(lab, "site", "quiet");
   await traffic.stop();

@@ -10,7 +10,7 @@ import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { apiClient } from "../../../src/io/api/client.ts";
 import { programVersion } from "../../../src/config.ts";
 import { createCleanup, startBroker } from "../../support/broker.ts";
-import { areActive, connectionIs, labForThisFile } from "../../support/lab.ts";
+import { anotherCharonRuns, areActive, connectionIs, labForThisFile } from "../../support/lab.ts";
 import { scrape, type Scrape } from "../../support/scrape.ts";
 
 const PAIR = { name: "site", left: ["10.1.0.0/24"], right: ["10.2.0.0/24"] };
@@ -174,7 +174,7 @@ test("a charon that was killed and started again counts as a restart", async () 
   const router = lab.routers.left;
   const before = lab.left.runningCharon(router).pid;
   await grows("charon_restarts_total", { router }, () => process.kill(before, "SIGKILL"));
-  await until("another charon runs", 10_000, () => ![undefined, before].includes(lab.left.charon(router)?.pid));
+  await anotherCharonRuns(lab.left, router, before);
   await connectionIs(lab.left, "site", "ACTIVE");
   expect((await scrape(lab.left)).value("swanherd_charon_up", { router })).toBe(1);
 });
