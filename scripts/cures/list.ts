@@ -33,7 +33,7 @@ export const REVERSALS: Readonly<Record<string, Reversal>> = {
     'if (report.length > 0) throw new Error("no attribute of that name");\n      await call(UPDATE_STATUS,',
   ),
   // Unloaded, and its SAs left alone.
-  "B-03": one(PLAN, 'steps.push(endOf(sa, child, "removed"));', "continue;"),
+  "B-03": one(PLAN, 'steps.push(terminateChild(sa, child, "removed"));', "continue;"),
   // The new key is loaded, and no SA of the old one touched.
   "B-04": one(
     PLAN_PEER,

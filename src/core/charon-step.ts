@@ -3,6 +3,7 @@ import type { Fingerprint, Marker, NodeKey } from "./fingerprint.ts";
 import type { EspBackEnd } from "./guard.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { PeerName } from "./names.ts";
+import type { ChildSa, IkeSa } from "./observed.ts";
 import type { Child, Member, Peer } from "./peers.ts";
 import type { Difference, Values } from "./views.ts";
 
@@ -57,6 +58,20 @@ export type CharonStep =
   | { readonly kind: "initiate"; readonly connection: ConnectionId; readonly peer: PeerName; readonly child: string }
   | { readonly kind: "commit"; readonly marker: Marker; readonly replaces: readonly string[] }
   | { readonly kind: "unloadMarker"; readonly id: string };
+
+export const terminateChild = (
+  sa: IkeSa,
+  child: ChildSa,
+  why: TerminationCause,
+  deviation?: string,
+): Extract<CharonStep, { kind: "terminateChild" }> => ({
+  kind: "terminateChild",
+  ikeSa: sa.uniqueId,
+  childSa: child.uniqueId,
+  child: child.name,
+  why,
+  ...(deviation === undefined ? {} : { deviation }),
+});
 
 export type TerminationCause =
   | "removed"

@@ -138,12 +138,12 @@ export type Notes = {
    */
   readonly unboundIkeSas: Map<string, Unbound>;
   /**
-   * CHILD SAs that nobody wants any more and that were ended, by their IKE SA's unique id and their name, and whether they
-   * were seen to be gone since. One that is there again was taken by a config that is not the loaded one.
+   * Unique ids of the CHILD SAs that were ended since the loaded config has them no more, by their IKE SA's unique id and
+   * their name. One that comes back again and again is granted by another config than the loaded one.
    */
-  readonly removedChildSas: Map<string, Map<string, "ended" | "gone">>;
-  /** CHILD SAs that the peer ended before charon held them, by the SPI that the peer takes packets in by, and when. */
-  readonly endedByPeerAtMs: Map<string, number>;
+  readonly removedChildSas: Map<string, Map<string, Set<string>>>;
+  /** CHILD SAs that peers ended while charon did not hold them, by the SPI that the peer takes packets in by. */
+  readonly endedByPeer: Map<string, { readonly peer: string; readonly atMs: number }>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -181,7 +181,7 @@ export const emptyNotes = (instance: string): Notes => ({
   ikeTerms: new Map(),
   unboundIkeSas: new Map(),
   removedChildSas: new Map(),
-  endedByPeerAtMs: new Map(),
+  endedByPeer: new Map(),
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

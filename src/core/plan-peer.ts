@@ -1,7 +1,7 @@
 // One peer's part of the plan: write, load, move live SAs over to what changed with the least disturbance, initiate what
 // is missing, and commit last.
 import { earlier } from "./backoff.ts";
-import type { CharonPlanOptions, CharonStep, TerminationCause } from "./charon-step.ts";
+import { terminateChild, type CharonPlanOptions, type CharonStep, type TerminationCause } from "./charon-step.ts";
 import {
   decodeMarker,
   encodeMarker,
@@ -55,6 +55,9 @@ const MAX_UNROUTED_MS = 600_000;
 
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
 const UNBOUND_ATTEMPTS = 5;
+
+/** CHILD SAs of one name that were ended on an IKE SA before the next one proves that this will not do. */
+const ENDED_BEFORE = 2;
 
 // Attempts to make an IKE SA beside one of unknown terms; a lost packet or two are charon's own affair.
 const MAX_ATTEMPTS_BESIDE = 2;
@@ -160,6 +163,7 @@ class PeerPlanner implements PeerPlan {
     }
     this.#endDeviatingIkeSas();
     this.#endUnboundIkeSas();
+    this.#endRemovedChildSas();
     this.#endDeviatingChildSas();
     this.#endOneSidedChildSas();
     this.#endMisnumberedChildSas();
@@ -430,83 +434,103 @@ class PeerPlanner implements PeerPlan {
 
   /** Break before make, as for any change of a child. */
   #endDeviatingChildSas(): void {
-    for (const { member, isCommitted } of this.#members) {
-      if (!isCommitted) continue;
-      for (const sa of this.#childSas(member.tunnel.id)) {
-        const child = member.children.find(({ name }) => name === sa.name);
-        if (child === undefined) {
-          // A pair of subnets that was taken away (IKEv1), and that the peer has asked for since.
-          if (sa.state !== "ending") this.#terminateChild(sa, "removed");
-          continue;
-        }
-        if (sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) continue;
-        // Also where only the peer may ask for another: it has to hear that this one carries nothing.
-        if (this.#lacksRoutes(sa)) {
-          this.#find("route", `${this.#peer.name}: a route to ${sa.peerSubnets.join(", ")} is missing`);
-          this.#terminateChild(sa, "unrouted");
-          continue;
-        }
-        if (!mayInitiate(member.tunnel)) continue;
-        const deviation = this.#untried(this.#options.compare.childSa(this.#peer, child, sa.values));
-        if (deviation !== undefined) {
-          this.#find("sa", `negotiated otherwise: ${deviation}`);
-          this.#terminateChild(sa, "deviates", deviation);
-        }
+    for (const { member, child, sa } of this.#committedChildSas()) {
+      // Also where only the peer may ask for another: it has to hear that this one carries nothing.
+      if (this.#lacksRoutes(sa)) {
+        this.#find("route", `${this.#peer.name}: a route to ${sa.peerSubnets.join(", ")} is missing`);
+        this.#terminateChild(sa, "unrouted");
+        continue;
+      }
+      if (!mayInitiate(member.tunnel)) continue;
+      const deviation = this.#untried(this.#options.compare.childSa(this.#peer, child, sa.values));
+      if (deviation !== undefined) {
+        this.#find("sa", `negotiated otherwise: ${deviation}`);
+        this.#terminateChild(sa, "deviates", deviation);
       }
     }
   }
 
   /**
-   * A peer asks an IKE SA in vain for a child that was added to its config since it has lost that: IKEv1 refuses, IKEv2
-   * narrows. As the same may be so on the other side, asking from here may be in vain too; only then it is made anew, and
-   * its successor is bound to what is loaded. The same where it grants what was taken from its config since: whatever of it
-   * is ended, the peer has it again.
+   * An IKE SA whose config is not the loaded one. The peer asks it in vain for a child that was added since: IKEv1 refuses,
+   * IKEv2 narrows. As the same may be so on the other side, asking from here may be in vain too; only then it is made anew.
+   * So it is where it grants what was taken away since: whatever of it is ended, the peer has it again.
    */
   #endUnboundIkeSas(): void {
-    const { members } = this.#peer;
+    const { name, members } = this.#peer;
     const unbound = this.#live.filter((sa) => {
       if (this.#endedIke.has(sa.uniqueId)) return false;
+      const granted = this.#grantedAgain(sa) ?? this.#grantedMore(sa);
+      if (granted !== undefined) this.#find("sa", `${name}: an IKE SA with an older config grants ${granted}`);
       const since = this.#notes.unboundIkeSas.get(sa.uniqueId);
-      if (since === undefined) return this.#grantsRemoved(sa);
-      return this.#grantsRemoved(sa) || this.#grantsMore(sa) || members.some((m) => this.#isAskedInVain(m, since));
+      return granted !== undefined || (since !== undefined && members.some((m) => this.#isAskedInVain(m, since)));
     });
     if (unbound.length === 0) return;
+    // A trap, which charon has with ESP in the kernel only, may be of the older config too, and would make the next one of it.
+    if (this.#options.espBackEnd === "kernel") {
+      const unbinds = this.#live.map(({ uniqueId }) => uniqueId);
+      const fingerprint = this.#options.sectionFingerprint(this.#peer);
+      this.steps.push({ kind: "unloadPeer", name }, { kind: "loadPeer", peer: this.#peer, fingerprint, unbinds });
+    }
     for (const sa of unbound) this.#terminateIke(sa, "unbound");
     if (!this.#yields()) for (const { tunnel } of members) this.#initiateAtMs.set(tunnel.id, this.#nowMs);
   }
 
-  #grantsRemoved({ uniqueId, children }: IkeSa): boolean {
+  /** Once may have been under way when the config was loaded. */
+  #grantedAgain({ uniqueId, children }: IkeSa): string | undefined {
     const removed = this.#notes.removedChildSas.get(uniqueId);
-    const again = children.find(({ name, state }) => state !== "ending" && removed?.get(name) === "gone");
-    if (again === undefined) return false;
-    this.#find("sa", `${this.#peer.name}: its IKE SA grants ${again.name}, which its config has no more`);
-    return true;
+    return children.find(({ name, uniqueId: id, state }) => {
+      const ended = removed?.get(name);
+      return ended !== undefined && ended.size >= ENDED_BEFORE && !ended.has(id) && state !== "ending";
+    })?.name;
   }
 
-  /** A CHILD SA deviates in what it did before, or only the peer may ask for another. */
-  #grantsMore({ children }: IkeSa): boolean {
-    return this.#members.some(({ member, isCommitted }) => {
-      const isOtherwise = (sa: ChildSa): boolean => {
-        const child = member.children.find(({ name }) => name === sa.name);
-        if (child === undefined || sa.state !== "installed" || this.#staleChild.has(sa.uniqueId)) return false;
-        const differences = this.#options.compare.childSa(this.#peer, child, sa.values);
-        return differences.length > 0 && (!mayInitiate(member.tunnel) || this.#untried(differences) === undefined);
-      };
-      return isCommitted && children.some(isOtherwise);
-    });
+  /** By the loaded config charon narrows what a peer asks for, and asks for no more itself. */
+  #grantedMore({ children }: IkeSa): string | undefined {
+    for (const { member, child, sa } of this.#committedChildSas()) {
+      if (!children.includes(sa)) continue;
+      const differences = this.#options.compare.childSa(this.#peer, child, sa.values);
+      const more = differences.filter(({ key }) => /\.(?:local|remote)_ts$/.test(key));
+      const isKept = mayInitiate(member.tunnel) && this.#untried(differences) !== undefined;
+      if (more.length > 0 && !isKept) return describeDifferences(more);
+    }
+    return undefined;
+  }
+
+  /** Those that an update waits for are not among them. */
+  #committedChildSas(): readonly { readonly member: Member; readonly child: Child; readonly sa: ChildSa }[] {
+    return this.#members
+      .filter(({ isCommitted }) => isCommitted)
+      .flatMap(({ member }) =>
+        this.#childSas(member.tunnel.id).flatMap((sa) => {
+          const child = member.children.find(({ name }) => name === sa.name);
+          const isSettled = sa.state === "installed" && !this.#staleChild.has(sa.uniqueId);
+          return child === undefined || !isSettled ? [] : [{ member, child, sa }];
+        }),
+      );
+  }
+
+  /** Of a member that is wanted with other pairs of subnets. */
+  #endRemovedChildSas(): void {
+    for (const { member, isCommitted } of this.#members) {
+      if (!isCommitted) continue;
+      for (const sa of this.#childSas(member.tunnel.id)) {
+        const isWanted = member.children.some(({ name }) => name === sa.name);
+        if (!isWanted && sa.state !== "ending") this.#terminateChild(sa, "removed");
+      }
+    }
   }
 
   /**
-   * Whoever ends a CHILD SA as soon as it has it may overtake its own last message about it: the peer (we, here) knows no
-   * such SA, and has it a moment later (5.9.8 and 6.0.1; IKEv2 as responder, IKEv1 as initiator). It would send into the
-   * void until it is rekeyed.
+   * Whoever ends a CHILD SA as soon as it has it may overtake its own last message about it: the other side knows no such SA
+   * when it is told, and has it a moment later (5.9.8 and 6.0.1; IKEv2's responder, IKEv1's initiator). It would send into
+   * the void until it is rekeyed.
    */
   #endOneSidedChildSas(): void {
     for (const { tunnel } of this.#peer.members) {
-      for (const child of this.#childSas(tunnel.id)) {
-        if (child.state === "ending" || !this.#notes.endedByPeerAtMs.has(child.spiOut)) continue;
-        this.#find("sa", `${this.#peer.name}: the peer has ended ${child.name} before it was up here`);
-        this.#terminateChild(child, "one-sided");
+      for (const sa of this.#childSas(tunnel.id)) {
+        if (sa.state === "ending" || this.#notes.endedByPeer.get(sa.spiOut)?.peer !== this.#peer.name) continue;
+        this.#find("sa", `${this.#peer.name}: the peer has ended ${sa.name} before it was up here`);
+        this.#terminateChild(sa, "one-sided");
       }
     }
   }
@@ -752,11 +776,10 @@ class PeerPlanner implements PeerPlan {
   }
 
   #terminateChild(child: ChildSa, why: TerminationCause, deviation?: string): void {
+    const sa = this.#live.find(({ children }) => children.includes(child));
+    if (sa === undefined) return;
     this.#endedChild.add(child.uniqueId);
-    const ikeSa = this.#live.find(({ children }) => children.includes(child))?.uniqueId;
-    if (ikeSa === undefined) return;
-    const of = deviation === undefined ? {} : { deviation };
-    this.steps.push({ kind: "terminateChild", ikeSa, childSa: child.uniqueId, child: child.name, why, ...of });
+    this.steps.push(terminateChild(sa, child, why, deviation));
   }
 
   #wakeAt(atMs: number): void {

@@ -1,13 +1,13 @@
 // (what a router's charon should hold, what it holds) -> steps. Pure: time comes in, nothing is done, notes are not
 // changed. Here: who is grouped with whom, and what nobody wants any more. One peer's part is in plan-peer.ts.
 import { earlier } from "./backoff.ts";
-import type { CharonPlanOptions, CharonStep, TerminationCause } from "./charon-step.ts";
+import { terminateChild, type CharonPlanOptions, type CharonStep } from "./charon-step.ts";
 import type { Finding } from "./finding.ts";
 import { encodeMarker, peerOfSecretId, tunnelFingerprint } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { DesiredConnection, Tunnel } from "./model.ts";
 import { isPeerName, isTrialName } from "./names.ts";
-import { belongsTo, heldMarker, type ChildSa, type IkeSa, type Notes, type RunningCharon } from "./observed.ts";
+import { belongsTo, heldMarker, type ChildSa, type Notes, type RunningCharon } from "./observed.ts";
 import { groupPeers, peerNameOf, type Grouping, type Peer } from "./peers.ts";
 import { planPeer } from "./plan-peer.ts";
 
@@ -72,14 +72,6 @@ export function planCharon(
   };
 }
 
-const endOf = (sa: IkeSa, child: ChildSa, why: TerminationCause): CharonStep => ({
-  kind: "terminateChild",
-  ikeSa: sa.uniqueId,
-  childSa: child.uniqueId,
-  child: child.name,
-  why,
-});
-
 /** A connection that differs from its leader keeps its CHILD SAs for a while, then loses them. */
 function planDiffering(
   grouping: Grouping,
@@ -94,7 +86,7 @@ function planDiffering(
     const untilMs =
       conflict.peer === undefined ? nowMs : (notes.heldUntilMs.get(id) ?? nowMs + options.differingGraceMs);
     const ends = observed.ikeSas.flatMap((sa) =>
-      sa.children.filter(({ name }) => belongsTo(name, id)).map((child) => endOf(sa, child, "differs")),
+      sa.children.filter(({ name }) => belongsTo(name, id)).map((child) => terminateChild(sa, child, "differs")),
     );
     if (untilMs <= nowMs) steps.push(...ends);
     else if (ends.length > 0) wakeAtMs = earlier(wakeAtMs, untilMs);
@@ -140,7 +132,7 @@ function planRemovals(
       peer.members.some((m) => belongsTo(child.name, m.tunnel.id)) ||
       [...grouping.conflicts.keys()].some((id) => belongsTo(child.name, id));
     for (const child of sa.children) {
-      if (child.state !== "ending" && !isKnown(child)) steps.push(endOf(sa, child, "removed"));
+      if (child.state !== "ending" && !isKnown(child)) steps.push(terminateChild(sa, child, "removed"));
     }
   }
   for (const [connection, marker] of observed.markers) {

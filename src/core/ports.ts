@@ -38,8 +38,8 @@ export type CharonEvent =
   | { readonly kind: "sasChanged" }
   /** Something went wrong; `peer` is undefined when charon could not tell whose attempt it was. */
   | { readonly kind: "failed"; readonly peer: string | undefined; readonly failure: Failure }
-  /** The peer has ended a CHILD SA that charon does not hold (yet); `spiOut` as list-sas writes it. */
-  | { readonly kind: "endedByPeer"; readonly spiOut: string }
+  /** A peer has ended a CHILD SA that charon does not hold (yet); `spiOut` as list-sas writes it. */
+  | { readonly kind: "endedByPeer"; readonly peer: string; readonly spiOut: string }
   /** A config or secret was changed by no command of ours. */
   | { readonly kind: "changedByOthers"; readonly finding: Finding }
   | { readonly kind: "connected" }

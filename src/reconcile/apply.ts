@@ -88,6 +88,8 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
       notes.loadedTerms.set(step.peer.name, termsFingerprint(key, step.peer));
+      // What was granted before, another config may have granted.
+      notes.removedChildSas.clear();
       for (const id of step.unbinds ?? []) notes.unboundIkeSas.set(id, { sinceMs: beganAtMs, childSas: new Set() });
       if (step.shown === undefined) notes.loadedInVain.delete(step.peer.name);
       else notes.loadedInVain.set(step.peer.name, step.shown);
@@ -122,9 +124,12 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       if (step.why === "unrouted") {
         notes.madeAnewUnrouted.set(step.child, (notes.madeAnewUnrouted.get(step.child) ?? 0) + 1);
       }
-      if (step.why === "removed") {
-        const removed = notes.removedChildSas.get(step.ikeSa) ?? new Map<string, "ended" | "gone">();
-        notes.removedChildSas.set(step.ikeSa, removed.set(step.child, "ended"));
+      if (step.why === "removed" || step.why === "differs") {
+        const ended = notes.removedChildSas.get(step.ikeSa) ?? new Map<string, Set<string>>();
+        notes.removedChildSas.set(
+          step.ikeSa,
+          ended.set(step.child, (ended.get(step.child) ?? new Set()).add(step.childSa)),
+        );
       }
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;

@@ -34,6 +34,8 @@ type Wanted =
 // time is somebody else's doing, and may be what kept traffic from leaving in clear.
 const OWN_EVENTS_MS = 500;
 const KERNEL_EVENT_SETTLE_MS = 100;
+/** A peer may send as many as it likes. */
+const MAX_ENDED_BY_PEER = 1_000;
 /** Changes that never end must not put off the look at them for ever. */
 const MAX_SETTLE_MS = 1_000;
 
@@ -338,7 +340,9 @@ export class RouterWorker {
         this.wake("everything");
         return;
       case "endedByPeer":
-        notes?.endedByPeerAtMs.set(event.spiOut, this.#ports.clock.nowMs());
+        if (notes === undefined || notes.endedByPeer.size >= MAX_ENDED_BY_PEER) return;
+        notes.endedByPeer.set(event.spiOut, { peer: event.peer, atMs: this.#ports.clock.nowMs() });
+        this.wake("charon");
         return;
       case "changedByOthers":
         if (notes === undefined) return;

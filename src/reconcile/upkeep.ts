@@ -18,8 +18,8 @@ import type { CharonPlan } from "../core/plan.ts";
 /** An attempt counts until what it made has stood so long: what comes up only to be lost is asked for with growing pauses. */
 const STOOD_MS = 10_000;
 
-/** A lost answer comes with the next retransmission, or with one after it. */
-const LATE_ANSWER_MS = 60_000;
+/** A lost answer comes with one of the retransmissions, of which charon's own give up after 165 s. */
+const LATE_ANSWER_MS = 180_000;
 
 /** Notes about this instance of charon: the given ones, or new ones when charon was started anew. */
 export const notesFor = (notes: Notes | undefined, observed: RunningCharon): Notes =>
@@ -38,26 +38,6 @@ function noteSince<K>(since: Map<K, number>, current: readonly K[], nowMs: numbe
 function isCommitted(notes: Notes, id: ConnectionId): boolean {
   const committed = notes.committed.get(id);
   return committed !== undefined && notes.transitions.get(id) === encodeMarker(committed);
-}
-
-/** Which of the CHILD SAs that nobody wants any more are gone, and whether somebody wants them again. */
-function noteRemoved(
-  notes: Notes,
-  observed: RunningCharon,
-  connections: readonly DesiredConnection[],
-  splitChildren: boolean,
-): void {
-  const { removedChildSas } = notes;
-  if (removedChildSas.size === 0) return;
-  const tunnels = connections.flatMap((c) => (c.kind === "usable" ? [c.tunnel] : []));
-  const wanted = new Set(tunnels.flatMap((tunnel) => childrenOf(tunnel, splitChildren).map(({ name }) => name)));
-  const live = new Map(observed.ikeSas.map((sa) => [sa.uniqueId, sa.children]));
-  keepOnly(removedChildSas, (id) => live.has(id));
-  for (const [id, removed] of removedChildSas) {
-    keepOnly(removed, (name) => !wanted.has(name));
-    const standing = live.get(id)?.map(({ name }) => name) ?? [];
-    for (const name of removed.keys()) if (!standing.includes(name)) removed.set(name, "gone");
-  }
 }
 
 /** Before planning: drops notes about SAs and connections that are gone, and starts the clocks of what is new. */
@@ -81,8 +61,13 @@ export function refreshNotes(
   }
   keepOnly(notes.unboundIkeSas, (id) => ikeSas.has(id));
   const spisOut = new Set(childSas.map((child) => child.spiOut));
-  for (const [spi, atMs] of notes.endedByPeerAtMs) {
-    if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeerAtMs.delete(spi);
+  for (const [spi, { atMs }] of notes.endedByPeer) {
+    if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeer.delete(spi);
+  }
+  for (const [id, ended] of notes.removedChildSas) {
+    const sa = observed.ikeSas.find(({ uniqueId }) => uniqueId === id);
+    if (sa === undefined) notes.removedChildSas.delete(id);
+    else keepOnly(ended, (name) => observed.peers.get(sa.peer)?.has(name) !== true);
   }
   keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));
   for (const sa of observed.ikeSas) {
@@ -107,7 +92,6 @@ export function refreshNotes(
   keepOnly(notes.loadedPeers, (name) => observed.peers.has(name));
   keepOnly(notes.loadedSecrets, (id) => observed.secretIds.has(id));
 
-  noteRemoved(notes, observed, connections, splitChildren);
   const usable = new Map(connections.flatMap((c) => (c.kind === "usable" ? [[c.id, c.tunnel] as const] : [])));
   const isUsable = (id: ConnectionId): boolean => usable.has(id);
   keepOnly(notes.transitions, isUsable);

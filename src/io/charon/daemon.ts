@@ -386,7 +386,8 @@ export class Daemon {
       this.#tell({ kind: "failed", peer: event.ikeSaName, failure: { ...failure, atMs: this.#options.nowMs() } });
     }
     const spiOut = this.#unknownDeletes.hear(event);
-    if (spiOut !== undefined) this.#tell({ kind: "endedByPeer", spiOut });
+    const { ikeSaName: peer } = event;
+    if (spiOut !== undefined && peer !== undefined) this.#tell({ kind: "endedByPeer", peer, spiOut });
     const changed = changeFromLog(event.text);
     if (changed === undefined || this.#isOwn(event.text)) return;
     this.#tell({ kind: "changedByOthers", finding: { kind: changed, what: `charon: ${event.text}` } });

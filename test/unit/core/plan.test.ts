@@ -8,6 +8,7 @@ import { aConnectionId, aDisabledConnection, anIkePolicy, anIpsecPolicy, aTunnel
 import { CharonScene } from "../../support/charon-scene.ts";
 import { ROUTER } from "../../support/network-builders.ts";
 
+const BACK_ENDS = ["kernel", "userland"] as const;
 const NEW_PSK = new Secret("another battery");
 const HERE = "what core/plan.ts made of test/support/fake-ike.ts's model of charon";
 const v1 = (more: Partial<Tunnel> = {}): Tunnel => aTunnel(1, { ike: anIkePolicy({ version: 1 }), ...more });
@@ -254,18 +255,24 @@ describe("plans as text", () => {
     scene.expectPlan("unbound", HERE);
   });
 
-  test("a connection switched off, which an IKE SA with an older config grants the peer again", async () => {
-    const scene = await up(aTunnel(1), aTunnel(2));
-    const [sa] = scene.charon.ikeSas;
-    const old = sa?.children.find(({ name }) => name === aConnectionId(2));
-    if (sa === undefined || old === undefined) throw new Error("not up");
-    const grants = (uniqueId: string): void => void sa.children.push({ ...old, uniqueId });
-    scene.want(aTunnel(1));
-    await scene.pass("switched off");
-    grants("31");
-    await scene.pass("granted, and seen to be gone before");
-    scene.expectPlan("granted-again", HERE);
-  });
+  test.each(BACK_ENDS)(
+    "a connection switched off, which an IKE SA with an older config grants again: %s",
+    async (espBackEnd) => {
+      const scene = new CharonScene({ espBackEnd });
+      scene.want(aTunnel(1), aTunnel(2));
+      await scene.pass("first load");
+      const [sa] = scene.charon.ikeSas;
+      const old = sa?.children.find(({ name }) => name === aConnectionId(2));
+      if (sa === undefined || old === undefined) throw new Error("not up");
+      scene.want(aTunnel(1));
+      await scene.pass("switched off");
+      for (const uniqueId of ["31", "32"]) {
+        sa.children.push({ ...old, uniqueId });
+        await scene.pass("granted again");
+      }
+      scene.expectPlan(`granted-again-${espBackEnd}`, HERE);
+    },
+  );
 
   test("a connection that comes up while it is switched off costs no IKE SA", async () => {
     const scene = await up(aTunnel(1), aTunnel(2));
@@ -284,6 +291,36 @@ describe("plans as text", () => {
     scene.expectPlan("granted-meanwhile", HERE);
   });
 
+  test("a connection that moves to another peer, and that the IKE SA with the old one grants again", async () => {
+    const scene = await up(aTunnel(1), aTunnel(2));
+    const [sa] = scene.charon.ikeSas;
+    const old = sa?.children.find(({ name }) => name === aConnectionId(2));
+    if (sa === undefined || old === undefined) throw new Error("not up");
+    scene.want(aTunnel(1), aTunnel(2, { peerAddress: "198.51.100.99" }));
+    await scene.pass("at another peer");
+    for (const uniqueId of ["31", "32"]) {
+      sa.children.push({ ...old, uniqueId });
+      await scene.pass("granted again");
+    }
+    expect(scene.charon.ikeSas).not.toContain(sa);
+  });
+
+  test("selectors that were taken away, and that the peer has though only it may ask, also after a restart", async () => {
+    const passive = (...peerSubnets: readonly Cidr[]): Tunnel =>
+      aTunnel(1, { initiator: "response-only", peerSubnets });
+    const scene = await up(passive("10.2.0.0/24"));
+    scene.ike.peerInitiates(ROUTER, peerNameOf(aTunnel()));
+    await scene.pass("the peer has come");
+    const [sa] = scene.charon.ikeSas;
+    const [child] = sa?.children ?? [];
+    if (sa === undefined || child === undefined) throw new Error("not up");
+    child.values = new Map([["remote_ts", "10.2.0.0/24, 10.3.0.0/24"]]);
+    scene.forgetNotes();
+    await scene.pass("a new agent, and the peer has both");
+    expect(scene.charon.ikeSas).not.toContain(sa);
+    expect(scene.ike.applied).toContainEqual({ kind: "terminateIke", ikeSa: sa.uniqueId, why: "unbound" });
+  });
+
   test("IKEv1: a pair of subnets that was taken away, and that the peer has again", async () => {
     const both = v1({ peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] });
     const scene = await up(both);
@@ -293,8 +330,10 @@ describe("plans as text", () => {
     scene.want({ ...both, peerSubnets: ["10.2.0.0/24"] });
     await scene.pass("a subnet less");
     await scene.clock.advance(20_000);
-    sa.children.push({ ...old, uniqueId: "31" });
-    await scene.pass("granted again");
+    for (const uniqueId of ["31", "32"]) {
+      sa.children.push({ ...old, uniqueId });
+      await scene.pass("granted again");
+    }
     scene.expectPlan("pair-granted-again", HERE);
   });
 
@@ -320,13 +359,17 @@ describe("plans as text", () => {
 
   test("a CHILD SA that the peer has ended before it was up here", async () => {
     const scene = await up(aTunnel(1));
-    scene.notes.endedByPeerAtMs.set("2", 0);
-    scene.notes.endedByPeerAtMs.set("77", 0);
-    await scene.pass("it is up");
-    expect([...scene.notes.endedByPeerAtMs.keys()]).toEqual(["2", "77"]);
-    await scene.clock.advance(61_000);
-    await scene.pass("a minute later");
-    expect([...scene.notes.endedByPeerAtMs.keys()]).toEqual([]);
+    const endedBy = (peer: string, spiOut: string): void => void scene.notes.endedByPeer.set(spiOut, { peer, atMs: 0 });
+    // Whoever sees its packets may say so of another peer's.
+    endedBy("peer-0123456789ab", "2");
+    await scene.pass("ended by another peer");
+    endedBy(peerNameOf(aTunnel()), "2");
+    endedBy(peerNameOf(aTunnel()), "77");
+    await scene.pass("ended by the peer");
+    expect([...scene.notes.endedByPeer.keys()]).toEqual(["2", "77"]);
+    await scene.clock.advance(181_000);
+    await scene.pass("three minutes later");
+    expect([...scene.notes.endedByPeer.keys()]).toEqual([]);
     scene.expectPlan("one-sided", HERE);
   });
 
@@ -349,7 +392,7 @@ describe("plans as text", () => {
     scene.expectPlan("left-behind-response-only", HERE);
   });
 
-  test.each(["kernel", "userland"] as const)(
+  test.each(BACK_ENDS)(
     "two CHILD SAs that charon gave one reqid are made anew with ESP in userland: %s",
     async (espBackEnd) => {
       const scene = new CharonScene({ espBackEnd });

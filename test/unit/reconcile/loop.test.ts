@@ -332,8 +332,10 @@ describe("what wakes a router", () => {
     const world = await AgentWorld.up(ONE);
     const [before] = world.childSas();
     world.ike.applied.length = 0;
-    world.ike.tell(ROUTER, { kind: "endedByPeer", spiOut: before?.uniqueId ?? "" });
+    // The log may come after what it tells of.
     world.ike.tell(ROUTER, { kind: "sasChanged" });
+    await world.settle();
+    world.ike.tell(ROUTER, { kind: "endedByPeer", peer: peerNameOf(aTunnel()), spiOut: before?.uniqueId ?? "" });
     await world.settle();
     expect(world.ike.applied.map((step) => step.kind)).toEqual(["terminateChild", "initiate"]);
     expect(world.childSas().map(({ name }) => name)).toEqual([before?.name]);
