@@ -1,5 +1,6 @@
 // One peer's part of the plan: write, load, move live SAs over to what changed with the least disturbance, initiate what
 // is missing, and commit last.
+import { cidrContains, cidrOfSelector } from "./address.ts";
 import { earlier } from "./backoff.ts";
 import { terminateChild, type CharonPlanOptions, type CharonStep, type TerminationCause } from "./charon-step.ts";
 import {
@@ -15,7 +16,7 @@ import {
 } from "./fingerprint.ts";
 import type { Fingerprint, Fingerprints, Marker } from "./fingerprint.ts";
 import type { ConnectionId } from "./ids.ts";
-import type { Tunnel } from "./model.ts";
+import type { Cidr, Tunnel } from "./model.ts";
 import {
   belongsTo,
   carriesAll,
@@ -102,6 +103,12 @@ const namesOfCarrying = (sa: IkeSa): readonly string[] => sa.children.filter(car
 /** The names of IKEv1's children say their pair, so most of them outlive a change of the others. */
 const hasSelectorsOf = (sa: ChildSa, config: Child): boolean =>
   isSameSet(sa.localSubnets, config.localSubnets) && isSameSet(sa.peerSubnets, config.peerSubnets);
+
+const goBeyond = (selectors: readonly string[], wanted: readonly Cidr[]): boolean =>
+  selectors.some((selector) => {
+    const cidr = cidrOfSelector(selector);
+    return cidr !== undefined && !wanted.some((subnet) => cidrContains(subnet, cidr));
+  });
 
 class PeerPlanner implements PeerPlan {
   readonly steps: CharonStep[] = [];
@@ -457,13 +464,20 @@ class PeerPlanner implements PeerPlan {
    */
   #endUnboundIkeSas(): void {
     const { name, members } = this.#peer;
-    const unbound = this.#live.filter((sa) => {
-      if (this.#endedIke.has(sa.uniqueId)) return false;
-      const granted = this.#grantedAgain(sa) ?? this.#grantedMore(sa);
-      if (granted !== undefined) this.#find("sa", `${name}: an IKE SA with an older config grants ${granted}`);
+    const unbound: { readonly sa: IkeSa; readonly deviation?: string }[] = [];
+    for (const sa of this.#live) {
+      if (this.#endedIke.has(sa.uniqueId)) continue;
       const since = this.#notes.unboundIkeSas.get(sa.uniqueId);
-      return granted !== undefined || (since !== undefined && members.some((m) => this.#isAskedInVain(m, since)));
-    });
+      const again = this.#grantedAgain(sa);
+      const more = this.#grantedMore(sa);
+      const granted = again ?? more?.text;
+      if (granted !== undefined) {
+        this.#find("sa", `${name}: an IKE SA with an older config grants ${granted}`);
+        unbound.push(more === undefined ? { sa } : { sa, deviation: more.deviation });
+      } else if (since !== undefined && members.some((member) => this.#isAskedInVain(member, since))) {
+        unbound.push({ sa });
+      }
+    }
     if (unbound.length === 0) return;
     // A trap, which charon has with ESP in the kernel only, may be of the older config too, and would make the next one of it.
     if (this.#options.espBackEnd === "kernel") {
@@ -471,7 +485,7 @@ class PeerPlanner implements PeerPlan {
       const fingerprint = this.#options.sectionFingerprint(this.#peer);
       this.steps.push({ kind: "unloadPeer", name }, { kind: "loadPeer", peer: this.#peer, fingerprint, unbinds });
     }
-    for (const sa of unbound) this.#terminateIke(sa, "unbound");
+    for (const { sa, deviation } of unbound) this.#terminateIke(sa, "unbound", deviation);
     if (!this.#yields()) for (const { tunnel } of members) this.#initiateAtMs.set(tunnel.id, this.#nowMs);
   }
 
@@ -484,14 +498,21 @@ class PeerPlanner implements PeerPlan {
     })?.name;
   }
 
-  /** By the loaded config charon narrows what a peer asks for, and asks for no more itself. */
-  #grantedMore({ children }: IkeSa): string | undefined {
+  /**
+   * By the loaded config charon narrows what a peer asks for, and takes no more than it has asked for itself. What only the
+   * peer may ask for can be ended in no other way; what comes out the same after that as well is left to an operator.
+   */
+  #grantedMore({ uniqueId, children }: IkeSa): { readonly text: string; readonly deviation: string } | undefined {
     for (const { member, child, sa } of this.#committedChildSas()) {
-      if (!children.includes(sa)) continue;
+      // charon chooses the selectors of transport mode itself.
+      if (!children.includes(sa) || member.tunnel.ipsec.mode !== "tunnel") continue;
+      if (!goBeyond(sa.localSubnets, child.localSubnets) && !goBeyond(sa.peerSubnets, child.peerSubnets)) continue;
       const differences = this.#options.compare.childSa(this.#peer, child, sa.values);
-      const more = differences.filter(({ key }) => /\.(?:local|remote)_ts$/.test(key));
-      const isKept = mayInitiate(member.tunnel) && this.#untried(differences) !== undefined;
-      if (more.length > 0 && !isKept) return describeDifferences(more);
+      if (mayInitiate(member.tunnel) && this.#untried(differences) !== undefined) continue;
+      const text = `${sa.localSubnets.join(", ")} === ${sa.peerSubnets.join(", ")} for ${sa.name}`;
+      const deviation = `${this.#peer.name} grants ${text}`;
+      if (this.#notes.unboundIkeSas.has(uniqueId) || !this.#notes.renegotiated.has(deviation))
+        return { text, deviation };
     }
     return undefined;
   }

@@ -6,6 +6,7 @@ import { peerNameOf } from "../../../src/core/peers.ts";
 import { Secret } from "../../../src/core/secret.ts";
 import { aConnectionId, aDisabledConnection, anIkePolicy, anIpsecPolicy, aTunnel } from "../../support/builders.ts";
 import { CharonScene } from "../../support/charon-scene.ts";
+import type { FakeChild } from "../../support/fake-ike.ts";
 import { ROUTER } from "../../support/network-builders.ts";
 
 const BACK_ENDS = ["kernel", "userland"] as const;
@@ -20,6 +21,12 @@ async function up(...tunnels: readonly Tunnel[]): Promise<CharonScene> {
   await scene.pass("first load");
   return scene;
 }
+
+const withPeerSubnets = (child: FakeChild, peerSubnets: readonly Cidr[]): FakeChild => ({
+  ...child,
+  child: { ...child.child, peerSubnets },
+  values: new Map([["remote_ts", peerSubnets.join(", ")]]),
+});
 
 const peerOf = (scene: CharonScene, tunnel: Tunnel) => scene.ike.remote(peerNameOf(tunnel));
 
@@ -314,11 +321,25 @@ describe("plans as text", () => {
     const [sa] = scene.charon.ikeSas;
     const [child] = sa?.children ?? [];
     if (sa === undefined || child === undefined) throw new Error("not up");
-    child.values = new Map([["remote_ts", "10.2.0.0/24, 10.3.0.0/24"]]);
+    sa.children = [withPeerSubnets(child, ["10.2.0.0/24", "10.3.0.0/24"])];
     scene.forgetNotes();
     await scene.pass("a new agent, and the peer has both");
     expect(scene.charon.ikeSas).not.toContain(sa);
-    expect(scene.ike.applied).toContainEqual({ kind: "terminateIke", ikeSa: sa.uniqueId, why: "unbound" });
+    const ended = scene.ike.applied.flatMap((step) => (step.kind === "terminateIke" ? [[step.ikeSa, step.why]] : []));
+    expect(ended).toEqual([[sa.uniqueId, "unbound"]]);
+  });
+
+  test("selectors that a peer narrows to a part of a subnet cost no IKE SA", async () => {
+    const scene = await up(aTunnel(1, { peerSubnets: ["10.2.0.0/16"] }));
+    const [sa] = scene.charon.ikeSas;
+    const [child] = sa?.children ?? [];
+    if (sa === undefined || child === undefined) throw new Error("not up");
+    for (const uniqueId of ["31", "32", "33"]) {
+      await scene.clock.advance(20_000);
+      sa.children = [{ ...withPeerSubnets(child, ["10.2.3.0/24"]), uniqueId }];
+      await scene.pass("narrowed");
+    }
+    expect(scene.charon.ikeSas).toEqual([sa]);
   });
 
   test("IKEv1: a pair of subnets that was taken away, and that the peer has again", async () => {
@@ -350,8 +371,7 @@ describe("plans as text", () => {
     if (narrow === undefined) throw new Error("not up");
     for (const uniqueId of ["31", "32"]) {
       await scene.clock.advance(20_000);
-      const values = new Map([["remote_ts", "10.2.0.0/24, 10.3.0.0/24"]]);
-      sa.children.splice(0, sa.children.length, { ...narrow, uniqueId, values });
+      sa.children.splice(0, sa.children.length, { ...withPeerSubnets(narrow, wide.peerSubnets), uniqueId });
       await scene.pass("the peer has both");
     }
     scene.expectPlan("more-granted-again", HERE);
