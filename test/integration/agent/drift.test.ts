@@ -1,6 +1,7 @@
 // What somebody else changes behind the agent's back: told by kernel, nft or charon it is repaired at once, else by the
 // next pass; each is counted by its kind and told in one line.
 import { execFileSync } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../../scripts/lab.ts";
@@ -11,16 +12,23 @@ import { sectionsOf } from "../../../src/wire/swanctl/section.ts";
 import { driftSceneAt, ip, linkOf, type DriftCase } from "../../support/drift-scene.ts";
 import { areActive, areSettled } from "../../support/lab.ts";
 
+const isOfRight = ({ name }: LabDocument): boolean => String(name).startsWith("site-back");
+
 const documents = (
   routers: RouterIds,
   {
     version = "v2",
     right = ["10.2.0.0/24"],
+    leftWants = right,
+    isCalled = false,
     calls = [],
     off = [],
   }: {
     readonly version?: "v1" | "v2";
     readonly right?: readonly string[];
+    readonly leftWants?: readonly string[];
+    /** Only the right side may begin `site`. */
+    readonly isCalled?: boolean;
     readonly calls?: readonly string[];
     readonly off?: readonly string[];
   } = {},
@@ -28,7 +36,10 @@ const documents = (
   ...baseDocuments(routers, {
     ike: { ike_version: version, encryption_algorithm: "aes-256", auth_algorithm: "sha256", pfs: "group14" },
   }),
-  ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right }),
+  ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right: leftWants })
+    .filter((one) => !isOfRight(one))
+    .map((one) => (isCalled && one["name"] === "site" ? { ...one, initiator: "response-only" } : one)),
+  ...connectionPair({ name: "site", left: ["10.1.0.0/24"], right }).filter(isOfRight),
   // Which only the right side may begin.
   ...connectionPair({ name: "called", left: ["10.1.0.0/24"], right: ["10.3.0.0/24"] })
     .filter(({ kind, name }) => kind !== "IpsecSiteConnection" || calls.includes(String(name)))
@@ -214,6 +225,33 @@ test.each(VERSIONS)(
     await until("the peer is refused", 20_000, () => refusals() > refused + 1);
     expect((await childSas()).filter(({ name }) => !name.startsWith(site))).toEqual([]);
     expect((await lab.right.connection("called-back"))?.status).toBe("DOWN");
+  },
+);
+
+test.each(VERSIONS)(
+  "IKE%s: a subnet taken away after our configs were unloaded is not granted to the peer again",
+  async (version) => {
+    const right = ["10.2.0.0/24", "10.3.0.0/24"];
+    // With what only the peer may ask for there is none that we would ask for ourselves, and that would do for both.
+    lab.write(documents(lab.routers, { version, right, isCalled: true }));
+    await negotiates(version);
+    await until("10.3.0.9 answers", 20_000, async () => (await lab.world.ping("left", "10.3.0.9")).received > 0);
+    await loadedAnew("left");
+    const before = await spisOfSite();
+    lab.write(documents(lab.routers, { version, right, leftWants: ["10.2.0.0/24"], isCalled: true }));
+    const granted = async () => {
+      const sas = await lab.left.ikeSas(lab.routers.left);
+      return [...new Set(sas.flatMap((sa) => sa.childSas).flatMap(({ remoteTs }) => remoteTs))];
+    };
+    await until("another IKE SA grants the one alone", 30_000, async () => {
+      return (await spisOfSite()) !== before && (await granted()).join() === "10.2.0.0/24";
+    });
+    // The peer may go on asking.
+    await delay(2_000);
+    expect(await granted()).toEqual(["10.2.0.0/24"]);
+    expect((await lab.world.ping("left", "10.2.0.9")).received).toBeGreaterThan(0);
+    lab.write(documents(lab.routers, { version }));
+    await areActive(lab, "site");
   },
 );
 
