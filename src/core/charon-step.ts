@@ -18,12 +18,16 @@ export type CharonStep =
   | { readonly kind: "removeFile"; readonly connection: ConnectionId }
   | { readonly kind: "loadSecret"; readonly id: string; readonly peer: Peer }
   | { readonly kind: "unloadSecret"; readonly id: string }
-  /** `shown`: in what charon shows it otherwise now. `unbinds`: live IKE SAs that stay with the config that it is not. */
+  /**
+   * `shown`: in what charon shows it otherwise now. `isAnew`: unloaded before, so that the traps are of this config too.
+   * `unbinds`: live IKE SAs that stay with the config that it is not.
+   */
   | {
       readonly kind: "loadPeer";
       readonly peer: Peer;
       readonly fingerprint: Fingerprint;
       readonly shown?: string;
+      readonly isAnew?: true;
       readonly unbinds?: readonly string[];
     }
   | { readonly kind: "unloadPeer"; readonly name: string }

@@ -144,6 +144,8 @@ function ofCharonStep(step: CharonStep): Finding | undefined {
     case "unloadSecret":
       return { kind: "secret", what: `a pre-shared key of ${peerOfSecretId(step.id) ?? "a peer"} is not wanted` };
     case "loadPeer": {
+      // What is wrong is an IKE SA, and told.
+      if (step.isAnew === true) return undefined;
       const how = step.shown === undefined ? "is not loaded" : `is loaded otherwise: ${step.shown}`;
       return { kind: "config", what: `${step.peer.name} ${how}` };
     }

@@ -483,7 +483,7 @@ class PeerPlanner implements PeerPlan {
     if (this.#options.espBackEnd === "kernel") {
       const unbinds = this.#live.map(({ uniqueId }) => uniqueId);
       const fingerprint = this.#options.sectionFingerprint(this.#peer);
-      this.steps.push({ kind: "unloadPeer", name }, { kind: "loadPeer", peer: this.#peer, fingerprint, unbinds });
+      this.steps.push({ kind: "loadPeer", peer: this.#peer, fingerprint, isAnew: true, unbinds });
     }
     for (const { sa, deviation } of unbound) this.#terminateIke(sa, "unbound", deviation);
     if (!this.#yields()) for (const { tunnel } of members) this.#initiateAtMs.set(tunnel.id, this.#nowMs);

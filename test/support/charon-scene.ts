@@ -124,7 +124,8 @@ function printStep(step: CharonStep): string {
       return `${step.kind} ${step.id}`;
     case "loadPeer": {
       const members = step.peer.members.map((member) => member.tunnel.id).join(", ");
-      return `loadPeer ${step.peer.name} led by ${step.peer.leader.id}: ${members}`;
+      const how = step.isAnew === true ? " anew" : "";
+      return `loadPeer ${step.peer.name}${how} led by ${step.peer.leader.id}: ${members}`;
     }
     case "unloadPeer":
       return `unloadPeer ${step.name}`;

@@ -331,6 +331,7 @@ export class FakeIke implements Ike {
         charon.secrets.delete(step.id);
         return;
       case "loadPeer":
+        if (step.isAnew === true) charon.conns.delete(step.peer.name);
         this.#refuseUnloadable(step.peer);
         this.#load(charon, step);
         if (!this.showsOtherwise) charon.shown.delete(step.peer.name);

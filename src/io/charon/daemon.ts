@@ -84,8 +84,8 @@ export class Daemon {
   readonly #findOthers: (namespace: string, own: string) => readonly OtherDaemon[];
   readonly #findProcess: (strongswanConfPath: string) => CharonProcess | undefined;
   readonly #listeners = new Set<(event: CharonEvent) => void>();
-  /** Names of our latest commands, and until when their log lines may come. */
-  readonly #ownNames = new Map<string, number>();
+  /** Names in our latest commands, and until when their log lines may come. */
+  #ownNames: { readonly name: string; readonly untilMs: number }[] = [];
   readonly #unknownDeletes = new UnknownDeletes();
   #isHearing = false;
   #process: CharonProcess | undefined;
@@ -234,6 +234,7 @@ export class Daemon {
         await this.#unloadSecret(vici, step.id, options);
         return;
       case "loadPeer":
+        if (step.isAnew === true) await this.#unloadPeer(vici, step.peer.name, options);
         await this.#loadPeer(vici, step.peer.name, step.peer, options);
         return;
       case "unloadPeer":
@@ -291,7 +292,7 @@ export class Daemon {
     const vici = this.#vici;
     this.#vici = undefined;
     this.#isHearing = false;
-    this.#ownNames.clear();
+    this.#ownNames = [];
     await vici?.close();
   }
 
@@ -319,7 +320,7 @@ export class Daemon {
       },
       onDisconnected: () => {
         this.#isHearing = false;
-        this.#ownNames.clear();
+        this.#ownNames = [];
         this.#tell({ kind: "lost" });
       },
     });
@@ -369,8 +370,8 @@ export class Daemon {
   #expect(name: string): void {
     if (!this.#isHearing) return;
     const nowMs = this.#options.nowMs();
-    for (const [old, untilMs] of this.#ownNames) if (untilMs < nowMs) this.#ownNames.delete(old);
-    this.#ownNames.set(name, nowMs + OWN_LOG_LINES_MS);
+    this.#ownNames = this.#ownNames.filter(({ untilMs }) => untilMs >= nowMs);
+    this.#ownNames.push({ name, untilMs: nowMs + OWN_LOG_LINES_MS });
   }
 
   #onEvent(name: string, message: ViciSection): void {
@@ -396,8 +397,9 @@ export class Daemon {
   /** A command of ours makes one such line at most: the next one that names the same thing is somebody else's. */
   #isOwn(line: string): boolean {
     const nowMs = this.#options.nowMs();
-    const own = [...this.#ownNames].find(([name, untilMs]) => untilMs >= nowMs && line.includes(name));
-    return own !== undefined && this.#ownNames.delete(own[0]);
+    const at = this.#ownNames.findIndex(({ name, untilMs }) => untilMs >= nowMs && line.includes(name));
+    if (at >= 0) this.#ownNames.splice(at, 1);
+    return at >= 0;
   }
 
   #tell(event: CharonEvent): void {
