@@ -123,6 +123,8 @@ export class FakeIke implements Ike {
   /** What is thrown by the next call, whatever it is: a bug of the adapter. */
   nextError: Error | undefined;
   starts = 0;
+  /** How often a peer was granted what it insisted on. */
+  grants = 0;
   #options: CharonPlanOptions;
   readonly #nowMs: () => number;
   readonly #charons = new Map<RouterId, FakeCharon>();
@@ -268,7 +270,7 @@ export class FakeIke implements Ike {
       ? this.charon(router).ikeSas.find((one) => one.uniqueId === uniqueId && one.state === "established")
       : undefined;
     if (sa === undefined || sa.children.some(({ name }) => name === child)) return;
-    this.#negotiateChild(router, sa, sa.config.peer, child);
+    if (this.#negotiateChild(router, sa, sa.config.peer, child)) this.grants += 1;
     this.tell(router, { kind: "sasChanged" });
   }
 
@@ -435,15 +437,15 @@ export class FakeIke implements Ike {
     return sa;
   }
 
-  #negotiateChild(router: RouterId, sa: FakeIkeSa, peer: Peer, name: string): void {
+  #negotiateChild(router: RouterId, sa: FakeIkeSa, peer: Peer, name: string): boolean {
     const member = peer.members.find((one) => belongsTo(name, one.tunnel.id));
     const child = member?.children.find((one) => one.name === name);
-    if (member === undefined || child === undefined) return;
+    if (member === undefined || child === undefined) return false;
     const remote = this.remote(peer.name);
     if (remote.refusesChild(name)) {
       const failure = { code: "selectors-refused" as const, text: "the subnets differ", atMs: this.#nowMs() };
       this.tell(router, { kind: "failed", peer: peer.name, failure });
-      return;
+      return false;
     }
     sa.children.push({
       name,
@@ -452,6 +454,7 @@ export class FakeIke implements Ike {
       child: remote.narrows?.(child) ?? child,
       ipsec: ipsecOf(member.tunnel),
     });
+    return true;
   }
 
   #initiate(router: RouterId, name: string, child: string): void {

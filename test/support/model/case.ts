@@ -101,6 +101,7 @@ class CaseRun {
     const { world } = this;
     const before = this.#spec;
     const sas = this.#sas();
+    const { grants } = world.ike;
     const isKilled = round.isKilledFirst && before !== undefined;
     if (isKilled) world.agent.kill();
     const drifts = isKilled && round.isDriftWhileDead ? this.#drift(round) : [];
@@ -134,7 +135,10 @@ class CaseRun {
     );
     if (!world.listed.has(ROUTER) && !isPairLost && isKnownGone(world)) lookAtUnlisted(world, ROUTER);
     lookAtForeign(world);
-    if (drifts.every((drift) => leavesSasAlone(drift))) this.#compareSas(sas, before, this.#spec);
+    // An IKE SA that grants what was taken away takes its other CHILD SAs along.
+    const isGranted = world.ike.grants > grants;
+    if (drifts.every((drift) => leavesSasAlone(drift)) && !isGranted) this.#compareSas(sas, before, this.#spec);
+    if (isGranted) this.#counts.add("kept", "nothing, since a peer insisted");
   }
 
   #drift(round: Round): Drift[] {
