@@ -42,6 +42,7 @@ export type FakeChild = {
   reqId?: number;
   /** What list-sas tells of it beside. */
   values?: Values;
+  isGrantedAgain?: boolean;
 };
 
 export type FakeIkeSa = {
@@ -270,7 +271,9 @@ export class FakeIke implements Ike {
       ? this.charon(router).ikeSas.find((one) => one.uniqueId === uniqueId && one.state === "established")
       : undefined;
     if (sa === undefined || sa.children.some(({ name }) => name === child)) return;
-    if (this.#negotiateChild(router, sa, sa.config.peer, child)) this.grants += 1;
+    if (!this.#negotiateChild(router, sa, sa.config.peer, child)) return;
+    this.grants += 1;
+    for (const granted of sa.children.filter(({ name }) => name === child)) granted.isGrantedAgain = true;
     this.tell(router, { kind: "sasChanged" });
   }
 

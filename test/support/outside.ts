@@ -1,5 +1,6 @@
 // What an observer on the internet's bridge sees of a lab.
-import { startCapture, type World } from "../../scripts/world.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { startCapture, type Capture, type World } from "../../scripts/world.ts";
 import type { EspBackEnd } from "../../src/core/guard.ts";
 
 /** `esp` and `ah` are protocols 50 and 51 of IP, `esp-in-udp` is RFC 3948's on port 4500. */
@@ -23,14 +24,18 @@ const NOBODY_LISTENS = /ICMP .*udp port 4?500 unreachable|ICMP6, .*unreachable p
 const NEIGHBOURS = /ICMP6, (neighbor|router|multicast listener)/;
 const FILTER = "(ip or ip6) and not host 203.0.113.1 and not host 2001:db8:ff::1";
 
+const LOOK_EVERY_MS = 250;
+/** With traffic that never ends. */
+const MAX_LOOKS = 8;
+
 /** What crosses the bridge while `during` runs: packets that carry something. */
 export async function seenOutside(world: World, during: () => Promise<unknown>): Promise<Seen> {
   const capture = await startCapture({ interface: world.bridge, filter: FILTER });
   try {
     await during();
   } finally {
-    // tcpdump has seen what was sent before it when this answer is there.
-    await world.ping(world.internetNamespace, "203.0.113.1");
+    // tcpdump leaves out what it has not read yet when it is ended.
+    await isQuiet(capture);
   }
   const lines = (await capture.stop()).filter(
     (line) => ![IKE, NOBODY_LISTENS, NEIGHBOURS].some((kind) => kind.test(line)),
@@ -41,6 +46,13 @@ export async function seenOutside(world: World, during: () => Promise<unknown>):
     clear: lines.filter((_, index) => kinds[index] === "clear"),
     count: lines.length,
   };
+}
+
+async function isQuiet(capture: Capture): Promise<void> {
+  for (let seen = -1, looks = 0; seen !== capture.seen().length && looks < MAX_LOOKS; looks += 1) {
+    seen = capture.seen().length;
+    await sleep(LOOK_EVERY_MS);
+  }
 }
 
 function kindOf(line: string): PacketKind {

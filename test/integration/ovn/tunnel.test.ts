@@ -8,7 +8,7 @@ import { baseDocuments, connectionPair, sidesOf } from "../../../scripts/lab-doc
 import { LabBuilder, PROGRAM, until } from "../../../scripts/lab.ts";
 import { linkLocalOf } from "../../../src/core/address.ts";
 import { createCleanup } from "../../support/broker.ts";
-import { connectionIs, worthReading } from "../../support/lab.ts";
+import { connectionIs, rests, worthReading } from "../../support/lab.ts";
 import { hasOvn } from "../../support/ovn.ts";
 import { startOvnSite, type OvnSite, type Plugged } from "../../support/ovn-site.ts";
 
@@ -110,6 +110,7 @@ describe.skipIf(!hasOvn())("a site behind OVN", () => {
 
   test("a port that somebody deletes is back, and bound, within moments; it is counted and told", async () => {
     const { name } = await pluggedNow("hr");
+    await rests(leftAgent());
     site.ovs.vsctl("del-port", site.ovs.bridge, name);
     await until("it is counted", 10_000, async () =>
       (await leftAgent().metric('swanherd_drift_total{kind="port"}')).endsWith(" 1"),

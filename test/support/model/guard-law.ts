@@ -65,7 +65,10 @@ export function openingsOf(
   }
   const leadsOut = own.routes.some(({ destination, kind }) => kind === "unicast" && /[/]0$/.test(destination));
   for (const sa of leadsOut && ike.isRunning(router) ? ike.charon(router).ikeSas : []) {
-    for (const { child } of sa.children) look(child.localSubnets, child.peerSubnets);
+    // What a peer was granted again comes up between two looks, and the next one ends it: no step opens it.
+    for (const { child } of sa.children.filter(({ isGrantedAgain }) => isGrantedAgain !== true)) {
+      look(child.localSubnets, child.peerSubnets);
+    }
   }
   for (const peer of routed) {
     if (guard?.peers.has(peer) !== true && guard?.peers.has(everything(peer)) !== true) open.push(`* ${peer}`);
