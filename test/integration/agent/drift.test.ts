@@ -261,15 +261,14 @@ test("a CHILD SA whose peer ended it before it was up here is made anew", async 
     return sas.flatMap((sa) => sa.childSas).find(({ name }) => name === id);
   };
   const [first, id] = [await called("left"), (await lab.left.connection("called"))?.id];
-  let isOnce = false;
+  let ended: Promise<unknown> | undefined;
   const vici = createViciClient({
     path: `/run/charon.${namespace}.vici`,
     events: ["child-updown"],
     onEvent: (name, message) => {
       const event = decodeEvent(name, message);
-      if (event.kind !== "childUpdown" || !event.isUp || event.childSa.name !== id || isOnce) return;
-      isOnce = true;
-      void terminate(vici, { childId: event.childSa.uniqueId, force: true });
+      if (event.kind !== "childUpdown" || !event.isUp || event.childSa.name !== id) return;
+      ended ??= terminate(vici, { childId: event.childSa.uniqueId, force: true });
     },
   });
   const unknowns = (): number => lab.right.log().split("received DELETE for unknown ESP CHILD_SA").length;
@@ -282,6 +281,7 @@ test("a CHILD SA whose peer ended it before it was up here is made anew", async 
     await until("the peer ends what is not up here", 10_000, () => unknowns() > unknownBefore);
   } finally {
     inNamespace("nft", "delete table ip lossy");
+    await ended;
     await vici.close();
   }
   await until("both hold the same", 20_000, async () => {
