@@ -28,6 +28,14 @@ const withPeerSubnets = (child: FakeChild, peerSubnets: readonly Cidr[]): FakeCh
   values: new Map([["remote_ts", peerSubnets.join(", ")]]),
 });
 
+/** The first IKE SA, and one of its CHILD SAs. */
+function standing(scene: CharonScene, isIt: (child: FakeChild) => boolean = () => true) {
+  const [sa] = scene.charon.ikeSas;
+  const child = sa?.children.find(isIt);
+  if (sa === undefined || child === undefined) throw new Error("nothing is up");
+  return { sa, child };
+}
+
 const peerOf = (scene: CharonScene, tunnel: Tunnel) => scene.ike.remote(peerNameOf(tunnel));
 
 describe("plans as text", () => {
@@ -268,9 +276,7 @@ describe("plans as text", () => {
       const scene = new CharonScene({ espBackEnd });
       scene.want(aTunnel(1), aTunnel(2));
       await scene.pass("first load");
-      const [sa] = scene.charon.ikeSas;
-      const old = sa?.children.find(({ name }) => name === aConnectionId(2));
-      if (sa === undefined || old === undefined) throw new Error("not up");
+      const { sa, child: old } = standing(scene, ({ name }) => name === aConnectionId(2));
       scene.want(aTunnel(1));
       await scene.pass("switched off");
       for (const uniqueId of ["31", "32"]) {
@@ -283,9 +289,7 @@ describe("plans as text", () => {
 
   test("a connection that comes up while it is switched off costs no IKE SA", async () => {
     const scene = await up(aTunnel(1), aTunnel(2));
-    const [sa] = scene.charon.ikeSas;
-    const old = sa?.children.find(({ name }) => name === aConnectionId(2));
-    if (sa === undefined || old === undefined) throw new Error("not up");
+    const { sa, child: old } = standing(scene, ({ name }) => name === aConnectionId(2));
     // charon was about to grant it when the config was loaded.
     scene.ike.afterStep = ({ kind }) => {
       if (kind === "loadPeer") sa.children.push({ ...old, uniqueId: "31" });
@@ -300,9 +304,7 @@ describe("plans as text", () => {
 
   test("a connection that moves to another peer, and that the IKE SA with the old one grants again", async () => {
     const scene = await up(aTunnel(1), aTunnel(2));
-    const [sa] = scene.charon.ikeSas;
-    const old = sa?.children.find(({ name }) => name === aConnectionId(2));
-    if (sa === undefined || old === undefined) throw new Error("not up");
+    const { sa, child: old } = standing(scene, ({ name }) => name === aConnectionId(2));
     scene.want(aTunnel(1), aTunnel(2, { peerAddress: "198.51.100.99" }));
     await scene.pass("at another peer");
     for (const uniqueId of ["31", "32"]) {
@@ -318,9 +320,7 @@ describe("plans as text", () => {
     const scene = await up(passive("10.2.0.0/24"));
     scene.ike.peerInitiates(ROUTER, peerNameOf(aTunnel()));
     await scene.pass("the peer has come");
-    const [sa] = scene.charon.ikeSas;
-    const [child] = sa?.children ?? [];
-    if (sa === undefined || child === undefined) throw new Error("not up");
+    const { sa, child } = standing(scene);
     sa.children = [withPeerSubnets(child, ["10.2.0.0/24", "10.3.0.0/24"])];
     scene.forgetNotes();
     await scene.pass("a new agent, and the peer has both");
@@ -331,9 +331,7 @@ describe("plans as text", () => {
 
   test("selectors that a peer narrows to a part of a subnet cost no IKE SA", async () => {
     const scene = await up(aTunnel(1, { peerSubnets: ["10.2.0.0/16"] }));
-    const [sa] = scene.charon.ikeSas;
-    const [child] = sa?.children ?? [];
-    if (sa === undefined || child === undefined) throw new Error("not up");
+    const { sa, child } = standing(scene);
     for (const uniqueId of ["31", "32", "33"]) {
       await scene.clock.advance(20_000);
       sa.children = [{ ...withPeerSubnets(child, ["10.2.3.0/24"]), uniqueId }];
@@ -345,9 +343,7 @@ describe("plans as text", () => {
   test("IKEv1: a pair of subnets that was taken away, and that the peer has again", async () => {
     const both = v1({ peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] });
     const scene = await up(both);
-    const [sa] = scene.charon.ikeSas;
-    const old = sa?.children.find(({ child }) => child.peerSubnets.includes("10.3.0.0/24"));
-    if (sa === undefined || old === undefined) throw new Error("not up");
+    const { sa, child: old } = standing(scene, ({ child }) => child.peerSubnets.includes("10.3.0.0/24"));
     scene.want({ ...both, peerSubnets: ["10.2.0.0/24"] });
     await scene.pass("a subnet less");
     await scene.clock.advance(20_000);
@@ -361,14 +357,12 @@ describe("plans as text", () => {
   test("selectors that were taken away, and that an unbound IKE SA grants again and again", async () => {
     const wide = aTunnel(1, { peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] });
     const scene = await up(wide);
-    const [sa] = scene.charon.ikeSas;
-    if (sa === undefined) throw new Error("not up");
+    const { sa } = standing(scene);
     scene.charon.conns.delete(peerNameOf(wide));
     await scene.pass("its config is gone");
     scene.want({ ...wide, peerSubnets: ["10.2.0.0/24"] });
     await scene.pass("a subnet less");
-    const [narrow] = sa.children;
-    if (narrow === undefined) throw new Error("not up");
+    const { child: narrow } = standing(scene);
     for (const uniqueId of ["31", "32"]) {
       await scene.clock.advance(20_000);
       sa.children.splice(0, sa.children.length, { ...withPeerSubnets(narrow, wide.peerSubnets), uniqueId });
@@ -551,8 +545,7 @@ test("what is not ours is left alone, also when nothing of ours is left", async 
   const scene = await up(aTunnel(1));
   scene.charon.conns.set("by-hand", "foreign");
   scene.charon.secrets.set("ike-by-hand", "x").set("ntlm-somebody", "x");
-  const [ours] = scene.charon.ikeSas;
-  if (ours === undefined) throw new Error("not up");
+  const { sa: ours } = standing(scene);
   scene.charon.ikeSas.push({ ...ours, peer: "by-hand", uniqueId: "900", psk: "x", children: [] });
   await scene.pass("beside foreign things");
   scene.want();
