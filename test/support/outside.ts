@@ -35,7 +35,7 @@ export async function seenOutside(world: World, during: () => Promise<unknown>):
     await during();
   } finally {
     // tcpdump leaves out what it has not read yet when it is ended.
-    await isQuiet(capture);
+    await becomesQuiet(capture);
   }
   const lines = (await capture.stop()).filter(
     (line) => ![IKE, NOBODY_LISTENS, NEIGHBOURS].some((kind) => kind.test(line)),
@@ -48,7 +48,7 @@ export async function seenOutside(world: World, during: () => Promise<unknown>):
   };
 }
 
-async function isQuiet(capture: Capture): Promise<void> {
+async function becomesQuiet(capture: Capture): Promise<void> {
   for (let seen = -1, looks = 0; seen !== capture.seen().length && looks < MAX_LOOKS; looks += 1) {
     seen = capture.seen().length;
     await sleep(LOOK_EVERY_MS);
