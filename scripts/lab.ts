@@ -293,7 +293,10 @@ export class LabBuilder {
     this.documentsDirectory = path.join(this.directory, "documents");
     mkdirSync(this.documentsDirectory, { recursive: true, mode: 0o700 });
     const routers = options.sides.map((side) => side.routerId);
-    writeFileSync(path.join(this.directory, "made.json"), JSON.stringify({ prefix: options.prefix, routers }));
+    // Whole or not there: others read it meanwhile.
+    const made = path.join(this.directory, "made.json");
+    writeFileSync(`${made}.new`, JSON.stringify({ prefix: options.prefix, routers }));
+    renameSync(`${made}.new`, made);
     this.write(options.documents);
   }
 

@@ -29,7 +29,9 @@ test.skipIf(process.env["KERNEL_LAB"] !== undefined)(
       rmSync(directory, { recursive: true });
     });
     const file = path.join(directory, "figures.json");
-    const bench = execa(process.execPath, ["--import", "tsx", BENCH, "--quick", "--json", file]);
+    const bench = execa(process.execPath, ["--import", "tsx", BENCH, "--quick", "--json", file], {
+      forceKillAfterDelay: false, // what is killed in mid-course takes nothing away
+    });
     // Also when the test has failed; it takes away what it has made.
     onTestFinished(async () => {
       bench.kill("SIGTERM");

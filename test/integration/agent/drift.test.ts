@@ -275,7 +275,7 @@ test("a CHILD SA whose peer ended it before it was up here is made anew", async 
   const unknownBefore = unknowns();
   // What is as long as charon's answer about a CHILD SA is lost, and sent again when it is asked for again.
   inNamespace("nft", "add table ip lossy; add chain ip lossy out { type filter hook output priority 0 ; }");
-  inNamespace("nft", "add rule ip lossy out udp sport 4500 meta length > 160 drop");
+  inNamespace("nft", "add rule ip lossy out udp sport { 500, 4500 } meta length > 160 drop");
   try {
     await terminate(vici, { childId: first?.uniqueId ?? 0, force: true });
     await until("the peer ends what is not up here", 10_000, () => unknowns() > unknownBefore);
