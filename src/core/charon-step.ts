@@ -20,7 +20,7 @@ export type CharonStep =
   | { readonly kind: "unloadSecret"; readonly id: string }
   /**
    * `shown`: in what charon shows it otherwise now. `isAnew`: unloaded before, so that the traps are of this config too.
-   * `unbinds`: live IKE SAs that stay with the config that it is not.
+   * `unbinds`: live IKE SAs, where charon makes another config of it: they stay with the one that they have.
    */
   | {
       readonly kind: "loadPeer";

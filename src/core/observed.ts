@@ -127,9 +127,11 @@ export type Notes = {
   readonly renegotiated: Set<string>;
   /** Terms of the config that we loaded last under each name. */
   readonly loadedTerms: Map<string, Fingerprint>;
+  /** Of a config that was loaded in the place of another one, by name, until the next look: the terms of that other one. */
+  readonly replacedTerms: Map<string, { readonly terms: Fingerprint | undefined; readonly atMs: number }>;
   /**
-   * Terms of the config that was loaded when each IKE SA was seen first, by unique id; undefined when it is older than
-   * our notes. An IKE SA stays bound to that config (ike_sa.c).
+   * Terms of the config that was loaded when each IKE SA came up, by unique id; undefined when it is older than our notes.
+   * An IKE SA stays bound to that config (ike_sa.c).
    */
   readonly ikeTerms: Map<string, Fingerprint | undefined>;
   /**
@@ -178,6 +180,7 @@ export const emptyNotes = (instance: string): Notes => ({
   loadedInVain: new Map(),
   renegotiated: new Set(),
   loadedTerms: new Map(),
+  replacedTerms: new Map(),
   ikeTerms: new Map(),
   unboundIkeSas: new Map(),
   removedChildSas: new Map(),

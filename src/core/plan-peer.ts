@@ -280,16 +280,30 @@ class PeerPlanner implements PeerPlan {
     this.#isLoadedOtherwise = shown !== "";
     const isLoaded = this.#observed.peers.has(name) && this.#notes.loadedPeers.get(name) === fingerprint;
     if (isLoaded && (shown === "" || this.#notes.loadedInVain.get(name) === shown)) return;
-    // charon keeps the config where only its children differ, and makes another one of what is new to it (vici_config.c).
-    const isKept = this.#observed.peers.has(name) && differences.every(({ key }) => key.startsWith("children."));
-    const unbinds = isKept ? [] : this.#live.map((sa) => sa.uniqueId);
+    const unbinds = this.#live.map((sa) => sa.uniqueId);
+    const isNew = !this.#observed.peers.has(name) && unbinds.length === 0;
     this.steps.push({
       kind: "loadPeer",
       peer: this.#peer,
       fingerprint,
       ...(isLoaded ? { shown } : {}),
-      ...(unbinds.length === 0 ? {} : { unbinds }),
+      ...(isNew || this.#isKept(differences) ? {} : { unbinds }),
     });
+  }
+
+  /**
+   * charon keeps a loaded config where only its children differ, and makes another one otherwise (vici_config.c). It does not
+   * show all that it compares, keyingtries for one.
+   */
+  #isKept(differences: readonly Difference[]): boolean {
+    const { name } = this.#peer;
+    const held = this.#members.find((state) => state.held !== undefined)?.held;
+    const terms = this.#notes.loadedTerms.get(name) ?? held?.fingerprints.terms;
+    return (
+      this.#observed.peers.has(name) &&
+      (terms === undefined || terms === this.#terms) &&
+      differences.every(({ key }) => key.startsWith("children."))
+    );
   }
 
   /** Begins the update of every member whose marker differs; returns the IKE SAs to re-authenticate. */

@@ -87,6 +87,10 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
     }
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
+      if (step.unbinds !== undefined) {
+        const terms = notes.loadedTerms.get(step.peer.name);
+        notes.replacedTerms.set(step.peer.name, { terms, atMs: beganAtMs });
+      }
       notes.loadedTerms.set(step.peer.name, termsFingerprint(key, step.peer));
       // What was granted before, another config may have granted.
       notes.removedChildSas.clear();

@@ -70,9 +70,16 @@ export function refreshNotes(
     else keepOnly(ended, (name) => observed.peers.get(sa.peer)?.has(name) !== true);
   }
   keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));
-  for (const sa of observed.ikeSas) {
-    if (!notes.ikeTerms.has(sa.uniqueId)) notes.ikeTerms.set(sa.uniqueId, notes.loadedTerms.get(sa.peer));
+  for (const { uniqueId, peer, children } of observed.ikeSas) {
+    if (notes.ikeTerms.has(uniqueId)) continue;
+    // Most of the time between two looks is before the load.
+    const replaced = notes.replacedTerms.get(peer);
+    notes.ikeTerms.set(uniqueId, replaced === undefined ? notes.loadedTerms.get(peer) : replaced.terms);
+    if (replaced === undefined) continue;
+    const childSas = new Set(children.map((child) => child.uniqueId));
+    notes.unboundIkeSas.set(uniqueId, { sinceMs: replaced.atMs, childSas });
   }
+  notes.replacedTerms.clear();
   keepOnly(notes.staleChildSas, (id) => childIds.has(id));
   const idsIn = (state: IkeSa["state"]): string[] =>
     observed.ikeSas.filter((sa) => sa.state === state).map((sa) => sa.uniqueId);

@@ -438,6 +438,34 @@ describe("plans as text", () => {
     expect([...scene.notes.unboundIkeSas.keys()]).toEqual(["1"]);
   });
 
+  test("an IKE SA stays with its config where other terms are loaded that charon does not show", async () => {
+    const scene = await up(aTunnel(1));
+    scene.want(aTunnel(1, { initiator: "response-only" }));
+    await scene.pass("only the peer may begin");
+    expect([...scene.notes.unboundIkeSas.keys()]).toEqual(["1"]);
+    scene.forgetNotes();
+    scene.want(aTunnel(1));
+    await scene.pass("a new agent, and both may begin again");
+    expect([...scene.notes.unboundIkeSas.keys()]).toContain("1");
+  });
+
+  test("an IKE SA that comes up between the look and the load of other terms is made anew with them", async () => {
+    const scene = await up(aTunnel(1));
+    const { ike } = aTunnel();
+    scene.ike.afterStep = ({ kind }) => {
+      if (kind !== "writeFile") return;
+      scene.ike.afterStep = undefined;
+      scene.charon.ikeSas = [];
+      scene.ike.peerInitiates(ROUTER, peerNameOf(aTunnel()));
+    };
+    scene.want(aTunnel(1, { ike: { ...ike, lifetime: { kind: "seconds", seconds: 7200 } } }));
+    await scene.pass("another lifetime, and the peer makes an IKE SA meanwhile");
+    await scene.clock.advance(60_000);
+    await scene.pass("a minute later");
+    const [loaded] = [...scene.charon.conns.values()];
+    expect(scene.charon.ikeSas.map(({ config }) => config === loaded)).toEqual([true]);
+  });
+
   test("a subnet more for a connection that the peer is to begin breaks no other of an unbound IKE SA", async () => {
     const passive = (...peerSubnets: readonly Cidr[]): Tunnel =>
       aTunnel(2, { initiator: "response-only", ...(peerSubnets.length === 0 ? {} : { peerSubnets }) });
