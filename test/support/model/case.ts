@@ -114,8 +114,6 @@ class CaseRun {
       const act = (): void => {
         if (this.#disturb(midway)) {
           drifts.push(midway.drift);
-          // What came up between the look and the load is on the config of before, and nothing tells so (README, limits).
-          if (midway.drift === "peerInitiates") world.mayHaveOldTerms = true;
           this.#counts.add("midway", midway.drift);
           world.changedMidway(ROUTER);
         }
