@@ -146,6 +146,8 @@ export type Notes = {
   readonly removedChildSas: Map<string, Map<string, Set<string>>>;
   /** CHILD SAs that peers ended while charon did not hold them, by the SPI that the peer takes packets in by. */
   readonly endedByPeer: Map<string, { readonly peer: string; readonly atMs: number }>;
+  /** When charon told of IKE SAs, by unique id, that one side has a CHILD SA of them that the other has not. */
+  readonly lostQuickModesMs: Map<string, number>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -185,6 +187,7 @@ export const emptyNotes = (instance: string): Notes => ({
   unboundIkeSas: new Map(),
   removedChildSas: new Map(),
   endedByPeer: new Map(),
+  lostQuickModesMs: new Map(),
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

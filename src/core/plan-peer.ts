@@ -54,6 +54,11 @@ const QUICK_MODE_PATIENCE_MS = 5_000;
 const UNROUTED_MS = 500;
 const MAX_UNROUTED_MS = 600_000;
 
+/** A CHILD SA that was seen first so shortly before or after a Quick Mode was lost may be the one that the peer has not. */
+const LOST_ABOUT_MS = 1_000;
+/** How long a peer that alone may ask for a child may take to find that it lost one. */
+const LOST_PATIENCE_MS = 3_000;
+
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
 const UNBOUND_ATTEMPTS = 5;
 
@@ -173,6 +178,7 @@ class PeerPlanner implements PeerPlan {
     this.#endRemovedChildSas();
     this.#endDeviatingChildSas();
     this.#endOneSidedChildSas();
+    this.#mendLostQuickModes();
     this.#endMisnumberedChildSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
@@ -564,10 +570,45 @@ class PeerPlanner implements PeerPlan {
     for (const { tunnel } of this.#peer.members) {
       for (const sa of this.#childSas(tunnel.id)) {
         if (sa.state === "ending" || this.#notes.endedByPeer.get(sa.spiOut)?.peer !== this.#peer.name) continue;
-        this.#find("sa", `${this.#peer.name}: the peer has ended ${sa.name} before it was up here`);
-        this.#terminateChild(sa, "one-sided");
+        this.#endOneSided(sa, `the peer has ended ${sa.name} before it was up here`);
       }
     }
+  }
+
+  /**
+   * A CHILD SA that only one side has. If it is this one, what came up just then is made anew. If it is the peer that alone
+   * may ask, it takes it for up and asks for nothing: it has to hear that its IKE SA is gone.
+   */
+  #mendLostQuickModes(): void {
+    for (const sa of this.#standing()) {
+      const lostAtMs = this.#notes.lostQuickModesMs.get(sa.uniqueId);
+      if (lostAtMs === undefined) continue;
+      for (const child of sa.children.filter(carriesTraffic)) {
+        const sinceMs = this.#notes.installedSinceMs.get(child.uniqueId);
+        if (sinceMs === undefined || Math.abs(sinceMs - lostAtMs) > LOST_ABOUT_MS || !this.#mayAskFor(child.name))
+          continue;
+        this.#endOneSided(child, `the peer may not have ${child.name}`);
+      }
+      if (!this.#lacksWhatThePeerAsksFor()) continue;
+      if (lostAtMs + LOST_PATIENCE_MS > this.#nowMs) {
+        this.#wakeAt(lostAtMs + LOST_PATIENCE_MS);
+        continue;
+      }
+      this.#find("sa", `${this.#peer.name}: the peer may have a CHILD SA that is not up here`);
+      this.#terminateIke(sa, "one-sided");
+    }
+  }
+
+  #lacksWhatThePeerAsksFor(): boolean {
+    return this.#peer.members.some(({ tunnel, children }) => {
+      const standing = this.#childSas(tunnel.id).filter(carriesTraffic);
+      return !mayInitiate(tunnel) && children.some((child) => !standing.some(({ name }) => name === child.name));
+    });
+  }
+
+  #endOneSided(sa: ChildSa, what: string): void {
+    this.#find("sa", `${this.#peer.name}: ${what}`);
+    this.#terminateChild(sa, "one-sided");
   }
 
   #isAskedInVain({ tunnel, children }: Member, { sinceMs }: Unbound): boolean {

@@ -40,6 +40,8 @@ export type CharonEvent =
   | { readonly kind: "failed"; readonly peer: string | undefined; readonly failure: Failure }
   /** A peer has ended a CHILD SA that charon does not hold (yet); `spiOut` as list-sas writes it. */
   | { readonly kind: "endedByPeer"; readonly peer: string; readonly spiOut: string }
+  /** IKEv1: one side took a CHILD SA for up that the other has not. */
+  | { readonly kind: "quickModeLost"; readonly ikeSa: string }
   /** A config or secret was changed by no command of ours. */
   | { readonly kind: "changedByOthers"; readonly finding: Finding }
   | { readonly kind: "connected" }

@@ -128,6 +128,7 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       if (step.why === "unrouted") {
         notes.madeAnewUnrouted.set(step.child, (notes.madeAnewUnrouted.get(step.child) ?? 0) + 1);
       }
+      if (step.why === "one-sided") notes.lostQuickModesMs.delete(step.ikeSa);
       if (step.why === "removed" || step.why === "differs") {
         const ended = notes.removedChildSas.get(step.ikeSa) ?? new Map<string, Set<string>>();
         notes.removedChildSas.set(

@@ -344,6 +344,10 @@ export class RouterWorker {
         notes.endedByPeer.set(event.spiOut, { peer: event.peer, atMs: this.#ports.clock.nowMs() });
         this.wake("charon");
         return;
+      case "quickModeLost":
+        notes?.lostQuickModesMs.set(event.ikeSa, this.#ports.clock.nowMs());
+        this.wake("charon");
+        return;
       case "changedByOthers":
         if (notes === undefined) return;
         this.#reconciler.changedByOthers(event.finding, this.#memory);

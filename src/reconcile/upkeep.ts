@@ -18,6 +18,9 @@ import type { CharonPlan } from "../core/plan.ts";
 /** An attempt counts until what it made has stood so long: what comes up only to be lost is asked for with growing pauses. */
 const STOOD_MS = 10_000;
 
+/** What is to be mended after one is mended long before. */
+const LOST_QUICK_MODE_MS = 30_000;
+
 /** A lost answer comes with one of the retransmissions, of which charon's own give up after 165 s. */
 const LATE_ANSWER_MS = 180_000;
 
@@ -63,6 +66,9 @@ export function refreshNotes(
   const spisOut = new Set(childSas.map((child) => child.spiOut));
   for (const [spi, { atMs }] of notes.endedByPeer) {
     if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeer.delete(spi);
+  }
+  for (const [id, atMs] of notes.lostQuickModesMs) {
+    if (nowMs - atMs > LOST_QUICK_MODE_MS || !ikeSas.has(id)) notes.lostQuickModesMs.delete(id);
   }
   for (const [id, ended] of notes.removedChildSas) {
     const sa = observed.ikeSas.find(({ uniqueId }) => uniqueId === id);

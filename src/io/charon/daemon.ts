@@ -27,7 +27,7 @@ import { decodeLogLine, type LogLine } from "../../vici-client/events.ts";
 import type { Section as ViciSection } from "../../vici-client/message.ts";
 import { openViciSession, type CommandOptions, type ViciRequester } from "../../vici-client/session.ts";
 import { computedBy } from "../../wire/swanctl/algorithms.ts";
-import { changeFromLog, failureFromLog, UnknownDeletes } from "../../wire/swanctl/log.ts";
+import { changeFromLog, failureFromLog, tellsOfLostQuickMode, UnknownDeletes } from "../../wire/swanctl/log.ts";
 import { markerSecret, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
 import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongswan-conf.ts";
 import {
@@ -86,7 +86,7 @@ export class Daemon {
   readonly #listeners = new Set<(event: CharonEvent) => void>();
   /** Names in our latest commands, and until when their log lines may come. */
   #ownNames: { readonly name: string; readonly untilMs: number }[] = [];
-  readonly #unknownDeletes = new UnknownDeletes();
+  #unknownDeletes = new UnknownDeletes();
   #isHearing = false;
   #process: CharonProcess | undefined;
   /** The last one that ran, and has ended by itself. */
@@ -321,6 +321,7 @@ export class Daemon {
       onDisconnected: () => {
         this.#isHearing = false;
         this.#ownNames = [];
+        this.#unknownDeletes = new UnknownDeletes();
         this.#tell({ kind: "lost" });
       },
     });
@@ -389,6 +390,10 @@ export class Daemon {
     const spiOut = this.#unknownDeletes.hear(event);
     const { ikeSaName: peer } = event;
     if (spiOut !== undefined && peer !== undefined) this.#tell({ kind: "endedByPeer", peer, spiOut });
+    const { ikeSaUniqueId } = event;
+    if (tellsOfLostQuickMode(event.text) && ikeSaUniqueId !== undefined) {
+      this.#tell({ kind: "quickModeLost", ikeSa: String(ikeSaUniqueId) });
+    }
     const changed = changeFromLog(event.text);
     if (changed === undefined || this.#isOwn(event.text)) return;
     this.#tell({ kind: "changedByOthers", finding: { kind: changed, what: `charon: ${event.text}` } });

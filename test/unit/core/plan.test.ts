@@ -387,6 +387,41 @@ describe("plans as text", () => {
     scene.expectPlan("one-sided", HERE);
   });
 
+  test("IKEv1: a CHILD SA that may have no other side is made anew, once, and the older ones stay", async () => {
+    const scene = await up(v1(), v1({ id: aConnectionId(2), peerSubnets: ["10.3.0.0/24"] }));
+    await scene.clock.advance(60_000);
+    const { sa, child } = standing(scene, ({ name }) => name.startsWith(aConnectionId(2)));
+    sa.children.splice(sa.children.indexOf(child), 1, { ...child, uniqueId: "31" });
+    await scene.pass("one is rekeyed a minute later");
+    scene.notes.lostQuickModesMs.set(sa.uniqueId, scene.clock.nowMs() + 100);
+    await scene.clock.advance(100);
+    await scene.pass("a Quick Mode is lost");
+    await scene.clock.advance(10_000);
+    await scene.pass("ten seconds later");
+    await scene.clock.advance(25_000);
+    await scene.pass("it is forgotten");
+    expect([...scene.notes.lostQuickModesMs.keys()]).toEqual([]);
+    scene.expectPlan("lost-quick-mode", HERE);
+  });
+
+  test("IKEv1: the peer that alone may ask hears that it has what is not up here, when it does not find out itself", async () => {
+    const passive = v1({ initiator: "response-only", peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] });
+    const scene = await up(passive);
+    scene.ike.peerInitiates(ROUTER, peerNameOf(passive));
+    const [sa] = scene.charon.ikeSas;
+    sa?.children.pop();
+    await scene.pass("one of two came up");
+    scene.notes.lostQuickModesMs.set(sa?.uniqueId ?? "", scene.clock.nowMs());
+    await scene.clock.advance(2_900);
+    await scene.pass("the other one was lost");
+    await scene.clock.advance(100);
+    await scene.pass("the peer has not asked again");
+    scene.ike.peerInitiates(ROUTER, peerNameOf(passive));
+    await scene.clock.advance(10_000);
+    await scene.pass("it has come again, with one");
+    scene.expectPlan("lost-quick-mode-passive", HERE);
+  });
+
   test("a CHILD SA that has lost the successor that charon rekeyed it to carries nothing out: it is asked for again", async () => {
     const scene = await up(v1());
     const [old] = scene.charon.ikeSas.flatMap((sa) => sa.children);

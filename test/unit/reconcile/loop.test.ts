@@ -341,6 +341,20 @@ describe("what wakes a router", () => {
     expect(world.childSas().map(({ name }) => name)).toEqual([before?.name]);
   });
 
+  test("what came up as a Quick Mode was lost is made anew", async () => {
+    const v1 = aTunnel();
+    const world = await AgentWorld.up(aRouterWith([aConnection({ ...v1, ike: { ...v1.ike, version: 1 } })]));
+    world.ike.dropIkeSa(ROUTER, world.ike.charon(ROUTER).ikeSas[0]?.uniqueId ?? "");
+    await world.settle();
+    const [before] = world.childSas();
+    world.ike.applied.length = 0;
+    world.ike.tell(ROUTER, { kind: "quickModeLost", ikeSa: world.ike.charon(ROUTER).ikeSas[0]?.uniqueId ?? "" });
+    await world.settle();
+    expect(world.ike.applied.map((step) => step.kind)).toEqual(["terminateChild"]);
+    await world.clock.advance(2_000);
+    expect(world.childSas().map(({ name }) => name)).toEqual([before?.name]);
+  });
+
   test("a failure is told of the peer it belongs to", async () => {
     const world = new AgentWorld();
     world.ike.remote(peerNameOf(aTunnel())).psk = "another";

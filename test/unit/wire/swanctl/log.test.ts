@@ -1,7 +1,12 @@
 // The texts are formats of strongSwan 5.9.8's sources (src/libcharon), filled in.
 import { expect, test } from "vitest";
 import type { ReasonCode } from "../../../../src/core/reason.ts";
-import { changeFromLog, failureFromLog, UnknownDeletes } from "../../../../src/wire/swanctl/log.ts";
+import {
+  changeFromLog,
+  failureFromLog,
+  tellsOfLostQuickMode,
+  UnknownDeletes,
+} from "../../../../src/wire/swanctl/log.ts";
 
 test.each<[string, ReasonCode]>([
   // sa/ikev2/tasks/ike_auth.c, sa/ikev1/tasks/main_mode.c
@@ -83,6 +88,15 @@ test.each([
   ["vici initiating CHILD_SA 'c'", undefined],
 ])("whether %s tells that something was loaded: %s", (message, expected) => {
   expect(changeFromLog(message)).toBe(expected);
+});
+
+test.each([
+  // sa/ikev1/tasks/quick_mode.c, sa/ikev1/tasks/informational.c
+  ["sa payload missing", true],
+  ["received UNSUPPORTED_CRITICAL_PAYLOAD error notify", true],
+  ["received INVALID_ID_INFORMATION error notify", false],
+])("a Quick Mode that one side has lost: %s", (text, isTold) => {
+  expect(tellsOfLostQuickMode(text)).toBe(isTold);
 });
 
 test("the SPIs of CHILD SAs that a peer ends and charon does not hold", () => {
