@@ -113,17 +113,20 @@ async function main(): Promise<number> {
     say(lacking);
     return 77;
   }
+  const allFaults = faultKindsOf(name);
+  const areKnown = [
+    isOneOf("only", values.only ?? [], allFaults),
+    isOneOf("without", values.without, allFaults),
+    isOneOf("change", values.change ?? [], CHANGE_KINDS),
+  ];
+  if (areKnown.includes(false)) return 64;
   const isChosen = (kind: FaultKind): boolean => values.only?.includes(kind) ?? true;
-  const kinds = faultKindsOf(name).filter((kind) => isChosen(kind) && !values.without.includes(kind));
+  const kinds = allFaults.filter((kind) => isChosen(kind) && !values.without.includes(kind));
   if (kinds.length === 0) {
-    say(`--only wants one of ${faultKindsOf(name).join(", ")}`);
+    say("--without leaves no kind of fault");
     return 64;
   }
   const changes = CHANGE_KINDS.filter((kind) => values.change?.includes(kind) ?? true);
-  if (changes.length === 0) {
-    say(`--change wants one of ${CHANGE_KINDS.join(", ")}`);
-    return 64;
-  }
   // As a run of the tests marks what it starts: what this one leaves when it is killed is found by it.
   const { pid, startTime } = ownId();
   process.env["SWANHERD_TEST_RUN"] ??= `${pid}-${startTime}`;
@@ -160,6 +163,12 @@ async function main(): Promise<number> {
     program.remove();
   }
   return report([runs], values["write-docs"]);
+}
+
+function isOneOf(option: string, named: readonly string[], known: readonly string[]): boolean {
+  const unknown = named.filter((kind) => !known.includes(kind));
+  if (unknown.length > 0) say(`--${option} ${unknown.join(", ")}: wants some of ${known.join(", ")}`);
+  return unknown.length === 0;
 }
 
 /** What `--json` writes. */
