@@ -47,6 +47,7 @@ export type CharonStep =
   | {
       readonly kind: "terminateIke";
       readonly ikeSa: string;
+      readonly peer: string;
       readonly why: TerminationCause;
       readonly deviation?: string;
     }

@@ -148,6 +148,8 @@ export type Notes = {
   readonly endedByPeer: Map<string, { readonly peer: string; readonly atMs: number }>;
   /** When charon told of IKE SAs, by unique id, that one side has a CHILD SA of them that the other has not. */
   readonly lostQuickModesMs: Map<string, number>;
+  /** IKE SAs that were ended for that, by peer name: how many since the last that stood for long, and when the last was. */
+  readonly endedForLost: Map<string, { readonly count: number; readonly atMs: number }>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -188,6 +190,7 @@ export const emptyNotes = (instance: string): Notes => ({
   removedChildSas: new Map(),
   endedByPeer: new Map(),
   lostQuickModesMs: new Map(),
+  endedForLost: new Map(),
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

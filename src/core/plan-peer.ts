@@ -56,8 +56,15 @@ const MAX_UNROUTED_MS = 600_000;
 
 /** A CHILD SA that was seen first so shortly before or after a Quick Mode was lost may be the one that the peer has not. */
 const LOST_ABOUT_MS = 1_000;
-/** How long a peer that alone may ask for a child may take to find that it lost one. */
+/**
+ * How long a peer that alone may ask for a child may take to find that it lost one. Each time that its IKE SA was ended for it
+ * makes that four times as long: it may never ask.
+ */
 const LOST_PATIENCE_MS = 3_000;
+const MAX_LOST_PATIENCE_MS = 600_000;
+
+export const lostPatienceMs = (notes: Notes, peer: string): number =>
+  Math.min(LOST_PATIENCE_MS * 4 ** (notes.endedForLost.get(peer)?.count ?? 0), MAX_LOST_PATIENCE_MS);
 
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
 const UNBOUND_ATTEMPTS = 5;
@@ -582,7 +589,7 @@ class PeerPlanner implements PeerPlan {
   #mendLostQuickModes(): void {
     for (const sa of this.#standing()) {
       const lostAtMs = this.#notes.lostQuickModesMs.get(sa.uniqueId);
-      if (lostAtMs === undefined) continue;
+      if (lostAtMs === undefined || sa.state !== "established") continue;
       for (const child of sa.children.filter(carriesTraffic)) {
         const sinceMs = this.#notes.installedSinceMs.get(child.uniqueId);
         if (sinceMs === undefined || Math.abs(sinceMs - lostAtMs) > LOST_ABOUT_MS || !this.#mayAskFor(child.name))
@@ -590,8 +597,9 @@ class PeerPlanner implements PeerPlan {
         this.#endOneSided(child, `the peer may not have ${child.name}`);
       }
       if (!this.#lacksWhatThePeerAsksFor()) continue;
-      if (lostAtMs + LOST_PATIENCE_MS > this.#nowMs) {
-        this.#wakeAt(lostAtMs + LOST_PATIENCE_MS);
+      const untilMs = lostAtMs + lostPatienceMs(this.#notes, this.#peer.name);
+      if (untilMs > this.#nowMs) {
+        this.#wakeAt(untilMs);
         continue;
       }
       this.#find("sa", `${this.#peer.name}: the peer may have a CHILD SA that is not up here`);
@@ -848,7 +856,7 @@ class PeerPlanner implements PeerPlan {
     this.#endedIke.add(sa.uniqueId);
     for (const child of sa.children) this.#endedChild.add(child.uniqueId);
     const of = deviation === undefined ? {} : { deviation };
-    this.steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, why, ...of });
+    this.steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, peer: this.#peer.name, why, ...of });
   }
 
   #terminateChild(child: ChildSa, why: TerminationCause, deviation?: string): void {

@@ -124,7 +124,7 @@ function planRemovals(
     if (!isPeerName(sa.peer) || sa.state === "ending" || held.has(sa.peer) || ended.has(sa.uniqueId)) continue;
     const peer = peers.get(sa.peer);
     if (peer === undefined) {
-      steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, why: "removed" });
+      steps.push({ kind: "terminateIke", ikeSa: sa.uniqueId, peer: sa.peer, why: "removed" });
       continue;
     }
     const isKnown = (child: ChildSa): boolean =>

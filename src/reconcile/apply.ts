@@ -139,6 +139,10 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;
     case "terminateIke":
+      if (step.why === "one-sided") {
+        const count = 1 + (notes.endedForLost.get(step.peer)?.count ?? 0);
+        notes.endedForLost.set(step.peer, { count, atMs: beganAtMs });
+      }
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;
     case "writeFile":

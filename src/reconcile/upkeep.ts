@@ -13,13 +13,16 @@ import {
   type RunningCharon,
 } from "../core/observed.ts";
 import { childrenOf, peerNameOf } from "../core/peers.ts";
+import { lostPatienceMs } from "../core/plan-peer.ts";
 import type { CharonPlan } from "../core/plan.ts";
 
 /** An attempt counts until what it made has stood so long: what comes up only to be lost is asked for with growing pauses. */
 const STOOD_MS = 10_000;
 
-/** What is to be mended after one is mended long before. */
-const LOST_QUICK_MODE_MS = 30_000;
+/** After its time a Quick Mode that was lost is no reason any more for what is lacking. */
+const LOST_LONG_AGO_MS = 30_000;
+/** How long an IKE SA that was ended for one makes the next one be waited for. */
+const ENDED_LONG_AGO_MS = 3_600_000;
 
 /** A lost answer comes with one of the retransmissions, of which charon's own give up after 165 s. */
 const LATE_ANSWER_MS = 180_000;
@@ -68,7 +71,12 @@ export function refreshNotes(
     if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeer.delete(spi);
   }
   for (const [id, atMs] of notes.lostQuickModesMs) {
-    if (nowMs - atMs > LOST_QUICK_MODE_MS || !ikeSas.has(id)) notes.lostQuickModesMs.delete(id);
+    const peer = observed.ikeSas.find(({ uniqueId }) => uniqueId === id)?.peer;
+    const isOver = peer === undefined || nowMs - atMs > lostPatienceMs(notes, peer) + LOST_LONG_AGO_MS;
+    if (isOver) notes.lostQuickModesMs.delete(id);
+  }
+  for (const [peer, { atMs }] of notes.endedForLost) {
+    if (nowMs - atMs > ENDED_LONG_AGO_MS) notes.endedForLost.delete(peer);
   }
   for (const [id, ended] of notes.removedChildSas) {
     const sa = observed.ikeSas.find(({ uniqueId }) => uniqueId === id);

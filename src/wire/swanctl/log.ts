@@ -103,11 +103,12 @@ export class UnknownDeletes {
 
 /**
  * charon forgets every Quick Mode that it has begun to answer when it refuses another one of the same IKE SA (quick_mode.c,
- * send_notify; 5.9.8 and 6.0.1): the last message about one of them finds nothing, and is answered by this notify. Whoever
- * sent it has a CHILD SA that the other side has not. Which one, neither log says.
+ * send_notify; 5.9.8 and 6.0.1): the last message about one of them finds nothing, or is not even understood, and is answered
+ * by one of these notifies. Whoever sent it has a CHILD SA that the other side has not. Which one, neither log says.
  */
 export const tellsOfLostQuickMode = (message: string): boolean =>
-  message === "sa payload missing" || message === "received UNSUPPORTED_CRITICAL_PAYLOAD error notify";
+  /^sa payload missing$|^QUICK_MODE request with message ID \d+ processing failed$/.test(message) ||
+  /^received (?:UNSUPPORTED_CRITICAL_PAYLOAD|PAYLOAD_MALFORMED) error notify$/.test(message);
 
 /**
  * charon says so when configs or secrets change. When no command of ours caused it, somebody else did, and what was

@@ -91,8 +91,11 @@ test.each([
 });
 
 test.each([
-  // sa/ikev1/tasks/quick_mode.c, sa/ikev1/tasks/informational.c
+  // sa/ikev1/tasks/quick_mode.c, sa/ikev1/task_manager_v1.c, sa/ikev1/tasks/informational.c
   ["sa payload missing", true],
+  ["QUICK_MODE request with message ID 3184848811 processing failed", true],
+  ["INFORMATIONAL_V1 request with message ID 3184848811 processing failed", false],
+  ["received PAYLOAD_MALFORMED error notify", true],
   ["received UNSUPPORTED_CRITICAL_PAYLOAD error notify", true],
   ["received INVALID_ID_INFORMATION error notify", false],
 ])("a Quick Mode that one side has lost: %s", (text, isTold) => {
