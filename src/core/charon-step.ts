@@ -90,7 +90,9 @@ export type TerminationCause =
   | "unrouted"
   | "unbound"
   | "misnumbered"
-  | "one-sided";
+  | "one-sided"
+  | "unconfirmed"
+  | "forgotten";
 
 /** Compares what charon tells with what is wanted; the words are charon's, so it is done in wire/swanctl. */
 export type ViewComparison = {

@@ -20,6 +20,8 @@ export type ChildSa = {
   readonly reqId: number;
   readonly localSubnets: readonly Cidr[];
   readonly peerSubnets: readonly Cidr[];
+  /** How long ago charon installed it. */
+  readonly ageSeconds: number;
   readonly spiIn: string;
   readonly spiOut: string;
   readonly bytesIn: number;
@@ -127,15 +129,13 @@ export type Notes = {
   readonly renegotiated: Set<string>;
   /** Terms of the config that we loaded last under each name. */
   readonly loadedTerms: Map<string, Fingerprint>;
-  /** Of a config that was loaded in the place of another one, by name, until the next look: the terms of that other one. */
-  readonly replacedTerms: Map<string, { readonly terms: Fingerprint | undefined; readonly atMs: number }>;
   /**
    * Terms of the config that was loaded when each IKE SA came up, by unique id; undefined when it is older than our notes.
    * An IKE SA stays bound to that config (ike_sa.c).
    */
   readonly ikeTerms: Map<string, Fingerprint | undefined>;
   /**
-   * IKE SAs, by unique id, whose config was taken away or replaced by somebody else: it is not what is loaded now. With the
+   * IKE SAs, by unique id, whose config was taken away or replaced, by us or somebody else: it is not what is loaded now. With the
    * unique ids of their CHILD SAs, which go over to a successor, as the config does (ike_sa.c, inherit_pre).
    */
   readonly unboundIkeSas: Map<string, Unbound>;
@@ -146,10 +146,12 @@ export type Notes = {
   readonly removedChildSas: Map<string, Map<string, Set<string>>>;
   /** CHILD SAs that peers ended while charon did not hold them, by the SPI that the peer takes packets in by. */
   readonly endedByPeer: Map<string, { readonly peer: string; readonly atMs: number }>;
-  /** When charon told of IKE SAs, by unique id, that one side has a CHILD SA of them that the other has not. */
-  readonly lostQuickModesMs: Map<string, number>;
-  /** IKE SAs that were ended for that, by peer name: how many since the last that stood for long, and when the last was. */
-  readonly endedForLost: Map<string, { readonly count: number; readonly atMs: number }>;
+  /** IKE SAs, by unique id, of which the peer may have CHILD SAs that charon has forgotten to make, and since when. */
+  readonly forgottenSinceMs: Map<string, number>;
+  /** IKE SAs, by unique id, of which the peer may not have the CHILD SA that came up last, and when it told so. */
+  readonly unconfirmedAtMs: Map<string, number>;
+  /** IKE SAs that were ended for what they had forgotten, by peer name: how many, within an hour of each other, and when. */
+  readonly endedForForgotten: Map<string, { readonly count: number; readonly atMs: number }>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -184,13 +186,13 @@ export const emptyNotes = (instance: string): Notes => ({
   loadedInVain: new Map(),
   renegotiated: new Set(),
   loadedTerms: new Map(),
-  replacedTerms: new Map(),
   ikeTerms: new Map(),
   unboundIkeSas: new Map(),
   removedChildSas: new Map(),
   endedByPeer: new Map(),
-  lostQuickModesMs: new Map(),
-  endedForLost: new Map(),
+  forgottenSinceMs: new Map(),
+  unconfirmedAtMs: new Map(),
+  endedForForgotten: new Map(),
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

@@ -54,17 +54,18 @@ const QUICK_MODE_PATIENCE_MS = 5_000;
 const UNROUTED_MS = 500;
 const MAX_UNROUTED_MS = 600_000;
 
-/** A CHILD SA that was seen first so shortly before or after a Quick Mode was lost may be the one that the peer has not. */
-const LOST_ABOUT_MS = 1_000;
+/** How far the age of a CHILD SA, in whole seconds, and the time at which its last message was not understood may differ. */
+const UNCONFIRMED_BEFORE_MS = 2_000;
+const UNCONFIRMED_AFTER_MS = 1_000;
 /**
- * How long a peer that alone may ask for a child may take to find that it lost one. Each time that its IKE SA was ended for it
- * makes that four times as long: it may never ask.
+ * How long a peer that alone may ask for a child may take to find that charon has forgotten one. Each time that its IKE SA was
+ * ended for it makes that four times as long: it may never ask. In the end it is left to an operator.
  */
-const LOST_PATIENCE_MS = 3_000;
-const MAX_LOST_PATIENCE_MS = 600_000;
+const FORGOTTEN_PATIENCE_MS = 3_000;
+const MAX_ENDED_FOR_FORGOTTEN = 5;
 
-export const lostPatienceMs = (notes: Notes, peer: string): number =>
-  Math.min(LOST_PATIENCE_MS * 4 ** (notes.endedForLost.get(peer)?.count ?? 0), MAX_LOST_PATIENCE_MS);
+export const forgottenPatienceMs = (notes: Notes, peer: string): number =>
+  FORGOTTEN_PATIENCE_MS * 4 ** (notes.endedForForgotten.get(peer)?.count ?? 0);
 
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
 const UNBOUND_ATTEMPTS = 5;
@@ -185,7 +186,8 @@ class PeerPlanner implements PeerPlan {
     this.#endRemovedChildSas();
     this.#endDeviatingChildSas();
     this.#endOneSidedChildSas();
-    this.#mendLostQuickModes();
+    this.#makeUnconfirmedAnew();
+    this.#mendForgotten();
     this.#endMisnumberedChildSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
@@ -577,46 +579,59 @@ class PeerPlanner implements PeerPlan {
     for (const { tunnel } of this.#peer.members) {
       for (const sa of this.#childSas(tunnel.id)) {
         if (sa.state === "ending" || this.#notes.endedByPeer.get(sa.spiOut)?.peer !== this.#peer.name) continue;
-        this.#endOneSided(sa, `the peer has ended ${sa.name} before it was up here`);
+        this.#find("sa", `${this.#peer.name}: the peer has ended ${sa.name} before it was up here`);
+        this.#terminateChild(sa, "one-sided");
+      }
+    }
+  }
+
+  /** Asked for again alone: what the peer refuses may be what made it forget the other. */
+  #makeUnconfirmedAnew(): void {
+    for (const sa of this.#standing()) {
+      const toldAtMs = this.#notes.unconfirmedAtMs.get(sa.uniqueId);
+      if (toldAtMs === undefined || sa.state !== "established") continue;
+      for (const { tunnel } of this.#peer.members.filter((member) => mayInitiate(member.tunnel))) {
+        for (const child of sa.children) {
+          const madeAtMs = this.#nowMs - 1_000 * child.ageSeconds;
+          const isMeant = madeAtMs >= toldAtMs - UNCONFIRMED_BEFORE_MS && madeAtMs <= toldAtMs + UNCONFIRMED_AFTER_MS;
+          const isOwn = belongsTo(child.name, tunnel.id) && !this.#endedChild.has(child.uniqueId);
+          if (!isOwn || !carriesTraffic(child) || !isMeant) continue;
+          this.#find("sa", `${this.#peer.name}: the peer may not have ${child.name}`);
+          this.#terminateChild(child, "unconfirmed");
+          this.steps.push({ kind: "initiate", connection: tunnel.id, peer: this.#peer.name, child: child.name });
+        }
       }
     }
   }
 
   /**
-   * A CHILD SA that only one side has. If it is this one, what came up just then is made anew. If it is the peer that alone
-   * may ask, it takes it for up and asks for nothing: it has to hear that its IKE SA is gone.
+   * The peer that alone may ask takes for up what charon has forgotten, and asks for nothing: it has to hear that its IKE SA is
+   * gone. What was being rekeyed stays so for good.
    */
-  #mendLostQuickModes(): void {
+  #mendForgotten(): void {
+    const { name, members } = this.#peer;
     for (const sa of this.#standing()) {
-      const lostAtMs = this.#notes.lostQuickModesMs.get(sa.uniqueId);
-      if (lostAtMs === undefined || sa.state !== "established") continue;
-      for (const child of sa.children.filter(carriesTraffic)) {
-        const sinceMs = this.#notes.installedSinceMs.get(child.uniqueId);
-        if (sinceMs === undefined || Math.abs(sinceMs - lostAtMs) > LOST_ABOUT_MS || !this.#mayAskFor(child.name))
-          continue;
-        this.#endOneSided(child, `the peer may not have ${child.name}`);
-      }
-      if (!this.#lacksWhatThePeerAsksFor()) continue;
-      const untilMs = lostAtMs + lostPatienceMs(this.#notes, this.#peer.name);
+      const sinceMs = this.#notes.forgottenSinceMs.get(sa.uniqueId);
+      if (sinceMs === undefined || sa.state !== "established") continue;
+      const untilMs = sinceMs + forgottenPatienceMs(this.#notes, name);
       if (untilMs > this.#nowMs) {
         this.#wakeAt(untilMs);
         continue;
       }
-      this.#find("sa", `${this.#peer.name}: the peer may have a CHILD SA that is not up here`);
-      this.#terminateIke(sa, "one-sided");
+      const stuck = sa.children.filter(({ state, name: child }) => state === "rekeying" && this.#mayAskFor(child));
+      for (const child of stuck) this.#terminateChild(child, "forgotten");
+      const isLacking = members.some(
+        ({ tunnel, children }) =>
+          !mayInitiate(tunnel) &&
+          children.some(
+            (child) => !this.#childSas(tunnel.id).some((c) => c.name === child.name && c.state === "installed"),
+          ),
+      );
+      const times = this.#notes.endedForForgotten.get(name)?.count ?? 0;
+      if (!isLacking || times >= MAX_ENDED_FOR_FORGOTTEN) continue;
+      this.#find("sa", `${name}: the peer may have a CHILD SA that is not up here`);
+      this.#terminateIke(sa, "forgotten");
     }
-  }
-
-  #lacksWhatThePeerAsksFor(): boolean {
-    return this.#peer.members.some(({ tunnel, children }) => {
-      const standing = this.#childSas(tunnel.id).filter(carriesTraffic);
-      return !mayInitiate(tunnel) && children.some((child) => !standing.some(({ name }) => name === child.name));
-    });
-  }
-
-  #endOneSided(sa: ChildSa, what: string): void {
-    this.#find("sa", `${this.#peer.name}: ${what}`);
-    this.#terminateChild(sa, "one-sided");
   }
 
   #isAskedInVain({ tunnel, children }: Member, { sinceMs }: Unbound): boolean {
@@ -795,7 +810,9 @@ class PeerPlanner implements PeerPlan {
       sa.state !== "ending" &&
       sa.state !== "rekeyed" &&
       (mayBeNarrowed || !carriesTraffic(sa) || carriesAll(sa, wanted));
-    const missing = children.filter((wanted) => !standing.some((sa) => stands(sa, wanted)));
+    const isAskedFor = ({ name }: Child): boolean =>
+      this.steps.some((step) => step.kind === "initiate" && step.child === name);
+    const missing = children.filter((wanted) => !standing.some((sa) => stands(sa, wanted)) && !isAskedFor(wanted));
     if (missing.length === 0) return;
     const dueAtMs = this.#initiateAtMs.get(tunnel.id) ?? this.#notes.attempts.get(tunnel.id)?.nextAtMs ?? this.#nowMs;
     if (dueAtMs > this.#nowMs) {

@@ -40,8 +40,10 @@ export type CharonEvent =
   | { readonly kind: "failed"; readonly peer: string | undefined; readonly failure: Failure }
   /** A peer has ended a CHILD SA that charon does not hold (yet); `spiOut` as list-sas writes it. */
   | { readonly kind: "endedByPeer"; readonly peer: string; readonly spiOut: string }
-  /** IKEv1: one side took a CHILD SA for up that the other has not. */
-  | { readonly kind: "quickModeLost"; readonly ikeSa: string }
+  /** IKEv1: as many CHILD SAs the peer may have that charon has not. */
+  | { readonly kind: "quickModesForgotten"; readonly ikeSa: string; readonly count: number }
+  /** IKEv1: a CHILD SA that has come up just now the peer may not have. */
+  | { readonly kind: "quickModeUnknown"; readonly ikeSa: string }
   /** A config or secret was changed by no command of ours. */
   | { readonly kind: "changedByOthers"; readonly finding: Finding }
   | { readonly kind: "connected" }

@@ -8,6 +8,7 @@ import {
   peerOfSecretId,
   termsFingerprint,
   tunnelFingerprint,
+  type Fingerprint,
   type NodeKey,
 } from "../core/fingerprint.ts";
 import type { RouterId } from "../core/ids.ts";
@@ -65,9 +66,37 @@ async function applyGroup(
       continue;
     }
     applier.onStep(step.kind, "ok");
+    const replacedTerms = step.kind === "loadPeer" ? notes.loadedTerms.get(step.peer.name) : undefined;
     note(step, beganAtMs, notes, applier);
+    if (step.kind === "loadPeer" && step.unbinds !== undefined) {
+      await noteBound(step.peer.name, replacedTerms, beganAtMs, notes, applier, signal);
+    }
   }
   return undefined;
+}
+
+/**
+ * IKE SAs that came up between the look and the load of another config are bound to the one that it has replaced. Those of
+ * the milliseconds between the load and this look are not, and are made anew for nothing.
+ */
+async function noteBound(
+  peer: string,
+  terms: Fingerprint | undefined,
+  loadedAtMs: number,
+  notes: Notes,
+  { ike, router }: Applier,
+  signal: AbortSignal,
+): Promise<void> {
+  const observed = await ike.observe(router, signal);
+  if (observed.kind !== "up") return;
+  for (const { uniqueId, peer: of, children } of observed.ikeSas) {
+    if (of !== peer || notes.ikeTerms.has(uniqueId)) continue;
+    notes.ikeTerms.set(uniqueId, terms);
+    notes.unboundIkeSas.set(uniqueId, {
+      sinceMs: loadedAtMs,
+      childSas: new Set(children.map((child) => child.uniqueId)),
+    });
+  }
 }
 
 /** Writes what a step has done into the notes. */
@@ -87,10 +116,6 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
     }
     case "loadPeer":
       notes.loadedPeers.set(step.peer.name, step.fingerprint);
-      if (step.unbinds !== undefined) {
-        const terms = notes.loadedTerms.get(step.peer.name);
-        notes.replacedTerms.set(step.peer.name, { terms, atMs: beganAtMs });
-      }
       notes.loadedTerms.set(step.peer.name, termsFingerprint(key, step.peer));
       // What was granted before, another config may have granted.
       notes.removedChildSas.clear();
@@ -128,7 +153,7 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       if (step.why === "unrouted") {
         notes.madeAnewUnrouted.set(step.child, (notes.madeAnewUnrouted.get(step.child) ?? 0) + 1);
       }
-      if (step.why === "one-sided") notes.lostQuickModesMs.delete(step.ikeSa);
+      if (step.why === "unconfirmed") notes.unconfirmedAtMs.delete(step.ikeSa);
       if (step.why === "removed" || step.why === "differs") {
         const ended = notes.removedChildSas.get(step.ikeSa) ?? new Map<string, Set<string>>();
         notes.removedChildSas.set(
@@ -139,9 +164,9 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;
     case "terminateIke":
-      if (step.why === "one-sided") {
-        const count = 1 + (notes.endedForLost.get(step.peer)?.count ?? 0);
-        notes.endedForLost.set(step.peer, { count, atMs: beganAtMs });
+      if (step.why === "forgotten") {
+        const count = 1 + (notes.endedForForgotten.get(step.peer)?.count ?? 0);
+        notes.endedForForgotten.set(step.peer, { count, atMs: beganAtMs });
       }
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;

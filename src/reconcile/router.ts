@@ -344,8 +344,15 @@ export class RouterWorker {
         notes.endedByPeer.set(event.spiOut, { peer: event.peer, atMs: this.#ports.clock.nowMs() });
         this.wake("charon");
         return;
-      case "quickModeLost":
-        notes?.lostQuickModesMs.set(event.ikeSa, this.#ports.clock.nowMs());
+      case "quickModesForgotten": {
+        const sinceMs = notes?.forgottenSinceMs.get(event.ikeSa) ?? this.#ports.clock.nowMs();
+        if (event.count === 0) notes?.forgottenSinceMs.delete(event.ikeSa);
+        else notes?.forgottenSinceMs.set(event.ikeSa, sinceMs);
+        this.wake("charon");
+        return;
+      }
+      case "quickModeUnknown":
+        notes?.unconfirmedAtMs.set(event.ikeSa, this.#ports.clock.nowMs());
         this.wake("charon");
         return;
       case "changedByOthers":

@@ -1,6 +1,7 @@
 // Keeps the notes about a charon in line with what was just read from it: what is gone is forgotten.
 import { encodeMarker } from "../core/fingerprint.ts";
 import type { ConnectionId } from "../core/ids.ts";
+import { isPeerName } from "../core/names.ts";
 import type { DesiredConnection } from "../core/model.ts";
 import {
   belongsTo,
@@ -13,14 +14,14 @@ import {
   type RunningCharon,
 } from "../core/observed.ts";
 import { childrenOf, peerNameOf } from "../core/peers.ts";
-import { lostPatienceMs } from "../core/plan-peer.ts";
+import { forgottenPatienceMs } from "../core/plan-peer.ts";
 import type { CharonPlan } from "../core/plan.ts";
 
 /** An attempt counts until what it made has stood so long: what comes up only to be lost is asked for with growing pauses. */
 const STOOD_MS = 10_000;
 
-/** After its time a Quick Mode that was lost is no reason any more for what is lacking. */
-const LOST_LONG_AGO_MS = 30_000;
+/** After its time a forgotten Quick Mode is no reason any more for what is lacking. */
+const FORGOTTEN_LONG_AGO_MS = 30_000;
 /** How long an IKE SA that was ended for one makes the next one be waited for. */
 const ENDED_LONG_AGO_MS = 3_600_000;
 
@@ -70,13 +71,16 @@ export function refreshNotes(
   for (const [spi, { atMs }] of notes.endedByPeer) {
     if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeer.delete(spi);
   }
-  for (const [id, atMs] of notes.lostQuickModesMs) {
-    const peer = observed.ikeSas.find(({ uniqueId }) => uniqueId === id)?.peer;
-    const isOver = peer === undefined || nowMs - atMs > lostPatienceMs(notes, peer) + LOST_LONG_AGO_MS;
-    if (isOver) notes.lostQuickModesMs.delete(id);
+  for (const since of [notes.forgottenSinceMs, notes.unconfirmedAtMs]) {
+    for (const [id, atMs] of since) {
+      // It may be younger than the look.
+      const peer = observed.ikeSas.find(({ uniqueId }) => uniqueId === id)?.peer;
+      const patienceMs = peer === undefined ? 0 : forgottenPatienceMs(notes, peer);
+      if (nowMs - atMs > patienceMs + FORGOTTEN_LONG_AGO_MS) since.delete(id);
+    }
   }
-  for (const [peer, { atMs }] of notes.endedForLost) {
-    if (nowMs - atMs > ENDED_LONG_AGO_MS) notes.endedForLost.delete(peer);
+  for (const [peer, { atMs }] of notes.endedForForgotten) {
+    if (nowMs - atMs > ENDED_LONG_AGO_MS) notes.endedForForgotten.delete(peer);
   }
   for (const [id, ended] of notes.removedChildSas) {
     const sa = observed.ikeSas.find(({ uniqueId }) => uniqueId === id);
@@ -84,16 +88,10 @@ export function refreshNotes(
     else keepOnly(ended, (name) => observed.peers.get(sa.peer)?.has(name) !== true);
   }
   keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));
-  for (const { uniqueId, peer, children } of observed.ikeSas) {
-    if (notes.ikeTerms.has(uniqueId)) continue;
-    // Most of the time between two looks is before the load.
-    const replaced = notes.replacedTerms.get(peer);
-    notes.ikeTerms.set(uniqueId, replaced === undefined ? notes.loadedTerms.get(peer) : replaced.terms);
-    if (replaced === undefined) continue;
-    const childSas = new Set(children.map((child) => child.uniqueId));
-    notes.unboundIkeSas.set(uniqueId, { sinceMs: replaced.atMs, childSas });
+  for (const { uniqueId, peer } of observed.ikeSas) {
+    // Before charon has chosen a config it has no name (`(unnamed)`).
+    if (!notes.ikeTerms.has(uniqueId) && isPeerName(peer)) notes.ikeTerms.set(uniqueId, notes.loadedTerms.get(peer));
   }
-  notes.replacedTerms.clear();
   keepOnly(notes.staleChildSas, (id) => childIds.has(id));
   const idsIn = (state: IkeSa["state"]): string[] =>
     observed.ikeSas.filter((sa) => sa.state === state).map((sa) => sa.uniqueId);

@@ -127,6 +127,7 @@ export const aChildSa = (more: Partial<ChildSa> = {}): ChildSa => ({
   name: aConnectionId(1),
   uniqueId: "1",
   state: "installed",
+  ageSeconds: 0,
   localSubnets: ["10.1.1.0/24"],
   peerSubnets: ["10.2.1.0/24"],
   spiIn: "c1000001",

@@ -35,6 +35,7 @@ export type FakeChild = {
   readonly name: string;
   readonly uniqueId: string;
   state: "installed" | "rekeying" | "rekeyed" | "ending";
+  readonly madeAtMs: number;
   /** What it was negotiated with. */
   readonly child: Child;
   readonly ipsec: string;
@@ -185,7 +186,7 @@ export class FakeIke implements Ike {
       loaded: new Map(charon.shown),
       secretIds: new Set(charon.secrets.keys()),
       markers: new Map(markers.map((marker) => [marker.connection, marker])),
-      ikeSas: charon.ikeSas.map(observedSa),
+      ikeSas: charon.ikeSas.map((sa) => observedSa(sa, this.#nowMs())),
       files: new Map(this.#filesOf(router)),
     });
   }
@@ -454,6 +455,7 @@ export class FakeIke implements Ike {
       name,
       uniqueId: this.#nextId(),
       state: "installed",
+      madeAtMs: this.#nowMs(),
       child: remote.narrows?.(child) ?? child,
       ipsec: ipsecOf(member.tunnel),
     });
@@ -504,16 +506,17 @@ const reasonOf = (signal: AbortSignal): Error =>
 const childNames = (conn: Conn | "foreign"): readonly string[] =>
   conn === "foreign" ? [] : conn.peer.members.flatMap((member) => member.children.map((child) => child.name));
 
-const observedSa = (sa: FakeIkeSa): IkeSa => ({
+const observedSa = (sa: FakeIkeSa, nowMs: number): IkeSa => ({
   peer: sa.peer,
   uniqueId: sa.uniqueId,
   state: sa.state,
   spis: `${sa.uniqueId}:${sa.uniqueId}`,
   values: sa.values ?? new Map<string, string>(),
-  children: sa.children.map(({ name, uniqueId, state, child, values, reqId }) => ({
+  children: sa.children.map(({ name, uniqueId, state, madeAtMs, child, values, reqId }) => ({
     name,
     uniqueId,
     state,
+    ageSeconds: Math.floor((nowMs - madeAtMs) / 1_000),
     localSubnets: child.localSubnets,
     peerSubnets: child.peerSubnets,
     spiIn: uniqueId,

@@ -27,7 +27,13 @@ import { decodeLogLine, type LogLine } from "../../vici-client/events.ts";
 import type { Section as ViciSection } from "../../vici-client/message.ts";
 import { openViciSession, type CommandOptions, type ViciRequester } from "../../vici-client/session.ts";
 import { computedBy } from "../../wire/swanctl/algorithms.ts";
-import { changeFromLog, failureFromLog, tellsOfLostQuickMode, UnknownDeletes } from "../../wire/swanctl/log.ts";
+import {
+  changeFromLog,
+  failureFromLog,
+  ForgottenQuickModes,
+  tellsOfUnknownMessage,
+  UnknownDeletes,
+} from "../../wire/swanctl/log.ts";
 import { markerSecret, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
 import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongswan-conf.ts";
 import {
@@ -87,6 +93,7 @@ export class Daemon {
   /** Names in our latest commands, and until when their log lines may come. */
   #ownNames: { readonly name: string; readonly untilMs: number }[] = [];
   #unknownDeletes = new UnknownDeletes();
+  #forgottenQuickModes = new ForgottenQuickModes();
   #isHearing = false;
   #process: CharonProcess | undefined;
   /** The last one that ran, and has ended by itself. */
@@ -322,6 +329,7 @@ export class Daemon {
         this.#isHearing = false;
         this.#ownNames = [];
         this.#unknownDeletes = new UnknownDeletes();
+        this.#forgottenQuickModes = new ForgottenQuickModes();
         this.#tell({ kind: "lost" });
       },
     });
@@ -390,10 +398,10 @@ export class Daemon {
     const spiOut = this.#unknownDeletes.hear(event);
     const { ikeSaName: peer } = event;
     if (spiOut !== undefined && peer !== undefined) this.#tell({ kind: "endedByPeer", peer, spiOut });
-    const { ikeSaUniqueId } = event;
-    if (tellsOfLostQuickMode(event.text) && ikeSaUniqueId !== undefined) {
-      this.#tell({ kind: "quickModeLost", ikeSa: String(ikeSaUniqueId) });
-    }
+    const count = this.#forgottenQuickModes.hear(event);
+    const ikeSa = String(event.ikeSaUniqueId);
+    if (count !== undefined) this.#tell({ kind: "quickModesForgotten", ikeSa, count });
+    if (tellsOfUnknownMessage(event.text)) this.#tell({ kind: "quickModeUnknown", ikeSa });
     const changed = changeFromLog(event.text);
     if (changed === undefined || this.#isOwn(event.text)) return;
     this.#tell({ kind: "changedByOthers", finding: { kind: changed, what: `charon: ${event.text}` } });

@@ -104,6 +104,7 @@ const childSa = (sa: ViciChildSa): ChildSa => ({
   reqId: sa.reqId,
   localSubnets: sa.localTs.map(subnet),
   peerSubnets: sa.remoteTs.map(subnet),
+  ageSeconds: sa.installSeconds ?? 0,
   spiIn: sa.spiIn ?? "",
   spiOut: sa.spiOut ?? "",
   bytesIn: sa.bytesIn,

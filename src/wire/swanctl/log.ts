@@ -5,6 +5,8 @@ import type { Failure } from "../../core/observed.ts";
 type Told = Omit<Failure, "atMs">;
 type Rule = Omit<Told, "text"> & { readonly pattern: RegExp; readonly advice: string };
 
+const MAX_IKE_SAS = 1_000;
+
 const SUBNETS_DIFFER = "the subnets differ; what is local here must be the peer's on the other side, and the reverse";
 
 const RULES: readonly Rule[] = [
@@ -103,11 +105,43 @@ export class UnknownDeletes {
 
 /**
  * charon forgets every Quick Mode that it has begun to answer when it refuses another one of the same IKE SA (quick_mode.c,
- * send_notify; 5.9.8 and 6.0.1): the last message about one of them finds nothing, or is not even understood, and is answered
- * by one of these notifies. Whoever sent it has a CHILD SA that the other side has not. Which one, neither log says.
+ * send_notify; 5.9.8 and 6.0.1): the peer has a CHILD SA then that charon has not.
  */
-export const tellsOfLostQuickMode = (message: string): boolean =>
-  /^sa payload missing$|^QUICK_MODE request with message ID \d+ processing failed$/.test(message) ||
+export class ForgottenQuickModes {
+  readonly #underWay = new Map<number, { readonly answered: Set<string>; forgotten: number }>();
+
+  /** Takes each line of the log; how many an IKE SA has forgotten and not made since, when that is another number now. */
+  hear({ ikeSaUniqueId: ikeSa, text }: { readonly ikeSaUniqueId: number | undefined; readonly text: string }) {
+    if (ikeSa === undefined) return undefined;
+    const [, answered] = /^generating QUICK_MODE response (\d+) /.exec(text) ?? [];
+    if (answered !== undefined) {
+      this.#of(ikeSa).answered.add(answered);
+      return undefined;
+    }
+    const of = this.#underWay.get(ikeSa);
+    if (of === undefined) return undefined;
+    const [, continued] = /^parsed QUICK_MODE request (\d+) /.exec(text) ?? [];
+    if (continued !== undefined) of.answered.delete(continued);
+    else if (/^generating INFORMATIONAL_V1 request \d+ \[ HASH N\((?:INVAL_|NO_PROP|CRIT)/.test(text)) {
+      const { size } = of.answered;
+      of.answered.clear();
+      if (size > 0) return (of.forgotten += size);
+    } else if (of.forgotten > 0 && /^CHILD_SA .* established with SPIs /.test(text)) return (of.forgotten -= 1);
+    return undefined;
+  }
+
+  #of(ikeSa: number) {
+    const of = this.#underWay.get(ikeSa) ?? { answered: new Set<string>(), forgotten: 0 };
+    // Nothing tells reliably when one is gone; the oldest are.
+    const [oldest] = this.#underWay.keys();
+    if (oldest !== undefined && this.#underWay.size >= MAX_IKE_SAS) this.#underWay.delete(oldest);
+    this.#underWay.set(ikeSa, of);
+    return of;
+  }
+}
+
+/** IKEv1: the peer cannot place a message of ours, which may be the last one of a Quick Mode that it has forgotten. */
+export const tellsOfUnknownMessage = (message: string): boolean =>
   /^received (?:UNSUPPORTED_CRITICAL_PAYLOAD|PAYLOAD_MALFORMED) error notify$/.test(message);
 
 /**

@@ -387,46 +387,76 @@ describe("plans as text", () => {
     scene.expectPlan("one-sided", HERE);
   });
 
-  test("IKEv1: a CHILD SA that may have no other side is made anew, once, and the older ones stay", async () => {
-    const scene = await up(v1(), v1({ id: aConnectionId(2), peerSubnets: ["10.3.0.0/24"] }));
+  test("IKEv1: a CHILD SA that the peer may not have is made anew, once and alone, and the older ones stay", async () => {
+    const scene = await up(v1(), v1({ id: aConnectionId(2), peerSubnets: ["10.3.0.0/24", "10.4.0.0/24"] }));
     await scene.clock.advance(60_000);
-    const { sa, child } = standing(scene, ({ name }) => name.startsWith(aConnectionId(2)));
-    sa.children.splice(sa.children.indexOf(child), 1, { ...child, uniqueId: "31" });
-    await scene.pass("one is rekeyed a minute later");
-    scene.notes.lostQuickModesMs.set(sa.uniqueId, scene.clock.nowMs() + 100);
-    await scene.clock.advance(100);
-    await scene.pass("a Quick Mode is lost");
-    await scene.clock.advance(10_000);
-    await scene.pass("ten seconds later");
-    expect([...scene.notes.lostQuickModesMs.keys()]).toEqual([]);
-    scene.expectPlan("lost-quick-mode", HERE);
+    const [sa] = scene.charon.ikeSas;
+    const [, young, refused] = sa?.children ?? [];
+    if (sa === undefined || young === undefined || refused === undefined) throw new Error("not all are up");
+    sa.children = [...sa.children.slice(0, 1), { ...young, uniqueId: "31", madeAtMs: scene.clock.nowMs() }];
+    peerOf(scene, v1()).refusesChild = (name) => name === refused.name;
+    await scene.pass("one is rekeyed a minute later, another one is refused");
+    scene.notes.unconfirmedAtMs.set(sa.uniqueId, scene.clock.nowMs());
+    await scene.pass("the peer does not know of a Quick Mode");
+    for (const pauseMs of [500, 2_000, 40_000]) {
+      await scene.clock.advance(pauseMs);
+      await scene.pass(`${String(pauseMs)} ms later`);
+    }
+    expect([...scene.notes.unconfirmedAtMs.keys()]).toEqual([]);
+    scene.expectPlan("unconfirmed", HERE);
   });
 
-  test("IKEv1: the peer that alone may ask hears that it has what is not up here, when it does not find out itself", async () => {
+  test("IKEv1: the peer that alone may ask hears that it has what charon has forgotten, with growing pauses", async () => {
     const passive = v1({ initiator: "response-only", peerSubnets: ["10.2.0.0/24", "10.3.0.0/24"] });
     const scene = await up(passive);
-    const peerLosesOne = async (): Promise<void> => {
-      scene.ike.peerInitiates(ROUTER, peerNameOf(passive));
-      const [sa] = scene.charon.ikeSas;
-      sa?.children.pop();
-      scene.notes.lostQuickModesMs.set(sa?.uniqueId ?? "", scene.clock.nowMs());
-      await scene.pass("one of two came up, and the other one was lost");
-    };
-    await peerLosesOne();
-    await scene.clock.advance(2_900);
-    await scene.pass("the peer has not asked again");
-    await scene.clock.advance(100);
-    await scene.pass("after 3 s");
-    await peerLosesOne();
-    await scene.clock.advance(11_900);
-    await scene.pass("the peer has not asked again");
-    await scene.clock.advance(100);
-    await scene.pass("after 12 s");
-    await scene.clock.advance(3_600_001);
-    await scene.pass("an hour later");
-    await peerLosesOne();
-    scene.expectPlan("lost-quick-mode-passive", HERE);
+    const endsAtMs: number[] = [];
+    for (let rounds = 0; rounds < 8_000; rounds += 1) {
+      if (scene.charon.ikeSas.length === 0) {
+        scene.ike.peerInitiates(ROUTER, peerNameOf(passive));
+        const [sa] = scene.charon.ikeSas;
+        sa?.children.pop();
+        scene.notes.forgottenSinceMs.set(sa?.uniqueId ?? "", scene.clock.nowMs());
+      }
+      await scene.pass("one of two is up");
+      if (scene.charon.ikeSas.length === 0) endsAtMs.push(scene.clock.nowMs());
+      await scene.clock.advance(500);
+    }
+    expect(endsAtMs.map((at, index) => at - (endsAtMs[index - 1] ?? 0))).toEqual([
+      3_000, 12_500, 48_500, 192_500, 768_500,
+    ]);
   });
+
+  test("IKEv1: what was being rekeyed as charon forgot it is asked for again", async () => {
+    const scene = await up(v1());
+    await scene.clock.advance(60_000);
+    const { sa, child } = standing(scene);
+    child.state = "rekeying";
+    scene.notes.forgottenSinceMs.set(sa.uniqueId, scene.clock.nowMs());
+    await scene.pass("forgotten");
+    await scene.clock.advance(3_000);
+    await scene.pass("still being rekeyed");
+    scene.expectPlan("forgotten-rekeying", HERE);
+  });
+
+  test.each(BACK_ENDS)(
+    "an unbound IKE SA is made anew once for what the peer goes on refusing: %s",
+    async (espBackEnd) => {
+      const scene = new CharonScene({ espBackEnd });
+      const wanted = (...peerSubnets: readonly Cidr[]): Tunnel => aTunnel(1, { peerSubnets });
+      const other = aTunnel(2, { peerAddress: "198.51.100.99" });
+      scene.want(wanted("10.2.0.0/24"), other);
+      await scene.pass("first load");
+      scene.charon.conns.delete(peerNameOf(aTunnel(1)));
+      await scene.pass("its config is gone");
+      peerOf(scene, aTunnel(1)).narrows = (child) => ({ ...child, peerSubnets: ["10.2.0.0/24"] });
+      scene.want(wanted("10.2.0.0/24", "10.3.0.0/24"), other);
+      for (let minutes = 0; minutes < 40; minutes += 1) {
+        await scene.pass("a subnet more, which the peer narrows away");
+        await scene.clock.advance(60_000);
+      }
+      expect(scene.ike.applied.filter(({ kind }) => kind === "terminateIke")).toHaveLength(1);
+    },
+  );
 
   test("a CHILD SA that has lost the successor that charon rekeyed it to carries nothing out: it is asked for again", async () => {
     const scene = await up(v1());

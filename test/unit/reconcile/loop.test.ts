@@ -14,8 +14,10 @@ import {
   PASS_INTERVAL_MS,
   TWO,
 } from "../../support/agent-world.ts";
-import { aConnection, aDisabledConnection, aRouterWith, aTunnel } from "../../support/builders.ts";
+import { aConnection, aDisabledConnection, anIkePolicy, aRouterWith, aTunnel } from "../../support/builders.ts";
 import { ROUTER, somePlumbing } from "../../support/network-builders.ts";
+
+const V1 = aRouterWith([aTunnel(1, { ike: anIkePolicy({ version: 1 }) })]);
 
 describe("at start", () => {
   test("nothing is known and nothing is done before the first fetch", async () => {
@@ -341,18 +343,30 @@ describe("what wakes a router", () => {
     expect(world.childSas().map(({ name }) => name)).toEqual([before?.name]);
   });
 
-  test("what came up as a Quick Mode was lost is made anew", async () => {
-    const v1 = aTunnel();
-    const world = await AgentWorld.up(aRouterWith([aConnection({ ...v1, ike: { ...v1.ike, version: 1 } })]));
-    world.ike.dropIkeSa(ROUTER, world.ike.charon(ROUTER).ikeSas[0]?.uniqueId ?? "");
-    await world.settle();
+  test("IKEv1: what the peer may not have is made anew", async () => {
+    const world = await AgentWorld.up(V1);
+    const ikeSa = world.ike.charon(ROUTER).ikeSas[0]?.uniqueId ?? "";
     const [before] = world.childSas();
     world.ike.applied.length = 0;
-    world.ike.tell(ROUTER, { kind: "quickModeLost", ikeSa: world.ike.charon(ROUTER).ikeSas[0]?.uniqueId ?? "" });
+    world.ike.tell(ROUTER, { kind: "quickModeUnknown", ikeSa });
     await world.settle();
-    expect(world.ike.applied.map((step) => step.kind)).toEqual(["terminateChild"]);
-    await world.clock.advance(2_000);
+    expect(world.ike.applied.map((step) => step.kind)).toEqual(["terminateChild", "initiate"]);
     expect(world.childSas().map(({ name }) => name)).toEqual([before?.name]);
+  });
+
+  test.each([
+    ["goes on lacking", 1, ["terminateChild"]],
+    ["has made since", 0, []],
+  ])("IKEv1: what charon has forgotten and %s", async (_, count, steps) => {
+    const world = await AgentWorld.up(V1);
+    const [sa] = world.ike.charon(ROUTER).ikeSas;
+    for (const child of sa?.children ?? []) child.state = "rekeying";
+    world.ike.applied.length = 0;
+    world.ike.tell(ROUTER, { kind: "quickModesForgotten", ikeSa: sa?.uniqueId ?? "", count: 1 });
+    await world.clock.advance(2_900);
+    world.ike.tell(ROUTER, { kind: "quickModesForgotten", ikeSa: sa?.uniqueId ?? "", count });
+    await world.clock.advance(100);
+    expect(world.ike.applied.map((step) => step.kind).slice(0, 1)).toEqual(steps);
   });
 
   test("a failure is told of the peer it belongs to", async () => {

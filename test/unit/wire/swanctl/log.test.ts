@@ -4,7 +4,8 @@ import type { ReasonCode } from "../../../../src/core/reason.ts";
 import {
   changeFromLog,
   failureFromLog,
-  tellsOfLostQuickMode,
+  ForgottenQuickModes,
+  tellsOfUnknownMessage,
   UnknownDeletes,
 } from "../../../../src/wire/swanctl/log.ts";
 
@@ -90,16 +91,30 @@ test.each([
   expect(changeFromLog(message)).toBe(expected);
 });
 
+test("Quick Modes that charon has forgotten since it refused another one, and not made since", () => {
+  const heard = new ForgottenQuickModes();
+  const hear = (ikeSaUniqueId: number, ...lines: readonly string[]): (number | undefined)[] =>
+    lines.map((text) => heard.hear({ ikeSaUniqueId, text }));
+  const answer = (id: number): string => `generating QUICK_MODE response ${String(id)} [ HASH SA No KE ID ID ]`;
+  const last = (id: number): string => `parsed QUICK_MODE request ${String(id)} [ HASH ]`;
+  const up = "CHILD_SA c1{2} established with SPIs 872b455e_i 704b4e20_o and TS 10.1.0.0/24 === 10.2.0.0/24";
+  const refusal = "generating INFORMATIONAL_V1 request 3937603226 [ HASH N(INVAL_ID) ]";
+  const dpd = "generating INFORMATIONAL_V1 request 3937603227 [ HASH N(DPD) ]";
+  expect(hear(1, answer(7), last(7), up, dpd, refusal)).toEqual(Array.from({ length: 5 }, () => undefined));
+  expect(hear(2, answer(1), answer(2), answer(3), last(2), up)).toEqual(Array.from({ length: 5 }, () => undefined));
+  expect(hear(1, refusal)).toEqual([undefined]);
+  expect(hear(2, dpd, refusal, last(1), refusal)).toEqual([undefined, 2, undefined, undefined]);
+  expect(hear(1, up)).toEqual([undefined]);
+  expect(hear(2, answer(4), last(4), up, up, up)).toEqual([undefined, undefined, 1, 0, undefined]);
+});
+
 test.each([
-  // sa/ikev1/tasks/quick_mode.c, sa/ikev1/task_manager_v1.c, sa/ikev1/tasks/informational.c
-  ["sa payload missing", true],
-  ["QUICK_MODE request with message ID 3184848811 processing failed", true],
-  ["INFORMATIONAL_V1 request with message ID 3184848811 processing failed", false],
-  ["received PAYLOAD_MALFORMED error notify", true],
+  // sa/ikev1/tasks/informational.c
   ["received UNSUPPORTED_CRITICAL_PAYLOAD error notify", true],
+  ["received PAYLOAD_MALFORMED error notify", true],
   ["received INVALID_ID_INFORMATION error notify", false],
-])("a Quick Mode that one side has lost: %s", (text, isTold) => {
-  expect(tellsOfLostQuickMode(text)).toBe(isTold);
+])("a message of ours that the peer cannot place: %s", (text, isTold) => {
+  expect(tellsOfUnknownMessage(text)).toBe(isTold);
 });
 
 test("the SPIs of CHILD SAs that a peer ends and charon does not hold", () => {
