@@ -294,8 +294,8 @@ test("a CHILD SA whose peer ended it before it was up here is made anew", async 
   expect((await lab.world.ping("left", "10.3.0.9")).received).toBeGreaterThan(0);
 });
 
-/** What is as short as the last message of a Quick Mode waits in a queue that pings keep full, and longer ones overtake it. */
-async function whileShortOnesWait(run: () => Promise<void>): Promise<void> {
+/** The last message of the next Quick Mode that the right side begins waits in a queue that pings keep full. */
+async function whileLastMessageWaits(run: () => Promise<void>): Promise<void> {
   const of = lab.namespaces.right;
   const inRight = (...command: readonly string[]): string => ip("netns", "exec", of, ...command);
   const qdisc = ["dev", link("vg", of), "root"];
@@ -304,7 +304,10 @@ async function whileShortOnesWait(run: () => Promise<void>): Promise<void> {
     const rate = ["rate", "2kbit", "burst", "1b", "cburst", "1b"];
     inRight("tc", "class", "add", ...qdisc.slice(0, 2), "parent", "1:", "classid", "1:10", "htb", ...rate);
     inRight("nft", "add table ip slow; add chain ip slow out { type filter hook output priority 0 ; }");
-    inRight("nft", "add rule ip slow out meta length < 130 meta priority set 1:10");
+    inRight("nft", "add rule ip slow out ip protocol icmp meta priority set 1:10");
+    // It is the first that is so short, and shorter than two of them the quota.
+    const first = "udp dport { 500, 4500 } meta length < 130 quota until 130 bytes";
+    inRight("nft", `add rule ip slow out ${first} meta priority set 1:10`);
     const pings = startTraffic(lab.world, of, "203.0.113.10", 4);
     await run().finally(() => pings.stop());
   } finally {
@@ -331,9 +334,9 @@ test.each(["asked", "was asked"] as const)(
       (await lab[side].ikeSas(lab.routers[side])).flatMap((sa) => sa.childSas);
     const ikeSaOfLeft = async () => (await lab.left.ikeSas(lab.routers.left))[0]?.uniqueId;
     let first: number | undefined;
-    await whileShortOnesWait(async () => {
-      const [ikeSa] = await lab.right.ikeSas(lab.routers.right);
-      await withCharon((vici) => terminate(vici, { ikeId: ikeSa?.uniqueId ?? 0, force: true }), lab.namespaces.right);
+    await whileLastMessageWaits(async () => {
+      const ikeId = (await ikeSaOfLeft()) ?? 0;
+      await withCharon((vici) => terminate(vici, { ikeId, force: true }));
       await until("the asking side has it", 20_000, async () => (await childSas("right")).length > 0);
       first = await ikeSaOfLeft();
       if (which === "asked") {
@@ -342,7 +345,8 @@ test.each(["asked", "was asked"] as const)(
       }
       await lab.right.whileSuspended(async () => {
         expect(await childSas("left")).toEqual([]);
-        await until("the IKE SA is ended", 10_000, async () => (await lab.left.ikeSas(lab.routers.left)).length === 0);
+        // It waits longer each time.
+        await until("the IKE SA is ended", 20_000, async () => (await lab.left.ikeSas(lab.routers.left)).length === 0);
       });
     });
     await until("both have it", 20_000, async () => {
