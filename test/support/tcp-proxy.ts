@@ -6,6 +6,8 @@ export type TcpProxy = {
   /** Ends what goes through it, and refuses what comes. */
   cut(): void;
   mend(): void;
+  /** Ends the next one after so many answers of the broker. Returns how to ask whether it has. */
+  cutNextAfter(answers: number): () => boolean;
   /** Carries nothing any more and ends nothing: what comes is taken, and gets no answer. */
   freeze(): void;
   close(): Promise<void>;
@@ -16,6 +18,7 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
   let isCut = false;
   let isFrozen = false;
+  let cutNext: ((near: Socket, far: Socket) => void) | undefined;
   const keep = (socket: Socket): void => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
@@ -37,6 +40,8 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     });
     near.pipe(far);
     far.pipe(near);
+    cutNext?.(near, far);
+    cutNext = undefined;
     const pair = [near, far] as const;
     pairs.add(pair);
     near.on("close", () => pairs.delete(pair));
@@ -53,6 +58,24 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
       destroyAll();
     },
     mend: () => void (isCut = false),
+    cutNextAfter(answers) {
+      let hasCut = false;
+      cutNext = (near, far) => {
+        let left = answers;
+        far.unpipe(near);
+        far.on("data", (chunk: Buffer) => {
+          if (hasCut) return;
+          near.write(chunk);
+          left -= 1;
+          if (left > 0) return;
+          hasCut = true;
+          near.end();
+          far.destroy();
+        });
+        far.resume();
+      };
+      return () => hasCut;
+    },
     freeze() {
       isFrozen = true;
       for (const [near, far] of pairs) {

@@ -84,6 +84,14 @@ async function open(options: ConnectionOptions, { host, port, credentials }: Bro
   }
 }
 
+function rejectsWhen(lost: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const tell = (): void => reject(new UnavailableError("BROKER_DOWN", "the connection was lost"));
+    if (lost.aborted) tell();
+    else lost.addEventListener("abort", tell, { once: true });
+  });
+}
+
 function loginOf(method: ConnectionSettings["loginMethod"], credentials: BrokerHost["credentials"]) {
   if (method === "EXTERNAL") return mechanisms.external();
   // Without credentials in the URL RabbitMQ's own, which it takes from its own machine only.
@@ -118,21 +126,25 @@ export function createConnection(options: ConnectionOptions): Connection {
     const lost = new AbortController();
     let reason: unknown;
     let wasReady = false;
+    let gone = (): void => lost.abort();
     const closed = new Promise<void>((resolve) => {
-      opened.on("close", () => {
+      gone = () => {
         lost.abort();
         resolve();
-      });
+      };
+      opened.on("close", gone);
     });
     // amqplib emits `close` after it; an emitter without a listener for `error` would end the process.
     opened.on("error", (err) => (reason = err));
     opened.on("blocked", (why) => log.warn({ broker, why }, "broker blocks publishing"));
     opened.on("unblocked", () => log.info({ broker }, "broker unblocks publishing"));
-    const shut = () => void opened.close().catch(() => undefined); // already closed is what we want
+    // It is refused when it is closed already, which may have been told before anybody could listen.
+    const shut = () => void opened.close().catch(gone);
     closing.signal.addEventListener("abort", shut);
     try {
       if (closing.signal.aborted) shut();
-      await options.prepare(opened, lost.signal);
+      // amqplib (2.3.1) leaves a channel's close without an answer when the connection is lost meanwhile.
+      await Promise.race([options.prepare(opened, lost.signal), rejectsWhen(lost.signal)]);
       if (!lost.signal.aborted) {
         wasReady = true;
         model = opened;

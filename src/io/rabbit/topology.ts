@@ -125,7 +125,8 @@ async function onOwnChannel<T>(model: ChannelModel, step: (channel: Channel) => 
   // The failed step rejects with the same reason; without a listener the event would end the process.
   channel.on("error", () => undefined);
   const value = await step(channel);
-  await channel.close();
+  // Not waited for: amqplib (2.3.1) does not answer it when the connection is lost meanwhile.
+  void channel.close().catch(() => undefined);
   return value;
 }
 

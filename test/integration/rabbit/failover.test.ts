@@ -103,6 +103,18 @@ test("a host that answers no more is given up after the heartbeat timeout, for t
   expect(await broker.call(topic, "m", {}, soon)).toBe("pong");
 });
 
+test("a connection that is lost at any moment of its beginning is made again", async () => {
+  const wire = await startTcpProxy(one.port);
+  cleanup.add(() => wire.close());
+  const url = `rabbit://guest:guest@127.0.0.1:${String(wire.port)}/`;
+  for (let answers = 1, isOver = false; !isOver; answers += 1) {
+    const wasCut = wire.cutNextAfter(answers);
+    const { broker } = await startBroker(cleanup, url, (b) => b.serve(randomUUID(), pong), inOrder);
+    isOver = !wasCut();
+    await broker.close();
+  }
+}, 60_000);
+
 test("an outage of all is told once for each host, not at every try", async () => {
   const wires = [await startTcpProxy(one.port), await startTcpProxy(other.port)];
   for (const wire of wires) cleanup.add(() => wire.close());
