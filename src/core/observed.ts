@@ -135,8 +135,8 @@ export type Notes = {
    */
   readonly ikeTerms: Map<string, Fingerprint | undefined>;
   /**
-   * IKE SAs, by unique id, whose config was taken away or replaced, by us or somebody else: it is not what is loaded now. With the
-   * unique ids of their CHILD SAs, which go over to a successor, as the config does (ike_sa.c, inherit_pre).
+   * IKE SAs, by unique id, whose config was taken away or replaced, by us or by others: it is not what is loaded now. With
+   * the unique ids of their CHILD SAs, which go over to a successor, as the config does (ike_sa.c, inherit_pre).
    */
   readonly unboundIkeSas: Map<string, Unbound>;
   /**
