@@ -15,7 +15,6 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -28,6 +27,7 @@ import { findCharons, type CharonProcess } from "../src/io/charon/process.ts";
 import { listSas } from "../src/vici-client/commands.ts";
 import type { IkeSa } from "../src/vici-client/sas.ts";
 import { openViciSession } from "../src/vici-client/session.ts";
+import { freePort } from "./free-port.ts";
 import { patiently } from "./patience.ts";
 import { labSupervisor, removeTemplate, superviseBy, templatesOf } from "./lab-units.ts";
 import { startPrivateRabbitmq, type PrivateRabbitmq } from "./private-rabbitmq.ts";
@@ -263,16 +263,6 @@ export async function until<T>(
     await sleep(20);
   }
 }
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 
 /** The parts of a lab, made one by one so that a caller can show each; `destroy` works at any moment. */
 export class LabBuilder {

@@ -1,13 +1,14 @@
 // A RabbitMQ of our own for tests and the demo: own ports on 127.0.0.1, own node name, cookie and data, no epmd at all.
 // A broker that is already on the machine is neither asked nor touched.
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { randomBytes, randomInt } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, connect } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { freePort } from "./free-port.ts";
 import { patiently } from "./patience.ts";
 import { argumentsOf, isRunning, ownId, readProcesses, type ProcessId } from "./processes.ts";
 
@@ -96,23 +97,6 @@ async function endFamily(family: readonly ProcessId[]): Promise<void> {
         .join(", ")}`,
     );
   }
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-  });
-}
-
-/** Below the ephemeral ports: polling one of those can connect a socket to itself, and the broker finds it taken. */
-async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const port = randomInt(10_000, 32_000);
-    if (await isFree(port)) return port;
-  }
-  throw new Error("no free port between 10000 and 32000");
 }
 
 /** Whether a broker on `port` answers the protocol header. */

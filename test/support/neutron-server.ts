@@ -8,9 +8,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
+import { freePort } from "../../scripts/free-port.ts";
 import type { Cleanup } from "./broker.ts";
 import { eventually } from "./eventually.ts";
-import { freePort } from "./ovsdb.ts";
 
 const LAB = fileURLToPath(new URL("../../scripts/neutron-lab", import.meta.url));
 const L3_AGENT_STATE = fileURLToPath(new URL("python/l3_agent_state.py", import.meta.url));

@@ -3,7 +3,6 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseEndpoints, type Endpoint } from "../../src/ovsdb-client/endpoint.ts";
@@ -39,15 +38,6 @@ export function ownDirectory(cleanup: Cleanup): string {
   cleanup.add(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
-
-export const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-};
 
 export type ServerOptions = {
   readonly databases: readonly Database[];

@@ -301,7 +301,7 @@ async function whileLastMessageWaits(run: () => Promise<void>): Promise<void> {
   const qdisc = ["dev", link("vg", of), "root"];
   inRight("tc", "qdisc", "add", ...qdisc, "handle", "1:", "htb");
   try {
-    const rate = ["rate", "2kbit", "burst", "1b", "cburst", "1b"];
+    const rate = ["rate", "2kbit", "burst", "1b", "cburst", "1b", "quantum", "1500"];
     inRight("tc", "class", "add", ...qdisc.slice(0, 2), "parent", "1:", "classid", "1:10", "htb", ...rate);
     inRight("nft", "add table ip slow; add chain ip slow out { type filter hook output priority 0 ; }");
     inRight("nft", "add rule ip slow out ip protocol icmp meta priority set 1:10");

@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import path from "node:path";
 import { execa } from "execa";
 import { afterAll, expect, test } from "vitest";
+import { freePort } from "../../../scripts/free-port.ts";
 import { Agent, removeRouters } from "../../../scripts/lab.ts";
 import { startPrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 import { createCleanup } from "../../support/broker.ts";
@@ -25,7 +26,7 @@ import {
 import { AGENT_CONFIG, testBroker, testRemoval, testVpn } from "../../support/neutron-vpn-tests.ts";
 import { startOpenVswitch, type OpenVswitchLab } from "../../support/open-vswitch.ts";
 import { hasOvn, startOvn } from "../../support/ovn.ts";
-import { freePort, ownDirectory } from "../../support/ovsdb.ts";
+import { ownDirectory } from "../../support/ovsdb.ts";
 
 const cleanup = createCleanup();
 const whyNot = (await whyNoNeutron()) ?? (hasOvn() ? undefined : "there is no OVN");

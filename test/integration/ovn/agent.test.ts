@@ -2,13 +2,13 @@
 import { execFileSync } from "node:child_process";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { freePort } from "../../../scripts/free-port.ts";
 import { Agent, PROGRAM } from "../../../scripts/lab.ts";
 import { startPrivateRabbitmq, type PrivateRabbitmq } from "../../../scripts/private-rabbitmq.ts";
 import { createCleanup, openChannel, startBroker } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
 import {
   addPrivate,
-  freePort,
   hasOvsdb,
   idsOf,
   ownDirectory,

@@ -5,12 +5,12 @@ import path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import type { OvnState } from "../../../src/core/status.ts";
 import { createAnnouncer, type Announcer, type AnnouncerOptions } from "../../../src/io/ovn/announcer.ts";
+import { freePort } from "../../../scripts/free-port.ts";
 import { createCleanup, rememberingLog } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
 import {
   addChassis,
   addPrivate,
-  freePort,
   hasOvsdb,
   idsOf,
   makeCertificates,

@@ -4,10 +4,10 @@ import { execFileSync } from "node:child_process";
 import path from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { createAnnouncer } from "../../../src/io/ovn/announcer.ts";
+import { freePort } from "../../../scripts/free-port.ts";
 import { createCleanup, rememberingLog } from "../../support/broker.ts";
 import { eventually } from "../../support/eventually.ts";
 import {
-  freePort,
   hasOvsdb,
   idsOf,
   ownDirectory,
