@@ -84,14 +84,6 @@ async function open(options: ConnectionOptions, { host, port, credentials }: Bro
   }
 }
 
-function rejectsWhen(lost: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const tell = (): void => reject(new UnavailableError("BROKER_DOWN", "the connection was lost"));
-    if (lost.aborted) tell();
-    else lost.addEventListener("abort", tell, { once: true });
-  });
-}
-
 function loginOf(method: ConnectionSettings["loginMethod"], credentials: BrokerHost["credentials"]) {
   if (method === "EXTERNAL") return mechanisms.external();
   // Without credentials in the URL RabbitMQ's own, which it takes from its own machine only.
@@ -126,14 +118,9 @@ export function createConnection(options: ConnectionOptions): Connection {
     const lost = new AbortController();
     let reason: unknown;
     let wasReady = false;
-    let gone = (): void => lost.abort();
-    const closed = new Promise<void>((resolve) => {
-      gone = () => {
-        lost.abort();
-        resolve();
-      };
-      opened.on("close", gone);
-    });
+    const gone = (): void => lost.abort();
+    const closed = new Promise<void>((resolve) => lost.signal.addEventListener("abort", () => resolve()));
+    opened.on("close", gone);
     // amqplib emits `close` after it; an emitter without a listener for `error` would end the process.
     opened.on("error", (err) => (reason = err));
     opened.on("blocked", (why) => log.warn({ broker, why }, "broker blocks publishing"));
@@ -144,13 +131,13 @@ export function createConnection(options: ConnectionOptions): Connection {
     try {
       if (closing.signal.aborted) shut();
       // amqplib (2.3.1) leaves a channel's close without an answer when the connection is lost meanwhile.
-      await Promise.race([options.prepare(opened, lost.signal), rejectsWhen(lost.signal)]);
+      await Promise.race([options.prepare(opened, lost.signal), closed]);
       if (!lost.signal.aborted) {
         wasReady = true;
         model = opened;
         log.info({ broker }, "connected to the broker");
         for (const listener of connectedListeners) listener();
-      }
+      } else reason ??= new UnavailableError("BROKER_DOWN", "the connection was lost");
     } catch (error) {
       reason = error;
       shut();

@@ -131,10 +131,12 @@ export class ForgottenQuickModes {
   }
 
   #of(ikeSa: number) {
-    const of = this.#underWay.get(ikeSa) ?? { answered: new Set<string>(), forgotten: 0 };
+    const known = this.#underWay.get(ikeSa);
+    if (known !== undefined) return known;
     // Nothing tells reliably when one is gone; the oldest are.
     const [oldest] = this.#underWay.keys();
     if (oldest !== undefined && this.#underWay.size >= MAX_IKE_SAS) this.#underWay.delete(oldest);
+    const of = { answered: new Set<string>(), forgotten: 0 };
     this.#underWay.set(ikeSa, of);
     return of;
   }
