@@ -4,17 +4,7 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { randomBytes } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -24,6 +14,7 @@ import { stringify } from "yaml";
 import type { AgentState, ConnectionState } from "../src/core/status.ts";
 import { apiClient } from "../src/io/api/client.ts";
 import { findCharons, type CharonProcess } from "../src/io/charon/process.ts";
+import { writePrivateFile } from "../src/io/private-file.ts";
 import { listSas } from "../src/vici-client/commands.ts";
 import type { IkeSa } from "../src/vici-client/sas.ts";
 import { openViciSession } from "../src/vici-client/session.ts";
@@ -284,9 +275,8 @@ export class LabBuilder {
     mkdirSync(this.documentsDirectory, { recursive: true, mode: 0o700 });
     const routers = options.sides.map((side) => side.routerId);
     // Whole or not there: others read it meanwhile.
-    const made = path.join(this.directory, "made.json");
-    writeFileSync(`${made}.new`, JSON.stringify({ prefix: options.prefix, routers }));
-    renameSync(`${made}.new`, made);
+    const made = JSON.stringify({ prefix: options.prefix, routers });
+    writePrivateFile(path.join(this.directory, "made.json"), made, { isKept: false });
     this.write(options.documents);
   }
 
@@ -354,9 +344,7 @@ export class LabBuilder {
   }
 
   write(documents: readonly LabDocument[]): void {
-    const file = path.join(this.documentsDirectory, "documents.yaml");
-    writeFileSync(`${file}.new`, stringify(documents), { mode: 0o600 });
-    renameSync(`${file}.new`, file);
+    writePrivateFile(path.join(this.documentsDirectory, "documents.yaml"), stringify(documents), { isKept: false });
   }
 
   builtWorld(): World {
