@@ -92,7 +92,8 @@ export type TerminationCause =
   | "misnumbered"
   | "one-sided"
   | "unconfirmed"
-  | "forgotten";
+  | "forgotten"
+  | "unreadable";
 
 /** Compares what charon tells with what is wanted; the words are charon's, so it is done in wire/swanctl. */
 export type ViewComparison = {

@@ -150,8 +150,10 @@ export type Notes = {
   readonly forgottenSinceMs: Map<string, number>;
   /** IKE SAs, by unique id, of which the peer may not have the CHILD SA that came up last, and when it told so. */
   readonly unconfirmedAtMs: Map<string, number>;
-  /** IKE SAs that were ended for what they had forgotten, by peer name: how many, within an hour of each other, and when. */
-  readonly endedForForgotten: Map<string, { readonly count: number; readonly atMs: number }>;
+  /** IKE SAs, by unique id, with a Quick Mode of ours that the peer cannot read, and since when. */
+  readonly unreadableSinceMs: Map<string, number>;
+  /** IKE SAs that were ended for one of these, by peer name: how many, within an hour of each other, and when. */
+  readonly endedForQuickModes: Map<string, { readonly count: number; readonly atMs: number }>;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -192,7 +194,8 @@ export const emptyNotes = (instance: string): Notes => ({
   endedByPeer: new Map(),
   forgottenSinceMs: new Map(),
   unconfirmedAtMs: new Map(),
-  endedForForgotten: new Map(),
+  unreadableSinceMs: new Map(),
+  endedForQuickModes: new Map(),
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

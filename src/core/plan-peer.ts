@@ -58,14 +58,14 @@ const MAX_UNROUTED_MS = 600_000;
 const UNCONFIRMED_BEFORE_MS = 2_000;
 const UNCONFIRMED_AFTER_MS = 1_000;
 /**
- * How long a peer that alone may ask for a child may take to find that charon has forgotten one. Each time that its IKE SA was
- * ended for it makes that four times as long: it may never ask. In the end it is left to an operator.
+ * How long a peer may take to mend a Quick Mode that went wrong, which charon has forgotten or the peer cannot read. Each time
+ * that its IKE SA was ended for one makes that four times as long: it may never do so. In the end it is left to an operator.
  */
-const FORGOTTEN_PATIENCE_MS = 3_000;
-const MAX_ENDED_FOR_FORGOTTEN = 5;
+const WRONG_QUICK_MODE_PATIENCE_MS = 3_000;
+const MAX_ENDED_FOR_QUICK_MODES = 5;
 
-export const forgottenPatienceMs = (notes: Notes, peer: string): number =>
-  FORGOTTEN_PATIENCE_MS * 4 ** (notes.endedForForgotten.get(peer)?.count ?? 0);
+export const quickModePatienceMs = (notes: Notes, peer: string): number =>
+  WRONG_QUICK_MODE_PATIENCE_MS * 4 ** (notes.endedForQuickModes.get(peer)?.count ?? 0);
 
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
 const UNBOUND_ATTEMPTS = 5;
@@ -188,6 +188,7 @@ class PeerPlanner implements PeerPlan {
     this.#endOneSidedChildSas();
     this.#makeUnconfirmedAnew();
     this.#mendForgotten();
+    this.#endUnreadableIkeSas();
     this.#endMisnumberedChildSas();
     const waiting = new Set([...this.#endStaleIkeSas(), ...this.#endSupersededIkeSas(), ...this.#endStaleChildSas()]);
     this.#endDuplicateIkeSas();
@@ -589,7 +590,9 @@ class PeerPlanner implements PeerPlan {
   #makeUnconfirmedAnew(): void {
     for (const sa of this.#standing()) {
       const toldAtMs = this.#notes.unconfirmedAtMs.get(sa.uniqueId);
-      if (toldAtMs === undefined || sa.state !== "established") continue;
+      // What the peer cannot read is known then, and is another one.
+      const isUnreadable = this.#notes.unreadableSinceMs.has(sa.uniqueId);
+      if (toldAtMs === undefined || isUnreadable || sa.state !== "established") continue;
       for (const { tunnel } of this.#peer.members.filter((member) => mayInitiate(member.tunnel))) {
         for (const child of sa.children) {
           const madeAtMs = this.#nowMs - 1_000 * child.ageSeconds;
@@ -611,13 +614,7 @@ class PeerPlanner implements PeerPlan {
   #mendForgotten(): void {
     const { name, members } = this.#peer;
     for (const sa of this.#standing()) {
-      const sinceMs = this.#notes.forgottenSinceMs.get(sa.uniqueId);
-      if (sinceMs === undefined || sa.state !== "established") continue;
-      const untilMs = sinceMs + forgottenPatienceMs(this.#notes, name);
-      if (untilMs > this.#nowMs) {
-        this.#wakeAt(untilMs);
-        continue;
-      }
+      if (!this.#hasWaited(sa, this.#notes.forgottenSinceMs)) continue;
       const stuck = sa.children.filter(({ state, name: child }) => state === "rekeying" && this.#mayAskFor(child));
       for (const child of stuck) this.#terminateChild(child, "forgotten");
       const isLacking = members.some(
@@ -627,11 +624,33 @@ class PeerPlanner implements PeerPlan {
             (child) => !this.#childSas(tunnel.id).some((c) => c.name === child.name && c.state === "installed"),
           ),
       );
-      const times = this.#notes.endedForForgotten.get(name)?.count ?? 0;
-      if (!isLacking || times >= MAX_ENDED_FOR_FORGOTTEN) continue;
+      if (!isLacking || !this.#mayEndForQuickMode()) continue;
       this.#find("sa", `${name}: the peer may have a CHILD SA that is not up here`);
       this.#terminateIke(sa, "forgotten");
     }
+  }
+
+  /** charon would end it in the end, after 165 s in which it makes no other CHILD SA, and without telling the peer. */
+  #endUnreadableIkeSas(): void {
+    if (!this.#mayEndForQuickMode()) return;
+    for (const sa of this.#standing()) {
+      if (!this.#hasWaited(sa, this.#notes.unreadableSinceMs)) continue;
+      this.#find("sa", `${this.#peer.name}: the peer cannot read what charon goes on asking`);
+      this.#terminateIke(sa, "unreadable");
+    }
+  }
+
+  /** For the peer to mend what has been wrong with the IKE SA since then. */
+  #hasWaited(sa: IkeSa, since: ReadonlyMap<string, number>): boolean {
+    const sinceMs = since.get(sa.uniqueId);
+    if (sinceMs === undefined || sa.state !== "established") return false;
+    const untilMs = sinceMs + quickModePatienceMs(this.#notes, this.#peer.name);
+    if (untilMs > this.#nowMs) this.#wakeAt(untilMs);
+    return untilMs <= this.#nowMs;
+  }
+
+  #mayEndForQuickMode(): boolean {
+    return (this.#notes.endedForQuickModes.get(this.#peer.name)?.count ?? 0) < MAX_ENDED_FOR_QUICK_MODES;
   }
 
   #isAskedInVain({ tunnel, children }: Member, { sinceMs }: Unbound): boolean {

@@ -44,6 +44,8 @@ export type CharonEvent =
   | { readonly kind: "quickModesForgotten"; readonly ikeSa: string; readonly count: number }
   /** IKEv1: a CHILD SA that has come up just now the peer may not have. */
   | { readonly kind: "quickModeUnknown"; readonly ikeSa: string }
+  /** IKEv1: whether the peer cannot read a Quick Mode that charon goes on retransmitting. */
+  | { readonly kind: "quickModeUnreadable"; readonly ikeSa: string; readonly isUnreadable: boolean }
   /** A config or secret was changed by no command of ours. */
   | { readonly kind: "changedByOthers"; readonly finding: Finding }
   | { readonly kind: "connected" }

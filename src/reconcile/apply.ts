@@ -164,9 +164,9 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;
     case "terminateIke":
-      if (step.why === "forgotten") {
-        const count = 1 + (notes.endedForForgotten.get(step.peer)?.count ?? 0);
-        notes.endedForForgotten.set(step.peer, { count, atMs: beganAtMs });
+      if (step.why === "forgotten" || step.why === "unreadable") {
+        const count = 1 + (notes.endedForQuickModes.get(step.peer)?.count ?? 0);
+        notes.endedForQuickModes.set(step.peer, { count, atMs: beganAtMs });
       }
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;

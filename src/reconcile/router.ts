@@ -351,6 +351,11 @@ export class RouterWorker {
         this.wake("charon");
         return;
       }
+      case "quickModeUnreadable":
+        if (event.isUnreadable) notes?.unreadableSinceMs.set(event.ikeSa, this.#ports.clock.nowMs());
+        else notes?.unreadableSinceMs.delete(event.ikeSa);
+        this.wake("charon");
+        return;
       case "quickModeUnknown":
         notes?.unconfirmedAtMs.set(event.ikeSa, this.#ports.clock.nowMs());
         this.wake("charon");

@@ -14,14 +14,14 @@ import {
   type RunningCharon,
 } from "../core/observed.ts";
 import { childrenOf, peerNameOf } from "../core/peers.ts";
-import { forgottenPatienceMs } from "../core/plan-peer.ts";
+import { quickModePatienceMs } from "../core/plan-peer.ts";
 import type { CharonPlan } from "../core/plan.ts";
 
 /** An attempt counts until what it made has stood so long: what comes up only to be lost is asked for with growing pauses. */
 const STOOD_MS = 10_000;
 
-/** After its time a forgotten Quick Mode is no reason any more for what is lacking. */
-const FORGOTTEN_LONG_AGO_MS = 30_000;
+/** After its time a Quick Mode that went wrong is no reason any more for what is lacking. */
+const QUICK_MODE_LONG_AGO_MS = 30_000;
 /** How long an IKE SA that was ended for one makes the next one be waited for. */
 const ENDED_LONG_AGO_MS = 3_600_000;
 
@@ -71,16 +71,16 @@ export function refreshNotes(
   for (const [spi, { atMs }] of notes.endedByPeer) {
     if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeer.delete(spi);
   }
-  for (const since of [notes.forgottenSinceMs, notes.unconfirmedAtMs]) {
+  for (const since of [notes.forgottenSinceMs, notes.unconfirmedAtMs, notes.unreadableSinceMs]) {
     for (const [id, atMs] of since) {
       // It may be younger than the look.
       const peer = observed.ikeSas.find(({ uniqueId }) => uniqueId === id)?.peer;
-      const patienceMs = peer === undefined ? 0 : forgottenPatienceMs(notes, peer);
-      if (nowMs - atMs > patienceMs + FORGOTTEN_LONG_AGO_MS) since.delete(id);
+      const patienceMs = peer === undefined ? 0 : quickModePatienceMs(notes, peer);
+      if (nowMs - atMs > patienceMs + QUICK_MODE_LONG_AGO_MS) since.delete(id);
     }
   }
-  for (const [peer, { atMs }] of notes.endedForForgotten) {
-    if (nowMs - atMs > ENDED_LONG_AGO_MS) notes.endedForForgotten.delete(peer);
+  for (const [peer, { atMs }] of notes.endedForQuickModes) {
+    if (nowMs - atMs > ENDED_LONG_AGO_MS) notes.endedForQuickModes.delete(peer);
   }
   for (const [id, ended] of notes.removedChildSas) {
     const sa = observed.ikeSas.find(({ uniqueId }) => uniqueId === id);

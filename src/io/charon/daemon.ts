@@ -33,6 +33,7 @@ import {
   ForgottenQuickModes,
   tellsOfUnknownMessage,
   UnknownDeletes,
+  UnreadableQuickModes,
 } from "../../wire/swanctl/log.ts";
 import { markerSecret, peerSecret, peerSection, type SharedSecret } from "../../wire/swanctl/peer.ts";
 import { strongswanConf, type Retransmission } from "../../wire/swanctl/strongswan-conf.ts";
@@ -94,6 +95,7 @@ export class Daemon {
   #ownNames: { readonly name: string; readonly untilMs: number }[] = [];
   #unknownDeletes = new UnknownDeletes();
   #forgottenQuickModes = new ForgottenQuickModes();
+  #unreadableQuickModes = new UnreadableQuickModes();
   #isHearing = false;
   #process: CharonProcess | undefined;
   /** The last one that ran, and has ended by itself. */
@@ -330,6 +332,7 @@ export class Daemon {
         this.#ownNames = [];
         this.#unknownDeletes = new UnknownDeletes();
         this.#forgottenQuickModes = new ForgottenQuickModes();
+        this.#unreadableQuickModes = new UnreadableQuickModes();
         this.#tell({ kind: "lost" });
       },
     });
@@ -401,6 +404,8 @@ export class Daemon {
     const count = this.#forgottenQuickModes.hear(event);
     const ikeSa = String(event.ikeSaUniqueId);
     if (count !== undefined) this.#tell({ kind: "quickModesForgotten", ikeSa, count });
+    const isUnreadable = this.#unreadableQuickModes.hear(event);
+    if (isUnreadable !== undefined) this.#tell({ kind: "quickModeUnreadable", ikeSa, isUnreadable });
     if (tellsOfUnknownMessage(event.text)) this.#tell({ kind: "quickModeUnknown", ikeSa });
     const changed = changeFromLog(event.text);
     if (changed === undefined || this.#isOwn(event.text)) return;

@@ -7,6 +7,8 @@ type Rule = Omit<Told, "text"> & { readonly pattern: RegExp; readonly advice: st
 
 const MAX_IKE_SAS = 1_000;
 
+const UNREADABLE = /^received (?:PAYLOAD_MALFORMED|INVALID_HASH_INFORMATION) error notify$/;
+
 const SUBNETS_DIFFER = "the subnets differ; what is local here must be the peer's on the other side, and the reverse";
 
 const RULES: readonly Rule[] = [
@@ -32,6 +34,12 @@ const RULES: readonly Rule[] = [
       /could not decrypt payloads|decryption failed, invalid length|invalid HASH_V1 payload|calculated HASH does not match/,
     code: "authentication-failed",
     advice: "a message of the peer cannot be decrypted: in IKEv1 that means different pre-shared keys",
+  },
+  {
+    // After the lines of the rule above, which it replaces: the IKE SA is up, and its key is right.
+    pattern: /^QUICK_MODE \w+ with message ID \d+ processing failed$/,
+    code: "negotiating",
+    advice: "a message about a CHILD SA could not be read; the IKE SA is made anew when it stays so",
   },
   {
     pattern: /constraint check failed|peer requested .* but we|no matching peer config found/,
@@ -108,14 +116,14 @@ export class UnknownDeletes {
  * send_notify; 5.9.8 and 6.0.1): the peer has a CHILD SA then that charon has not.
  */
 export class ForgottenQuickModes {
-  readonly #underWay = new Map<number, { readonly answered: Set<string>; forgotten: number }>();
+  readonly #underWay = new LatestIkeSas<{ readonly answered: Set<string>; forgotten: number }>();
 
   /** Takes each line of the log; how many an IKE SA has forgotten and not made since, when that is another number now. */
   hear({ ikeSaUniqueId: ikeSa, text }: { readonly ikeSaUniqueId: number | undefined; readonly text: string }) {
     if (ikeSa === undefined) return undefined;
     const [, answered] = /^generating QUICK_MODE response (\d+) /.exec(text) ?? [];
     if (answered !== undefined) {
-      this.#of(ikeSa).answered.add(answered);
+      this.#underWay.getOrSet(ikeSa, () => ({ answered: new Set(), forgotten: 0 })).answered.add(answered);
       return undefined;
     }
     const of = this.#underWay.get(ikeSa);
@@ -129,16 +137,58 @@ export class ForgottenQuickModes {
     } else if (of.forgotten > 0 && /^CHILD_SA .* established with SPIs /.test(text)) return (of.forgotten -= 1);
     return undefined;
   }
+}
 
-  #of(ikeSa: number) {
-    const known = this.#underWay.get(ikeSa);
+/**
+ * A Quick Mode of ours whose retransmission the peer answers by saying that it cannot read it. charon reads one wrongly that has
+ * overtaken the last message of Main Mode, and those that follow with the same message ID (iv_manager.c, 5.9.8 and 6.0.1). Until
+ * the retransmissions are over (165 s) an IKE SA begins no other exchange, and sends no refusal.
+ */
+export class UnreadableQuickModes {
+  readonly #retransmitted = new LatestIkeSas<{ messageId: string; isUnreadable: boolean }>();
+
+  /** Takes each line of the log; whether an IKE SA has one, when that is otherwise now. */
+  hear({ ikeSaUniqueId: ikeSa, text }: { readonly ikeSaUniqueId: number | undefined; readonly text: string }) {
+    if (ikeSa === undefined) return undefined;
+    // Main Mode has the message ID 0.
+    const [, messageId] = /^sending retransmit \d+ of request message ID ([1-9]\d*), seq /.exec(text) ?? [];
+    if (messageId !== undefined) {
+      this.#retransmitted.getOrSet(ikeSa, () => ({ messageId, isUnreadable: false })).messageId = messageId;
+      return undefined;
+    }
+    const of = this.#retransmitted.get(ikeSa);
+    if (of === undefined) return undefined;
+    if (UNREADABLE.test(text)) {
+      const wasUnreadable = of.isUnreadable;
+      of.isUnreadable = true;
+      return wasUnreadable ? undefined : true;
+    }
+    if (!text.startsWith(`parsed QUICK_MODE response ${of.messageId} `)) return undefined;
+    this.#retransmitted.delete(ikeSa);
+    return of.isUnreadable ? false : undefined;
+  }
+}
+
+/** By unique id. Nothing tells reliably when one is gone; the oldest are. */
+class LatestIkeSas<T> {
+  readonly #all = new Map<number, T>();
+
+  get(ikeSa: number): T | undefined {
+    return this.#all.get(ikeSa);
+  }
+
+  getOrSet(ikeSa: number, make: () => T): T {
+    const known = this.#all.get(ikeSa);
     if (known !== undefined) return known;
-    // Nothing tells reliably when one is gone; the oldest are.
-    const [oldest] = this.#underWay.keys();
-    if (oldest !== undefined && this.#underWay.size >= MAX_IKE_SAS) this.#underWay.delete(oldest);
-    const of = { answered: new Set<string>(), forgotten: 0 };
-    this.#underWay.set(ikeSa, of);
-    return of;
+    const [oldest] = this.#all.keys();
+    if (oldest !== undefined && this.#all.size >= MAX_IKE_SAS) this.#all.delete(oldest);
+    const made = make();
+    this.#all.set(ikeSa, made);
+    return made;
+  }
+
+  delete(ikeSa: number): void {
+    this.#all.delete(ikeSa);
   }
 }
 

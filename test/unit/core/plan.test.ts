@@ -427,6 +427,24 @@ describe("plans as text", () => {
     ]);
   });
 
+  test("IKEv1: an IKE SA with a Quick Mode that the peer cannot read is made anew, with growing pauses", async () => {
+    const scene = await up(v1());
+    const waitsMs: (number | undefined)[] = [];
+    scene.notes.unconfirmedAtMs.set(standing(scene).sa.uniqueId, scene.clock.nowMs());
+    for (let times = 0; times < 6; times += 1) {
+      const { sa } = standing(scene);
+      const sinceMs = scene.clock.nowMs();
+      scene.notes.unreadableSinceMs.set(sa.uniqueId, sinceMs);
+      await scene.pass("told");
+      const waitMs = scene.plan?.wakeAtMs === undefined ? undefined : scene.plan.wakeAtMs - sinceMs;
+      waitsMs.push(waitMs);
+      await scene.clock.advance(waitMs ?? 0);
+      await scene.pass("waited");
+      expect(scene.charon.ikeSas.includes(sa)).toBe(waitMs === undefined);
+    }
+    expect(waitsMs).toEqual([3_000, 12_000, 48_000, 192_000, 768_000, undefined]);
+  });
+
   test("IKEv1: what was being rekeyed as charon forgot it is asked for again", async () => {
     const scene = await up(v1());
     await scene.clock.advance(60_000);

@@ -369,6 +369,20 @@ describe("what wakes a router", () => {
     expect(world.ike.applied.map((step) => step.kind).slice(0, 1)).toEqual(steps);
   });
 
+  test.each([
+    ["cannot be read", true, ["terminateIke"]],
+    ["was read after all", false, []],
+  ])("IKEv1: a Quick Mode of ours %s by the peer", async (_, isUnreadable, steps) => {
+    const world = await AgentWorld.up(V1);
+    const ikeSa = world.ike.charon(ROUTER).ikeSas[0]?.uniqueId ?? "";
+    world.ike.applied.length = 0;
+    world.ike.tell(ROUTER, { kind: "quickModeUnreadable", ikeSa, isUnreadable: true });
+    await world.clock.advance(2_900);
+    world.ike.tell(ROUTER, { kind: "quickModeUnreadable", ikeSa, isUnreadable });
+    await world.clock.advance(3_100);
+    expect(world.ike.applied.map((step) => step.kind).slice(0, 1)).toEqual(steps);
+  });
+
   test("a failure is told of the peer it belongs to", async () => {
     const world = new AgentWorld();
     world.ike.remote(peerNameOf(aTunnel())).psk = "another";

@@ -7,6 +7,7 @@ import {
   ForgottenQuickModes,
   tellsOfUnknownMessage,
   UnknownDeletes,
+  UnreadableQuickModes,
 } from "../../../../src/wire/swanctl/log.ts";
 
 test.each<[string, ReasonCode]>([
@@ -24,6 +25,8 @@ test.each<[string, ReasonCode]>([
   ["invalid HASH_V1 payload length, decryption failed?", "authentication-failed"],
   ["could not decrypt payloads", "authentication-failed"],
   ["decryption failed, invalid length", "authentication-failed"],
+  ["QUICK_MODE request with message ID 624172489 processing failed", "negotiating"],
+  ["QUICK_MODE response with message ID 624172489 processing failed", "negotiating"],
   // sa/ikev1/authenticators/psk_v1_authenticator.c
   ["calculated HASH does not match HASH payload", "authentication-failed"],
   // sa/ikev2/tasks/ike_auth.c, sa/ike_sa.c
@@ -106,6 +109,27 @@ test("Quick Modes that charon has forgotten since it refused another one, and no
   expect(hear(2, dpd, refusal, last(1), refusal)).toEqual([undefined, 2, undefined, undefined]);
   expect(hear(1, up)).toEqual([undefined]);
   expect(hear(2, answer(4), last(4), up, up, up)).toEqual([undefined, undefined, 1, 0, undefined]);
+});
+
+test("a Quick Mode whose retransmission the peer cannot read, until it is answered after all", () => {
+  const heard = new UnreadableQuickModes();
+  const hear = (ikeSaUniqueId: number, ...lines: readonly string[]): (boolean | undefined)[] =>
+    lines.map((text) => heard.hear({ ikeSaUniqueId, text }));
+  const again = (id: number): string => `sending retransmit 1 of request message ID ${String(id)}, seq 1`;
+  const malformed = "received PAYLOAD_MALFORMED error notify";
+  const answered = (id: number): string => `parsed QUICK_MODE response ${String(id)} [ HASH SA No KE ID ID ]`;
+  expect(hear(1, malformed, again(0), malformed, again(7), answered(7), malformed)).toEqual(
+    Array.from({ length: 6 }, () => undefined),
+  );
+  expect(hear(2, again(7), "received INVALID_HASH_INFORMATION error notify")).toEqual([undefined, true]);
+  expect(hear(1, malformed)).toEqual([undefined]);
+  expect(hear(2, again(7), malformed, answered(8), answered(7), malformed)).toEqual([
+    undefined,
+    undefined,
+    undefined,
+    false,
+    undefined,
+  ]);
 });
 
 test.each([
