@@ -109,6 +109,9 @@ export type Attempts = {
 /** Since when an IKE SA, or the one that it succeeds, is known to be unbound. */
 export type Unbound = { readonly sinceMs: number; readonly childSas: ReadonlySet<string> };
 
+/** IKEv1: charon has forgotten what it answered, or the peer cannot read what charon asks. */
+export type QuickModeFault = "forgotten" | "unreadable";
+
 /**
  * Notes about one running charon that cannot be read back from it. They die with the agent: then everything is loaded
  * once more, and what the markers do not prove is re-authenticated.
@@ -153,7 +156,9 @@ export type Notes = {
   /** IKE SAs, by unique id, with a Quick Mode of ours that the peer cannot read, and since when. */
   readonly unreadableSinceMs: Map<string, number>;
   /** IKE SAs that were ended for one of these, by peer name: how many, within an hour of each other, and when. */
-  readonly endedForQuickModes: Map<string, { readonly count: number; readonly atMs: number }>;
+  readonly endedForQuickModes: Readonly<
+    Record<QuickModeFault, Map<string, { readonly count: number; readonly atMs: number }>>
+  >;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -195,7 +200,7 @@ export const emptyNotes = (instance: string): Notes => ({
   forgottenSinceMs: new Map(),
   unconfirmedAtMs: new Map(),
   unreadableSinceMs: new Map(),
-  endedForQuickModes: new Map(),
+  endedForQuickModes: { forgotten: new Map(), unreadable: new Map() },
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

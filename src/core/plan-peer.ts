@@ -26,6 +26,7 @@ import {
   type ChildSa,
   type IkeSa,
   type Notes,
+  type QuickModeFault,
   type RunningCharon,
   type Unbound,
 } from "./observed.ts";
@@ -58,14 +59,14 @@ const MAX_UNROUTED_MS = 600_000;
 const UNCONFIRMED_BEFORE_MS = 2_000;
 const UNCONFIRMED_AFTER_MS = 1_000;
 /**
- * How long a peer may take to mend a Quick Mode that went wrong, which charon has forgotten or the peer cannot read. Each time
- * that its IKE SA was ended for one makes that four times as long: it may never do so. In the end it is left to an operator.
+ * How long a peer may take to mend a Quick Mode that went wrong. Each time that its IKE SA was ended for one makes that four times
+ * as long: it may never do so. In the end it is left to an operator, or to charon.
  */
 const WRONG_QUICK_MODE_PATIENCE_MS = 3_000;
 const MAX_ENDED_FOR_QUICK_MODES = 5;
 
-export const quickModePatienceMs = (notes: Notes, peer: string): number =>
-  WRONG_QUICK_MODE_PATIENCE_MS * 4 ** (notes.endedForQuickModes.get(peer)?.count ?? 0);
+export const quickModePatienceMs = (notes: Notes, fault: QuickModeFault, peer: string): number =>
+  WRONG_QUICK_MODE_PATIENCE_MS * 4 ** (notes.endedForQuickModes[fault].get(peer)?.count ?? 0);
 
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
 const UNBOUND_ATTEMPTS = 5;
@@ -614,7 +615,7 @@ class PeerPlanner implements PeerPlan {
   #mendForgotten(): void {
     const { name, members } = this.#peer;
     for (const sa of this.#standing()) {
-      if (!this.#hasWaited(sa, this.#notes.forgottenSinceMs)) continue;
+      if (!this.#hasWaited(sa, "forgotten", this.#notes.forgottenSinceMs)) continue;
       const stuck = sa.children.filter(({ state, name: child }) => state === "rekeying" && this.#mayAskFor(child));
       for (const child of stuck) this.#terminateChild(child, "forgotten");
       const isLacking = members.some(
@@ -624,33 +625,33 @@ class PeerPlanner implements PeerPlan {
             (child) => !this.#childSas(tunnel.id).some((c) => c.name === child.name && c.state === "installed"),
           ),
       );
-      if (!isLacking || !this.#mayEndForQuickMode()) continue;
+      if (!isLacking || !this.#mayEndFor("forgotten")) continue;
       this.#find("sa", `${name}: the peer may have a CHILD SA that is not up here`);
       this.#terminateIke(sa, "forgotten");
     }
   }
 
-  /** charon would end it in the end, after 165 s in which it makes no other CHILD SA, and without telling the peer. */
+  /** charon would end it after 165 s in which it begins no other exchange, and without telling the peer. */
   #endUnreadableIkeSas(): void {
-    if (!this.#mayEndForQuickMode()) return;
+    if (!this.#mayEndFor("unreadable")) return;
     for (const sa of this.#standing()) {
-      if (!this.#hasWaited(sa, this.#notes.unreadableSinceMs)) continue;
+      if (!this.#hasWaited(sa, "unreadable", this.#notes.unreadableSinceMs)) continue;
       this.#find("sa", `${this.#peer.name}: the peer cannot read what charon goes on asking`);
       this.#terminateIke(sa, "unreadable");
     }
   }
 
   /** For the peer to mend what has been wrong with the IKE SA since then. */
-  #hasWaited(sa: IkeSa, since: ReadonlyMap<string, number>): boolean {
+  #hasWaited(sa: IkeSa, fault: QuickModeFault, since: ReadonlyMap<string, number>): boolean {
     const sinceMs = since.get(sa.uniqueId);
     if (sinceMs === undefined || sa.state !== "established") return false;
-    const untilMs = sinceMs + quickModePatienceMs(this.#notes, this.#peer.name);
+    const untilMs = sinceMs + quickModePatienceMs(this.#notes, fault, this.#peer.name);
     if (untilMs > this.#nowMs) this.#wakeAt(untilMs);
     return untilMs <= this.#nowMs;
   }
 
-  #mayEndForQuickMode(): boolean {
-    return (this.#notes.endedForQuickModes.get(this.#peer.name)?.count ?? 0) < MAX_ENDED_FOR_QUICK_MODES;
+  #mayEndFor(fault: QuickModeFault): boolean {
+    return (this.#notes.endedForQuickModes[fault].get(this.#peer.name)?.count ?? 0) < MAX_ENDED_FOR_QUICK_MODES;
   }
 
   #isAskedInVain({ tunnel, children }: Member, { sinceMs }: Unbound): boolean {

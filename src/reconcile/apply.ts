@@ -165,8 +165,8 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       return;
     case "terminateIke":
       if (step.why === "forgotten" || step.why === "unreadable") {
-        const count = 1 + (notes.endedForQuickModes.get(step.peer)?.count ?? 0);
-        notes.endedForQuickModes.set(step.peer, { count, atMs: beganAtMs });
+        const ended = notes.endedForQuickModes[step.why];
+        ended.set(step.peer, { count: 1 + (ended.get(step.peer)?.count ?? 0), atMs: beganAtMs });
       }
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);
       return;

@@ -335,6 +335,8 @@ export class RouterWorker {
         this.wake("charon");
         return;
       case "lost":
+        // That it is over, nobody would tell; that it is not, the next retransmission does.
+        notes?.unreadableSinceMs.clear();
         this.#deafTo = notes?.instance;
         if (this.#memory.charon.kind === "up") this.#log.warn({ router: this.id }, "charon is gone, looking after it");
         this.wake("everything");
@@ -351,11 +353,17 @@ export class RouterWorker {
         this.wake("charon");
         return;
       }
-      case "quickModeUnreadable":
-        if (event.isUnreadable) notes?.unreadableSinceMs.set(event.ikeSa, this.#ports.clock.nowMs());
-        else notes?.unreadableSinceMs.delete(event.ikeSa);
+      case "quickModeUnreadable": {
+        const sinceMs = notes?.unreadableSinceMs.get(event.ikeSa) ?? this.#ports.clock.nowMs();
+        if (event.isUnreadable) notes?.unreadableSinceMs.set(event.ikeSa, sinceMs);
+        else {
+          notes?.unreadableSinceMs.delete(event.ikeSa);
+          // What could not be placed was this one.
+          notes?.unconfirmedAtMs.delete(event.ikeSa);
+        }
         this.wake("charon");
         return;
+      }
       case "quickModeUnknown":
         notes?.unconfirmedAtMs.set(event.ikeSa, this.#ports.clock.nowMs());
         this.wake("charon");

@@ -71,16 +71,20 @@ export function refreshNotes(
   for (const [spi, { atMs }] of notes.endedByPeer) {
     if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeer.delete(spi);
   }
-  for (const since of [notes.forgottenSinceMs, notes.unconfirmedAtMs, notes.unreadableSinceMs]) {
+  for (const [fault, since] of [
+    ["forgotten", notes.forgottenSinceMs],
+    ["forgotten", notes.unconfirmedAtMs],
+    ["unreadable", notes.unreadableSinceMs],
+  ] as const) {
     for (const [id, atMs] of since) {
       // It may be younger than the look.
       const peer = observed.ikeSas.find(({ uniqueId }) => uniqueId === id)?.peer;
-      const patienceMs = peer === undefined ? 0 : quickModePatienceMs(notes, peer);
+      const patienceMs = peer === undefined ? 0 : quickModePatienceMs(notes, fault, peer);
       if (nowMs - atMs > patienceMs + QUICK_MODE_LONG_AGO_MS) since.delete(id);
     }
   }
-  for (const [peer, { atMs }] of notes.endedForQuickModes) {
-    if (nowMs - atMs > ENDED_LONG_AGO_MS) notes.endedForQuickModes.delete(peer);
+  for (const ended of Object.values(notes.endedForQuickModes)) {
+    for (const [peer, { atMs }] of ended) if (nowMs - atMs > ENDED_LONG_AGO_MS) ended.delete(peer);
   }
   for (const [id, ended] of notes.removedChildSas) {
     const sa = observed.ikeSas.find(({ uniqueId }) => uniqueId === id);

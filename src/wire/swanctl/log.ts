@@ -7,6 +7,8 @@ type Rule = Omit<Told, "text"> & { readonly pattern: RegExp; readonly advice: st
 
 const MAX_IKE_SAS = 1_000;
 
+// sa/ikev1/tasks/informational.c
+const REFUSED = /^received (?:INVALID_ID_INFORMATION|NO_PROPOSAL_CHOSEN) error notify$/;
 const UNREADABLE = /^received (?:PAYLOAD_MALFORMED|INVALID_HASH_INFORMATION) error notify$/;
 
 const SUBNETS_DIFFER = "the subnets differ; what is local here must be the peer's on the other side, and the reverse";
@@ -36,10 +38,10 @@ const RULES: readonly Rule[] = [
     advice: "a message of the peer cannot be decrypted: in IKEv1 that means different pre-shared keys",
   },
   {
-    // After the lines of the rule above, which it replaces: the IKE SA is up, and its key is right.
+    // After the lines of the rule above, which it replaces: the key is right.
     pattern: /^QUICK_MODE \w+ with message ID \d+ processing failed$/,
     code: "negotiating",
-    advice: "a message about a CHILD SA could not be read; the IKE SA is made anew when it stays so",
+    advice: "a message about a CHILD SA could not be read; whoever asked has to ask anew",
   },
   {
     pattern: /constraint check failed|peer requested .* but we|no matching peer config found/,
@@ -141,29 +143,30 @@ export class ForgottenQuickModes {
 
 /**
  * A Quick Mode of ours whose retransmission the peer answers by saying that it cannot read it. charon reads one wrongly that has
- * overtaken the last message of Main Mode, and those that follow with the same message ID (iv_manager.c, 5.9.8 and 6.0.1). Until
- * the retransmissions are over (165 s) an IKE SA begins no other exchange, and sends no refusal.
+ * overtaken the last message of Main Mode, and those that follow with the same message ID as long as it remembers that one
+ * (iv_manager.c, 5.9.8 and 6.0.1). Until the retransmissions are over (165 s) the IKE SA begins no other exchange.
  */
 export class UnreadableQuickModes {
-  readonly #retransmitted = new LatestIkeSas<{ messageId: string; isUnreadable: boolean }>();
+  readonly #retransmitted = new LatestIkeSas<{ readonly messageId: string; isUnreadable: boolean }>();
 
-  /** Takes each line of the log; whether an IKE SA has one, when that is otherwise now. */
+  /** Takes each line of the log; whether an IKE SA has one: true with each answer that says so, false when it is over. */
   hear({ ikeSaUniqueId: ikeSa, text }: { readonly ikeSaUniqueId: number | undefined; readonly text: string }) {
     if (ikeSa === undefined) return undefined;
+    const of = this.#retransmitted.get(ikeSa);
     // Main Mode has the message ID 0.
     const [, messageId] = /^sending retransmit \d+ of request message ID ([1-9]\d*), seq /.exec(text) ?? [];
-    if (messageId !== undefined) {
-      this.#retransmitted.getOrSet(ikeSa, () => ({ messageId, isUnreadable: false })).messageId = messageId;
-      return undefined;
+    if (messageId !== undefined && of === undefined) {
+      this.#retransmitted.getOrSet(ikeSa, () => ({ messageId, isUnreadable: false }));
     }
-    const of = this.#retransmitted.get(ikeSa);
     if (of === undefined) return undefined;
-    if (UNREADABLE.test(text)) {
-      const wasUnreadable = of.isUnreadable;
-      of.isUnreadable = true;
-      return wasUnreadable ? undefined : true;
-    }
-    if (!text.startsWith(`parsed QUICK_MODE response ${of.messageId} `)) return undefined;
+    if (UNREADABLE.test(text)) return (of.isUnreadable = true);
+    // Whatever charon asks next: it has one of its own at a time.
+    const [, next] = /^generating QUICK_MODE request (\d+) /.exec(text) ?? [];
+    const isOver =
+      (next !== undefined && next !== of.messageId) ||
+      REFUSED.test(text) ||
+      text.startsWith(`parsed QUICK_MODE response ${of.messageId} `);
+    if (!isOver) return undefined;
     this.#retransmitted.delete(ikeSa);
     return of.isUnreadable ? false : undefined;
   }

@@ -294,9 +294,16 @@ test("a CHILD SA whose peer ended it before it was up here is made anew", async 
   expect((await lab.world.ping("left", "10.3.0.9")).received).toBeGreaterThan(0);
 });
 
+/** Of whom; of those before the message each takes 0.4 s. */
+const PINGS = {
+  left: { to: "203.0.113.20", perSecond: 10, before: 8 },
+  // Less than the 3 s after which the IKE SA would be ended.
+  right: { to: "203.0.113.10", perSecond: 3, before: 2 },
+} as const;
+
 /**
- * The first short message of the side waits behind pings: of those that begin a Quick Mode (right) the last one, and less than
- * the 3 s after which its IKE SA would be ended; of those that answer a Main Mode (left) likewise, until it is asked for again.
+ * The first short message of the side waits behind pings: of those that begin a Quick Mode (right) the last one, of those that
+ * answer a Main Mode (left) likewise.
  */
 async function whileLastMessageWaits(side: "left" | "right", run: () => Promise<void>): Promise<void> {
   const of = lab.namespaces[side];
@@ -311,11 +318,11 @@ async function whileLastMessageWaits(side: "left" | "right", run: () => Promise<
     // It is the first of that size, and shorter than two of them the quota; a keepalive is shorter.
     const first = "udp dport { 500, 4500 } meta length 90-129 quota until 130 bytes";
     inSide("nft", `add rule ip slow out ${first} meta priority set 1:10`);
-    const pings = startTraffic(lab.world, of, side === "right" ? "203.0.113.10" : "203.0.113.20", 10);
-    // Each takes 0.4 s.
+    const { to, perSecond, before } = PINGS[side];
+    const pings = startTraffic(lab.world, of, to, perSecond);
     const queued = (): number =>
       Number(/backlog \S+ (\d+)p/.exec(inSide("tc", "-s", "class", "show", ...qdisc.slice(0, 2)))?.[1]);
-    await until("enough are queued", 10_000, () => queued() >= (side === "right" ? 2 : 8))
+    await until("enough are queued", 10_000, () => queued() >= before)
       .then(run)
       .finally(() => pings.stop());
   } finally {

@@ -125,11 +125,22 @@ test("a Quick Mode whose retransmission the peer cannot read, until it is answer
   expect(hear(1, malformed)).toEqual([undefined]);
   expect(hear(2, again(7), malformed, answered(8), answered(7), malformed)).toEqual([
     undefined,
-    undefined,
+    true,
     undefined,
     false,
     undefined,
   ]);
+  const asked = (id: number): string => `generating QUICK_MODE request ${String(id)} [ HASH SA No KE ID ID ]`;
+  for (const over of [asked(8), "received INVALID_ID_INFORMATION error notify"]) {
+    expect(hear(3, again(7), over, malformed)).toEqual([undefined, undefined, undefined]);
+    expect(hear(3, again(7), asked(7), malformed, over, malformed)).toEqual([
+      undefined,
+      undefined,
+      true,
+      false,
+      undefined,
+    ]);
+  }
 });
 
 test.each([
