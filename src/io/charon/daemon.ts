@@ -81,6 +81,13 @@ const END_GRACE_MS = 100;
 /** How long after a command of ours its log lines may still come in on the other socket. */
 const OWN_LOG_LINES_MS = 3_000;
 
+/** What is told by several lines of the log: of no use any more when lines were missed. */
+const newlyHeard = () => ({
+  unknownDeletes: new UnknownDeletes(),
+  forgottenQuickModes: new ForgottenQuickModes(),
+  unreadableQuickModes: new UnreadableQuickModes(),
+});
+
 /** One router's charon. */
 export class Daemon {
   readonly #router: RouterId;
@@ -93,9 +100,7 @@ export class Daemon {
   readonly #listeners = new Set<(event: CharonEvent) => void>();
   /** Names in our latest commands, and until when their log lines may come. */
   #ownNames: { readonly name: string; readonly untilMs: number }[] = [];
-  #unknownDeletes = new UnknownDeletes();
-  #forgottenQuickModes = new ForgottenQuickModes();
-  #unreadableQuickModes = new UnreadableQuickModes();
+  #heard = newlyHeard();
   #isHearing = false;
   #process: CharonProcess | undefined;
   /** The last one that ran, and has ended by itself. */
@@ -330,9 +335,7 @@ export class Daemon {
       onDisconnected: () => {
         this.#isHearing = false;
         this.#ownNames = [];
-        this.#unknownDeletes = new UnknownDeletes();
-        this.#forgottenQuickModes = new ForgottenQuickModes();
-        this.#unreadableQuickModes = new UnreadableQuickModes();
+        this.#heard = newlyHeard();
         this.#tell({ kind: "lost" });
       },
     });
@@ -398,13 +401,13 @@ export class Daemon {
     if (failure !== undefined) {
       this.#tell({ kind: "failed", peer: event.ikeSaName, failure: { ...failure, atMs: this.#options.nowMs() } });
     }
-    const spiOut = this.#unknownDeletes.hear(event);
+    const spiOut = this.#heard.unknownDeletes.hear(event);
     const { ikeSaName: peer } = event;
     if (spiOut !== undefined && peer !== undefined) this.#tell({ kind: "endedByPeer", peer, spiOut });
-    const count = this.#forgottenQuickModes.hear(event);
+    const count = this.#heard.forgottenQuickModes.hear(event);
     const ikeSa = String(event.ikeSaUniqueId);
     if (count !== undefined) this.#tell({ kind: "quickModesForgotten", ikeSa, count });
-    const isUnreadable = this.#unreadableQuickModes.hear(event);
+    const isUnreadable = this.#heard.unreadableQuickModes.hear(event);
     if (isUnreadable !== undefined) this.#tell({ kind: "quickModeUnreadable", ikeSa, isUnreadable });
     if (tellsOfUnknownMessage(event.text)) this.#tell({ kind: "quickModeUnknown", ikeSa });
     const changed = changeFromLog(event.text);
