@@ -109,8 +109,15 @@ export type Attempts = {
 /** Since when an IKE SA, or the one that it succeeds, is known to be unbound. */
 export type Unbound = { readonly sinceMs: number; readonly childSas: ReadonlySet<string> };
 
-/** IKEv1: charon has forgotten what it answered, or the peer cannot read what charon asks. */
+/** Of an IKE SA, IKEv1: charon has forgotten what it answered, or the peer cannot read what charon asks. */
 export type QuickModeFault = "forgotten" | "unreadable";
+
+export type QuickModeNotes = {
+  /** IKE SAs that have the fault, by unique id, and since when. */
+  readonly sinceMs: Map<string, number>;
+  /** IKE SAs that were ended for it, by peer name: how many, within an hour of each other, and when the last one. */
+  readonly ended: Map<string, { readonly count: number; readonly atMs: number }>;
+};
 
 /**
  * Notes about one running charon that cannot be read back from it. They die with the agent: then everything is loaded
@@ -149,16 +156,13 @@ export type Notes = {
   readonly removedChildSas: Map<string, Map<string, Set<string>>>;
   /** CHILD SAs that peers ended while charon did not hold them, by the SPI that the peer takes packets in by. */
   readonly endedByPeer: Map<string, { readonly peer: string; readonly atMs: number }>;
-  /** IKE SAs, by unique id, of which the peer may have CHILD SAs that charon has forgotten to make, and since when. */
-  readonly forgottenSinceMs: Map<string, number>;
+  /**
+   * Of each fault. "forgotten": the peer may have CHILD SAs that charon has forgotten to make; "unreadable": the peer cannot
+   * read a Quick Mode of ours.
+   */
+  readonly quickModes: Readonly<Record<QuickModeFault, QuickModeNotes>>;
   /** IKE SAs, by unique id, of which the peer may not have the CHILD SA that came up last, and when it told so. */
   readonly unconfirmedAtMs: Map<string, number>;
-  /** IKE SAs, by unique id, with a Quick Mode of ours that the peer cannot read, and since when. */
-  readonly unreadableSinceMs: Map<string, number>;
-  /** IKE SAs that were ended for one of these, by peer name: how many, within an hour of each other, and when. */
-  readonly endedForQuickModes: Readonly<
-    Record<QuickModeFault, Map<string, { readonly count: number; readonly atMs: number }>>
-  >;
   /** The update that each connection is in, as the text of its marker. */
   readonly transitions: Map<ConnectionId, string>;
   /** What we committed last of each connection: it stands in for a marker that somebody else took away. */
@@ -197,10 +201,11 @@ export const emptyNotes = (instance: string): Notes => ({
   unboundIkeSas: new Map(),
   removedChildSas: new Map(),
   endedByPeer: new Map(),
-  forgottenSinceMs: new Map(),
+  quickModes: {
+    forgotten: { sinceMs: new Map(), ended: new Map() },
+    unreadable: { sinceMs: new Map(), ended: new Map() },
+  },
   unconfirmedAtMs: new Map(),
-  unreadableSinceMs: new Map(),
-  endedForQuickModes: { forgotten: new Map(), unreadable: new Map() },
   transitions: new Map(),
   committed: new Map(),
   attempts: new Map(),

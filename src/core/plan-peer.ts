@@ -66,7 +66,7 @@ const WRONG_QUICK_MODE_PATIENCE_MS = 3_000;
 const MAX_ENDED_FOR_QUICK_MODES = 5;
 
 export const quickModePatienceMs = (notes: Notes, fault: QuickModeFault, peer: string): number =>
-  WRONG_QUICK_MODE_PATIENCE_MS * 4 ** (notes.endedForQuickModes[fault].get(peer)?.count ?? 0);
+  WRONG_QUICK_MODE_PATIENCE_MS * 4 ** (notes.quickModes[fault].ended.get(peer)?.count ?? 0);
 
 /** To have a child on an IKE SA whose config is not the loaded one; the peer may only be late with it. */
 const UNBOUND_ATTEMPTS = 5;
@@ -592,7 +592,7 @@ class PeerPlanner implements PeerPlan {
     for (const sa of this.#standing()) {
       const toldAtMs = this.#notes.unconfirmedAtMs.get(sa.uniqueId);
       // What the peer cannot read is known then, and is another one.
-      const isUnreadable = this.#notes.unreadableSinceMs.has(sa.uniqueId);
+      const isUnreadable = this.#notes.quickModes.unreadable.sinceMs.has(sa.uniqueId);
       if (toldAtMs === undefined || isUnreadable || sa.state !== "established") continue;
       for (const { tunnel } of this.#peer.members.filter((member) => mayInitiate(member.tunnel))) {
         for (const child of sa.children) {
@@ -615,7 +615,7 @@ class PeerPlanner implements PeerPlan {
   #mendForgotten(): void {
     const { name, members } = this.#peer;
     for (const sa of this.#standing()) {
-      if (!this.#hasWaited(sa, "forgotten", this.#notes.forgottenSinceMs)) continue;
+      if (!this.#hasWaited(sa, "forgotten")) continue;
       const stuck = sa.children.filter(({ state, name: child }) => state === "rekeying" && this.#mayAskFor(child));
       for (const child of stuck) this.#terminateChild(child, "forgotten");
       const isLacking = members.some(
@@ -635,15 +635,15 @@ class PeerPlanner implements PeerPlan {
   #endUnreadableIkeSas(): void {
     if (!this.#mayEndFor("unreadable")) return;
     for (const sa of this.#standing()) {
-      if (!this.#hasWaited(sa, "unreadable", this.#notes.unreadableSinceMs)) continue;
+      if (!this.#hasWaited(sa, "unreadable")) continue;
       this.#find("sa", `${this.#peer.name}: the peer cannot read what charon goes on asking`);
       this.#terminateIke(sa, "unreadable");
     }
   }
 
   /** For the peer to mend what has been wrong with the IKE SA since then. */
-  #hasWaited(sa: IkeSa, fault: QuickModeFault, since: ReadonlyMap<string, number>): boolean {
-    const sinceMs = since.get(sa.uniqueId);
+  #hasWaited(sa: IkeSa, fault: QuickModeFault): boolean {
+    const sinceMs = this.#notes.quickModes[fault].sinceMs.get(sa.uniqueId);
     if (sinceMs === undefined || sa.state !== "established") return false;
     const untilMs = sinceMs + quickModePatienceMs(this.#notes, fault, this.#peer.name);
     if (untilMs > this.#nowMs) this.#wakeAt(untilMs);
@@ -651,7 +651,7 @@ class PeerPlanner implements PeerPlan {
   }
 
   #mayEndFor(fault: QuickModeFault): boolean {
-    return (this.#notes.endedForQuickModes[fault].get(this.#peer.name)?.count ?? 0) < MAX_ENDED_FOR_QUICK_MODES;
+    return (this.#notes.quickModes[fault].ended.get(this.#peer.name)?.count ?? 0) < MAX_ENDED_FOR_QUICK_MODES;
   }
 
   #isAskedInVain({ tunnel, children }: Member, { sinceMs }: Unbound): boolean {

@@ -165,7 +165,7 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       return;
     case "terminateIke":
       if (step.why === "forgotten" || step.why === "unreadable") {
-        const ended = notes.endedForQuickModes[step.why];
+        const ended = notes.quickModes[step.why].ended;
         ended.set(step.peer, { count: 1 + (ended.get(step.peer)?.count ?? 0), atMs: beganAtMs });
       }
       if (step.deviation !== undefined) notes.renegotiated.add(step.deviation);

@@ -4,6 +4,7 @@ import { backoffMs, earlier } from "../core/backoff.ts";
 import { connectionStates, serviceStates } from "../core/connection-status.ts";
 import type { ConnectionId, RouterId } from "../core/ids.ts";
 import type { DesiredRouter } from "../core/model.ts";
+import type { QuickModeFault } from "../core/observed.ts";
 import { peerNameOf } from "../core/peers.ts";
 import type { CharonEvent, Inspection, NetworkChange } from "../core/ports.ts";
 import type { ConnectionState, RouterState } from "../core/status.ts";
@@ -336,7 +337,7 @@ export class RouterWorker {
         return;
       case "lost":
         // That it is over, nobody would tell; that it is not, the next retransmission does.
-        notes?.unreadableSinceMs.clear();
+        notes?.quickModes.unreadable.sinceMs.clear();
         this.#deafTo = notes?.instance;
         if (this.#memory.charon.kind === "up") this.#log.warn({ router: this.id }, "charon is gone, looking after it");
         this.wake("everything");
@@ -346,24 +347,16 @@ export class RouterWorker {
         notes.endedByPeer.set(event.spiOut, { peer: event.peer, atMs: this.#ports.clock.nowMs() });
         this.wake("charon");
         return;
-      case "quickModesForgotten": {
-        const sinceMs = notes?.forgottenSinceMs.get(event.ikeSa) ?? this.#ports.clock.nowMs();
-        if (event.count === 0) notes?.forgottenSinceMs.delete(event.ikeSa);
-        else notes?.forgottenSinceMs.set(event.ikeSa, sinceMs);
+      case "quickModesForgotten":
+        this.#noteQuickMode("forgotten", event.ikeSa, event.count > 0);
         this.wake("charon");
         return;
-      }
-      case "quickModeUnreadable": {
-        const sinceMs = notes?.unreadableSinceMs.get(event.ikeSa) ?? this.#ports.clock.nowMs();
-        if (event.isUnreadable) notes?.unreadableSinceMs.set(event.ikeSa, sinceMs);
-        else {
-          notes?.unreadableSinceMs.delete(event.ikeSa);
-          // What could not be placed was this one.
-          notes?.unconfirmedAtMs.delete(event.ikeSa);
-        }
+      case "quickModeUnreadable":
+        this.#noteQuickMode("unreadable", event.ikeSa, event.isUnreadable);
+        // What could not be placed was this one.
+        if (!event.isUnreadable) notes?.unconfirmedAtMs.delete(event.ikeSa);
         this.wake("charon");
         return;
-      }
       case "quickModeUnknown":
         notes?.unconfirmedAtMs.set(event.ikeSa, this.#ports.clock.nowMs());
         this.wake("charon");
@@ -384,6 +377,12 @@ export class RouterWorker {
       default:
         return event satisfies never;
     }
+  }
+
+  #noteQuickMode(fault: QuickModeFault, ikeSa: string, isSo: boolean): void {
+    const sinceMs = this.#memory.notes?.quickModes[fault].sinceMs;
+    if (!isSo) sinceMs?.delete(ikeSa);
+    else if (sinceMs?.has(ikeSa) === false) sinceMs.set(ikeSa, this.#ports.clock.nowMs());
   }
 
   #loadAgain(): void {

@@ -55,66 +55,88 @@ export function refreshNotes(
   nowMs: number,
   splitChildren: boolean,
 ): void {
-  const ikeSas = new Set(observed.ikeSas.map((sa) => sa.uniqueId));
-  const childSas = observed.ikeSas.flatMap((sa) => sa.children);
-  const childIds = new Set(childSas.map((child) => child.uniqueId));
-  keepOnly(notes.staleIkeSas, (id) => ikeSas.has(id));
-  const unbound = [...notes.unboundIkeSas.values()];
-  for (const { uniqueId, children } of observed.ikeSas) {
+  refreshIkeSas(notes, observed, nowMs);
+  refreshUnbound(notes, observed);
+  refreshQuickModes(notes, observed, nowMs);
+  refreshChildSas(notes, observed, nowMs);
+  keepOnly(notes.loadedPeers, (name) => observed.peers.has(name));
+  keepOnly(notes.loadedSecrets, (id) => observed.secretIds.has(id));
+  refreshConnections(notes, observed, connections, nowMs, splitChildren);
+}
+
+function refreshIkeSas(notes: Notes, { ikeSas }: RunningCharon, nowMs: number): void {
+  const ids = new Set(ikeSas.map((sa) => sa.uniqueId));
+  keepOnly(notes.staleIkeSas, (id) => ids.has(id));
+  keepOnly(notes.ikeTerms, (id) => ids.has(id));
+  for (const { uniqueId, peer } of ikeSas) {
+    // Before charon has chosen a config it has no name (`(unnamed)`).
+    if (!notes.ikeTerms.has(uniqueId) && isPeerName(peer)) notes.ikeTerms.set(uniqueId, notes.loadedTerms.get(peer));
+  }
+  const idsIn = (state: IkeSa["state"]): string[] => ikeSas.filter((sa) => sa.state === state).map((sa) => sa.uniqueId);
+  noteSince(notes.connectingSinceMs, idsIn("connecting"), nowMs);
+  noteSince(notes.establishedSinceMs, idsIn("established"), nowMs);
+}
+
+/** A successor has the CHILD SAs of its predecessor. */
+function refreshUnbound({ unboundIkeSas }: Notes, { ikeSas }: RunningCharon): void {
+  const before = [...unboundIkeSas.values()];
+  for (const { uniqueId, children } of ikeSas) {
     const ids = children.map((child) => child.uniqueId);
-    const predecessor = unbound.find(({ childSas: held }) => ids.some((id) => held.has(id)));
-    const sinceMs = (notes.unboundIkeSas.get(uniqueId) ?? predecessor)?.sinceMs;
-    if (sinceMs !== undefined) notes.unboundIkeSas.set(uniqueId, { sinceMs, childSas: new Set(ids) });
+    const predecessor = before.find(({ childSas }) => ids.some((id) => childSas.has(id)));
+    const sinceMs = (unboundIkeSas.get(uniqueId) ?? predecessor)?.sinceMs;
+    if (sinceMs !== undefined) unboundIkeSas.set(uniqueId, { sinceMs, childSas: new Set(ids) });
   }
-  keepOnly(notes.unboundIkeSas, (id) => ikeSas.has(id));
-  const spisOut = new Set(childSas.map((child) => child.spiOut));
-  for (const [spi, { atMs }] of notes.endedByPeer) {
-    if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeer.delete(spi);
-  }
+  keepOnly(unboundIkeSas, (id) => ikeSas.some((sa) => sa.uniqueId === id));
+}
+
+function refreshQuickModes(notes: Notes, { ikeSas }: RunningCharon, nowMs: number): void {
   for (const [fault, since] of [
-    ["forgotten", notes.forgottenSinceMs],
+    ["forgotten", notes.quickModes.forgotten.sinceMs],
     ["forgotten", notes.unconfirmedAtMs],
-    ["unreadable", notes.unreadableSinceMs],
+    ["unreadable", notes.quickModes.unreadable.sinceMs],
   ] as const) {
     for (const [id, atMs] of since) {
       // It may be younger than the look.
-      const peer = observed.ikeSas.find(({ uniqueId }) => uniqueId === id)?.peer;
+      const peer = ikeSas.find(({ uniqueId }) => uniqueId === id)?.peer;
       const patienceMs = peer === undefined ? 0 : quickModePatienceMs(notes, fault, peer);
       if (nowMs - atMs > patienceMs + QUICK_MODE_LONG_AGO_MS) since.delete(id);
     }
   }
-  for (const ended of Object.values(notes.endedForQuickModes)) {
+  for (const { ended } of Object.values(notes.quickModes)) {
     for (const [peer, { atMs }] of ended) if (nowMs - atMs > ENDED_LONG_AGO_MS) ended.delete(peer);
   }
-  for (const [id, ended] of notes.removedChildSas) {
-    const sa = observed.ikeSas.find(({ uniqueId }) => uniqueId === id);
-    if (sa === undefined) notes.removedChildSas.delete(id);
-    else keepOnly(ended, (name) => observed.peers.get(sa.peer)?.has(name) !== true);
-  }
-  keepOnly(notes.ikeTerms, (id) => ikeSas.has(id));
-  for (const { uniqueId, peer } of observed.ikeSas) {
-    // Before charon has chosen a config it has no name (`(unnamed)`).
-    if (!notes.ikeTerms.has(uniqueId) && isPeerName(peer)) notes.ikeTerms.set(uniqueId, notes.loadedTerms.get(peer));
-  }
-  keepOnly(notes.staleChildSas, (id) => childIds.has(id));
-  const idsIn = (state: IkeSa["state"]): string[] =>
-    observed.ikeSas.filter((sa) => sa.state === state).map((sa) => sa.uniqueId);
-  noteSince(notes.connectingSinceMs, idsIn("connecting"), nowMs);
-  noteSince(notes.establishedSinceMs, idsIn("established"), nowMs);
+}
+
+function refreshChildSas(notes: Notes, { ikeSas, peers, routed }: RunningCharon, nowMs: number): void {
+  const childSas = ikeSas.flatMap((sa) => sa.children);
+  const ids = new Set(childSas.map((child) => child.uniqueId));
+  keepOnly(notes.staleChildSas, (id) => ids.has(id));
   const installed = childSas.filter((child) => child.state === "installed").map((child) => child.uniqueId);
   noteSince(notes.installedSinceMs, installed, nowMs);
-  keepOnly(notes.routedChildSas, (id) => childIds.has(id));
-  const { routed } = observed;
-  if (routed !== undefined) {
-    for (const child of childSas) {
-      if (!isRouted(child, routed)) continue;
-      notes.routedChildSas.add(child.uniqueId);
-      notes.madeAnewUnrouted.delete(child.name);
-    }
+  keepOnly(notes.routedChildSas, (id) => ids.has(id));
+  for (const child of routed === undefined ? [] : childSas.filter((sa) => isRouted(sa, routed))) {
+    notes.routedChildSas.add(child.uniqueId);
+    notes.madeAnewUnrouted.delete(child.name);
   }
-  keepOnly(notes.loadedPeers, (name) => observed.peers.has(name));
-  keepOnly(notes.loadedSecrets, (id) => observed.secretIds.has(id));
+  const spisOut = new Set(childSas.map((child) => child.spiOut));
+  for (const [spi, { atMs }] of notes.endedByPeer) {
+    if (nowMs - atMs > LATE_ANSWER_MS && !spisOut.has(spi)) notes.endedByPeer.delete(spi);
+  }
+  for (const [id, ended] of notes.removedChildSas) {
+    const sa = ikeSas.find(({ uniqueId }) => uniqueId === id);
+    if (sa === undefined) notes.removedChildSas.delete(id);
+    else keepOnly(ended, (name) => peers.get(sa.peer)?.has(name) !== true);
+  }
+}
 
+function refreshConnections(
+  notes: Notes,
+  observed: RunningCharon,
+  connections: readonly DesiredConnection[],
+  nowMs: number,
+  splitChildren: boolean,
+): void {
+  const childSas = observed.ikeSas.flatMap((sa) => sa.children);
   const usable = new Map(connections.flatMap((c) => (c.kind === "usable" ? [[c.id, c.tunnel] as const] : [])));
   const isUsable = (id: ConnectionId): boolean => usable.has(id);
   keepOnly(notes.transitions, isUsable);

@@ -415,7 +415,7 @@ describe("plans as text", () => {
         scene.ike.peerInitiates(ROUTER, peerNameOf(passive));
         const [sa] = scene.charon.ikeSas;
         sa?.children.pop();
-        scene.notes.forgottenSinceMs.set(sa?.uniqueId ?? "", scene.clock.nowMs());
+        scene.notes.quickModes.forgotten.sinceMs.set(sa?.uniqueId ?? "", scene.clock.nowMs());
       }
       await scene.pass("one of two is up");
       const nowMs = scene.clock.nowMs();
@@ -434,7 +434,7 @@ describe("plans as text", () => {
     for (let times = 0; times < 6; times += 1) {
       const { sa } = standing(scene);
       const sinceMs = scene.clock.nowMs();
-      scene.notes.unreadableSinceMs.set(sa.uniqueId, sinceMs);
+      scene.notes.quickModes.unreadable.sinceMs.set(sa.uniqueId, sinceMs);
       await scene.pass("told");
       const waitMs = scene.plan?.wakeAtMs === undefined ? undefined : scene.plan.wakeAtMs - sinceMs;
       waitsMs.push(waitMs);
@@ -450,7 +450,7 @@ describe("plans as text", () => {
     await scene.clock.advance(60_000);
     const { sa, child } = standing(scene);
     child.state = "rekeying";
-    scene.notes.forgottenSinceMs.set(sa.uniqueId, scene.clock.nowMs());
+    scene.notes.quickModes.forgotten.sinceMs.set(sa.uniqueId, scene.clock.nowMs());
     await scene.pass("forgotten");
     await scene.clock.advance(3_000);
     await scene.pass("still being rekeyed");
