@@ -87,7 +87,7 @@ export type TerminationCause =
   | "differs"
   | "duplicate"
   | "deviates"
-  | "unrouted"
+  | "stranded"
   | "unbound"
   | "misnumbered"
   | "one-sided"

@@ -250,13 +250,6 @@ export type ObservedNetwork = {
   readonly switch?: ObservedSwitch;
 };
 
-export type UserlandEsp = {
-  /** charon makes it when it starts. */
-  readonly hasLink: boolean;
-  /** Of charon's routes over it. */
-  readonly destinations: ReadonlySet<Cidr>;
-};
-
 /** Of a connection, or of subnets of one, that left the list while an SA stands for it. */
 export type Lingering = { readonly kind: "lingering"; readonly id: ConnectionId; readonly guarded: Guarded };
 

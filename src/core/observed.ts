@@ -1,6 +1,6 @@
 // What a router's charon holds, read back from it, and the notes we keep about one running charon.
-import { readCidr } from "./read-address.ts";
 import type { CharonAlgorithms } from "./algorithms.ts";
+import type { DataPlane } from "./data-plane.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { Fingerprint, Marker } from "./fingerprint.ts";
 import type { Cidr } from "./model.ts";
@@ -46,10 +46,6 @@ export const carriesAll = (
   wanted.localSubnets.every((subnet) => sa.localSubnets.includes(subnet)) &&
   wanted.peerSubnets.every((subnet) => sa.peerSubnets.includes(subnet));
 
-/** What a peer has narrowed to a range, or to a protocol, has no route that would be equal to it. */
-export const isRouted = (sa: ChildSa, routed: ReadonlySet<Cidr>): boolean =>
-  sa.peerSubnets.every((subnet) => readCidr(subnet) === undefined || routed.has(subnet));
-
 export type IkeSa = {
   /** Name of the connection it came from. */
   readonly peer: string;
@@ -73,8 +69,8 @@ export type RunningCharon = {
   readonly secretIds: ReadonlySet<string>;
   readonly markers: ReadonlyMap<ConnectionId, Marker>;
   readonly ikeSas: readonly IkeSa[];
-  /** Peers' subnets that lead to ESP in userland; undefined where nobody looked, or the kernel's needs none. */
-  readonly routed?: ReadonlySet<Cidr>;
+  /** What its SAs are carried by; undefined where nobody looked. */
+  readonly dataPlane?: DataPlane;
   /** Fingerprint of the conf file of each connection, as it is on disk now. */
   readonly files: ReadonlyMap<ConnectionId, Fingerprint>;
 };
@@ -173,10 +169,12 @@ export type Notes = {
   /** When an IKE SA was first seen established, and a CHILD SA installed, by unique id. */
   readonly establishedSinceMs: Map<string, number>;
   readonly installedSinceMs: Map<string, number>;
-  /** CHILD SAs that had all their routes, by unique id. */
-  readonly routedChildSas: Set<string>;
-  /** How often CHILD SAs were ended since they had not all their routes, by name, since one was seen that had. */
-  readonly madeAnewUnrouted: Map<string, number>;
+  /** CHILD SAs that the data plane was seen to have all of, by unique id. */
+  readonly carriedChildSas: Set<string>;
+  /** Since when the data plane lacks something of a CHILD SA, by unique id. */
+  readonly strandedSinceMs: Map<string, number>;
+  /** How often CHILD SAs were ended for that, by name, since one was seen that had all. */
+  readonly endedStranded: Map<string, number>;
   /** Until when a connection that differs from its leader keeps its children. */
   readonly heldUntilMs: Map<ConnectionId, number>;
   /** Last failure by peer name, from charon's log. */
@@ -212,8 +210,9 @@ export const emptyNotes = (instance: string): Notes => ({
   connectingSinceMs: new Map(),
   establishedSinceMs: new Map(),
   installedSinceMs: new Map(),
-  routedChildSas: new Set(),
-  madeAnewUnrouted: new Map(),
+  carriedChildSas: new Set(),
+  strandedSinceMs: new Map(),
+  endedStranded: new Map(),
   heldUntilMs: new Map(),
   failures: new Map(),
   refusals: new Map(),

@@ -22,7 +22,6 @@ import {
   carriesAll,
   carriesTraffic,
   heldMarker,
-  isRouted,
   type ChildSa,
   type IkeSa,
   type Notes,
@@ -31,6 +30,7 @@ import {
   type Unbound,
 } from "./observed.ts";
 import type { Child, Member, Peer } from "./peers.ts";
+import { lackOf } from "./data-plane.ts";
 import type { DriftKind, Finding } from "./finding.ts";
 import { describeDifferences, type Difference } from "./views.ts";
 
@@ -49,11 +49,16 @@ const QUICK_MODE_ATTEMPTS = 3;
 const QUICK_MODE_PATIENCE_MS = 5_000;
 
 /**
- * How long a CHILD SA may be without routes that nobody has seen: they are looked at before the SAs, and one may have come
- * up between. Each that is made anew for it makes that four times as long: they may not be to be had.
+ * How long the data plane may lack what it had of a CHILD SA, and what it was never seen to have. It is looked at before the
+ * SAs, and one may have come up between. In the kernel, charon takes states away and adds them anew for another address of
+ * the peer (kernel_netlink_ipsec.c, update_sa), and the side that answers a rekeying has the outbound one from the peer's
+ * DELETE on (RFC 7296 2.8). Each that is ended for what it never had makes that four times as long: it may not be to be had.
  */
-const UNROUTED_MS = 500;
-const MAX_UNROUTED_MS = 600_000;
+const STRANDED = {
+  userland: { hadMs: 0, neverHadMs: 500 },
+  kernel: { hadMs: 500, neverHadMs: 60_000 },
+} as const;
+const MAX_STRANDED_MS = 600_000;
 
 /** How far the age of a CHILD SA, in whole seconds, and the time at which its last message was not understood may differ. */
 const UNCONFIRMED_BEFORE_MS = 2_000;
@@ -252,17 +257,19 @@ class PeerPlanner implements PeerPlan {
     return this.#untried(this.#options.compare.ikeSa(this.#peer, sa.values));
   }
 
-  /** charon installs its routes once, with the SA. They may be lost before the first look at them. */
-  #lacksRoutes(sa: ChildSa): boolean {
-    const { routed } = this.#observed;
-    if (routed === undefined || isRouted(sa, routed)) return false;
-    if (this.#notes.routedChildSas.has(sa.uniqueId)) return true;
-    const times = this.#notes.madeAnewUnrouted.get(sa.name) ?? 0;
-    const untilMs =
-      (this.#notes.installedSinceMs.get(sa.uniqueId) ?? this.#nowMs) +
-      Math.min(UNROUTED_MS * 4 ** times, MAX_UNROUTED_MS);
+  /** What it had of the data plane and has lost, or has still not got: it may be lost before the first look at it. */
+  #lostOf(sa: ChildSa): Finding | undefined {
+    const { dataPlane } = this.#observed;
+    const lack = dataPlane === undefined ? undefined : lackOf(sa, dataPlane);
+    if (dataPlane === undefined || lack === undefined) return undefined;
+    const { carriedChildSas, strandedSinceMs, installedSinceMs, endedStranded } = this.#notes;
+    const { hadMs, neverHadMs } = STRANDED[dataPlane.kind];
+    const untilMs = carriedChildSas.has(sa.uniqueId)
+      ? (strandedSinceMs.get(sa.uniqueId) ?? this.#nowMs) + hadMs
+      : (installedSinceMs.get(sa.uniqueId) ?? this.#nowMs) +
+        Math.min(neverHadMs * 4 ** (endedStranded.get(sa.name) ?? 0), MAX_STRANDED_MS);
     if (untilMs > this.#nowMs) this.#wakeAt(untilMs);
-    return untilMs <= this.#nowMs;
+    return untilMs <= this.#nowMs ? lack : undefined;
   }
 
   #find(kind: DriftKind, what: string): void {
@@ -474,9 +481,10 @@ class PeerPlanner implements PeerPlan {
   #endDeviatingChildSas(): void {
     for (const { member, child, sa } of this.#committedChildSas()) {
       // Also where only the peer may ask for another: it has to hear that this one carries nothing.
-      if (this.#lacksRoutes(sa)) {
-        this.#find("route", `${this.#peer.name}: a route to ${sa.peerSubnets.join(", ")} is missing`);
-        this.#terminateChild(sa, "unrouted");
+      const lost = this.#lostOf(sa);
+      if (lost !== undefined) {
+        this.#find(lost.kind, `${this.#peer.name}: ${lost.what}`);
+        this.#terminateChild(sa, "stranded");
         continue;
       }
       if (!mayInitiate(member.tunnel)) continue;

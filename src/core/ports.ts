@@ -1,11 +1,13 @@
 // What the reconciler needs from outside, in the core's own words. Every call is idempotent unless it says otherwise.
 import type { KernelEsp } from "./algorithms.ts";
 import type { CharonStep } from "./charon-step.ts";
+import type { DataPlane } from "./data-plane.ts";
 import type { Finding } from "./finding.ts";
 import type { Fingerprint, Marker } from "./fingerprint.ts";
 import type { ConnectionId, RouterId, ServiceId } from "./ids.ts";
 import type { DesiredConnection, DesiredRouter, DesiredService } from "./model.ts";
-import type { NetworkScope, ObservedNetwork, UserlandEsp } from "./network.ts";
+import type { EspBackEnd } from "./guard.ts";
+import type { NetworkScope, ObservedNetwork } from "./network.ts";
 import type { NetworkStep } from "./network-plan.ts";
 import type { Failure, ObservedCharon } from "./observed.ts";
 import type { Member, Peer } from "./peers.ts";
@@ -13,20 +15,23 @@ import type { RouterPlace } from "./router-network.ts";
 import type { ReportedStatus } from "./status.ts";
 import type { Values, Verdict, View } from "./views.ts";
 
-/** Another namespace has the name now, or none has; undefined: something within may have changed. */
-export type NetworkChange = "namespace";
+/**
+ * `namespace`: another one has the name now, or none has. `esp`: states or policies of ESP in the kernel were taken away.
+ * Undefined: something else within may have changed.
+ */
+export type NetworkChange = "namespace" | "esp";
 
 export interface Network {
   /** Changes nothing. A `NetworkConfig` is a scope; what its links and sysctls are is read where it names them. */
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork>;
-  /** What leads to ESP in userland in a namespace; undefined where that is not there. Changes nothing. */
-  observeUserlandEsp(namespace: string, signal: AbortSignal): Promise<UserlandEsp | undefined>;
+  /** Of charon's SAs in a namespace; undefined where that is not there. Changes nothing. */
+  observeDataPlane(namespace: string, espBackEnd: EspBackEnd, signal: AbortSignal): Promise<DataPlane | undefined>;
   /** Succeeds when it is already so. */
   apply(step: NetworkStep, signal: AbortSignal): Promise<void>;
   /** Routers whose namespace has our name and a link in it our alias, or of which files of ours are left. */
   listOwned(alias: string, signal: AbortSignal): Promise<readonly RouterId[]>;
   /** Calls back for each change that may matter, ours included; many may come at once. Returns how to stop it. */
-  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void;
+  watch(scope: NetworkScope, espBackEnd: EspBackEnd, onChange: (what?: NetworkChange) => void): () => void;
   /** Finds out by trying; undefined: this kernel has no ESP. */
   probeKernelEsp(): Promise<KernelEsp | undefined>;
   close(): void;

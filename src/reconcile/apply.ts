@@ -150,8 +150,8 @@ function note(step: CharonStep, beganAtMs: number, notes: Notes, { key, clock, i
       notes.committed.set(step.marker.connection, step.marker);
       return;
     case "terminateChild":
-      if (step.why === "unrouted") {
-        notes.madeAnewUnrouted.set(step.child, (notes.madeAnewUnrouted.get(step.child) ?? 0) + 1);
+      if (step.why === "stranded") {
+        notes.endedStranded.set(step.child, (notes.endedStranded.get(step.child) ?? 0) + 1);
       }
       if (step.why === "unconfirmed") notes.unconfirmedAtMs.delete(step.ikeSa);
       if (step.why === "removed" || step.why === "differs") {

@@ -13,15 +13,15 @@ import {
   type GuardedRouter,
   type Lingering,
   type NetworkConfig,
+  type NetworkScope,
   type ObservedNetwork,
   type TransitConfig,
-  type UserlandEsp,
 } from "../core/network.ts";
 import { learnedMac, planNetwork, planNetworkRemoval, type NetworkStep } from "../core/network-plan.ts";
 import { ownerAlias } from "../core/names.ts";
 import type { ObservedCharon } from "../core/observed.ts";
 import { planCharon } from "../core/plan.ts";
-import type { Clock, Ike, Inspection, Network } from "../core/ports.ts";
+import type { Clock, Ike, Inspection, Network, NetworkChange } from "../core/ports.ts";
 import type { ReasonCode } from "../core/reason.ts";
 import { judged } from "../core/support.ts";
 import { portState } from "../core/switch.ts";
@@ -173,6 +173,10 @@ export class Reconciler {
   /** Calls back when this machine may have become the one that carries the router, or no longer be it. */
   watchRole(router: RouterId, onChange: () => void): () => void {
     return this.#options.topology === "router" ? this.#options.routerHost.watchRole(router, onChange) : () => undefined;
+  }
+
+  watchNetwork(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
+    return this.#ports.network.watch(scope, this.#options.espBackEnd, onChange);
   }
 
   #standby(router: RouterId): string | undefined {
@@ -338,7 +342,7 @@ export class Reconciler {
     const { ike, clock } = this.#ports;
     let { connections } = this.judge(desired, memory);
     const isWanted = (): boolean => connections.some((connection) => connection.kind === "usable");
-    memory.charon = await this.#observeCharon(desired.id, run, signal);
+    memory.charon = await this.#observeCharon(desired.id, signal);
     if (await this.#hasLostLink(memory, run, signal)) memory.charon = { kind: "absent" };
     const hasEnded =
       memory.charon.kind === "absent" ||
@@ -389,7 +393,7 @@ export class Reconciler {
       if (!hasEnded) run.drift?.push(...(round === 1 ? charonFindings(planned) : planned.findings));
       const failures = await applyGroups(planned.groups, memory.notes, this.#applier(desired.id), signal);
       for (const failure of failures) this.#stepFailed(desired.id, failure, run);
-      memory.charon = await this.#observeCharon(desired.id, run, signal);
+      memory.charon = await this.#observeCharon(desired.id, signal);
       if (failures.length > 0) break;
     }
     // Also one that does not answer: its SAs in the kernel would go on carrying what is switched off.
@@ -398,22 +402,18 @@ export class Reconciler {
       this.#fail(run, new UnavailableError("CHARON_DOWN", memory.charon.why), "charon-down");
   }
 
-  /** With the routes that belong to its SAs. They are read first: an SA that has ended meanwhile has lost none. */
-  async #observeCharon(router: RouterId, run: Run, signal: AbortSignal): Promise<ObservedCharon> {
+  /** With what carries its SAs. That is read first: an SA that has ended meanwhile has lost nothing. */
+  async #observeCharon(router: RouterId, signal: AbortSignal): Promise<ObservedCharon> {
     const { network, ike } = this.#ports;
-    run.userlandEsp =
-      this.#options.espBackEnd === "userland"
-        ? await network.observeUserlandEsp(this.namespaceOf(router), signal)
-        : undefined;
+    const dataPlane = await network.observeDataPlane(this.namespaceOf(router), this.#options.espBackEnd, signal);
     const charon = await ike.observe(router, signal);
-    const { userlandEsp } = run;
-    return charon.kind === "up" && userlandEsp !== undefined ? { ...charon, routed: userlandEsp.destinations } : charon;
+    return charon.kind === "up" && dataPlane !== undefined ? { ...charon, dataPlane } : charon;
   }
 
   /** charon makes its link for ESP in userland when it starts, and never again: without it, it has to end. */
   async #hasLostLink({ router, charon, notes }: RouterMemory, run: Run, signal: AbortSignal): Promise<boolean> {
     const isKnown = charon.kind === "up" && charon.instance === notes?.instance;
-    if (!isKnown || run.userlandEsp === undefined || run.userlandEsp.hasLink) return false;
+    if (!isKnown || charon.dataPlane?.kind !== "userland" || charon.dataPlane.hasLink) return false;
     run.drift?.push({ kind: "link", what: `link ${USERLAND_ESP_LINK} in ${this.namespaceOf(router)} is missing` });
     await this.#ports.ike.remove(router, signal);
     return true;
@@ -534,8 +534,6 @@ type Run = {
   isWaiting: boolean;
   /** The namespace that others make is not there. */
   isHomeless: boolean;
-  /** As it was found before charon was looked at. */
-  userlandEsp: UserlandEsp | undefined;
   /** Undefined when a difference need not be somebody else's doing. */
   drift: Finding[] | undefined;
 };
@@ -547,7 +545,6 @@ const newRun = (): Run => ({
   faultCode: undefined,
   isWaiting: false,
   isHomeless: false,
-  userlandEsp: undefined,
   drift: undefined,
 });
 

@@ -283,7 +283,7 @@ export class RouterWorker {
     this.#unwatchNetwork = undefined;
     this.#watchedNames = undefined;
     try {
-      this.#unwatchNetwork = this.#ports.network.watch(scope, (what) => this.#onKernel(what));
+      this.#unwatchNetwork = this.#reconciler.watchNetwork(scope, (what) => this.#onKernel(what));
       this.#watchedNames = names;
     } catch (err) {
       // Its namespace went this moment, or there is no file descriptor left: the next pass tries again.
@@ -302,6 +302,10 @@ export class RouterWorker {
   }
 
   #onKernel(what?: NetworkChange): void {
+    if (what === "esp") {
+      this.wake("charon");
+      return;
+    }
     // Others have made it, and nothing of ours is in there yet: the router is about to work without a guard.
     if (what === "namespace" && this.#memory.scope?.topology === "router") {
       this.wake("everything");

@@ -1,4 +1,5 @@
 // Keeps the notes about a charon in line with what was just read from it: what is gone is forgotten.
+import { lackOf } from "../core/data-plane.ts";
 import { encodeMarker } from "../core/fingerprint.ts";
 import type { ConnectionId } from "../core/ids.ts";
 import { isPeerName } from "../core/names.ts";
@@ -8,7 +9,6 @@ import {
   carriesAll,
   carriesTraffic,
   emptyNotes,
-  isRouted,
   type IkeSa,
   type Notes,
   type RunningCharon,
@@ -107,16 +107,21 @@ function refreshQuickModes(notes: Notes, { ikeSas }: RunningCharon, nowMs: numbe
   }
 }
 
-function refreshChildSas(notes: Notes, { ikeSas, peers, routed }: RunningCharon, nowMs: number): void {
+function refreshChildSas(notes: Notes, { ikeSas, peers, dataPlane }: RunningCharon, nowMs: number): void {
   const childSas = ikeSas.flatMap((sa) => sa.children);
   const ids = new Set(childSas.map((child) => child.uniqueId));
   keepOnly(notes.staleChildSas, (id) => ids.has(id));
   const installed = childSas.filter((child) => child.state === "installed").map((child) => child.uniqueId);
   noteSince(notes.installedSinceMs, installed, nowMs);
-  keepOnly(notes.routedChildSas, (id) => ids.has(id));
-  for (const child of routed === undefined ? [] : childSas.filter((sa) => isRouted(sa, routed))) {
-    notes.routedChildSas.add(child.uniqueId);
-    notes.madeAnewUnrouted.delete(child.name);
+  keepOnly(notes.carriedChildSas, (id) => ids.has(id));
+  if (dataPlane !== undefined) {
+    const carried = childSas.filter((child) => lackOf(child, dataPlane) === undefined);
+    for (const child of carried) {
+      notes.carriedChildSas.add(child.uniqueId);
+      notes.endedStranded.delete(child.name);
+      ids.delete(child.uniqueId);
+    }
+    noteSince(notes.strandedSinceMs, [...ids], nowMs);
   }
   const spisOut = new Set(childSas.map((child) => child.spiOut));
   for (const [spi, { atMs }] of notes.endedByPeer) {

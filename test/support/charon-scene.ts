@@ -1,6 +1,7 @@
 // One router's charon, told what is wanted and passed over step by step, with every step written down: the golden plans.
 import type { CharonPlanOptions, CharonStep } from "../../src/core/charon-step.ts";
-import type { Cidr, DesiredConnection, Tunnel } from "../../src/core/model.ts";
+import type { DataPlane } from "../../src/core/data-plane.ts";
+import type { DesiredConnection, Tunnel } from "../../src/core/model.ts";
 import { emptyNotes, type Notes } from "../../src/core/observed.ts";
 import { planCharon, type CharonPlan } from "../../src/core/plan.ts";
 import { applyGroups } from "../../src/reconcile/apply.ts";
@@ -22,8 +23,7 @@ export class CharonScene {
   notes: Notes = emptyNotes("");
   plan: CharonPlan | undefined;
   connections: readonly DesiredConnection[] = [];
-  /** Where charon's routes lead, with ESP in userland. */
-  routed: ReadonlySet<Cidr> | undefined;
+  dataPlane: DataPlane | undefined;
   readonly #lines: string[] = [];
   readonly #symbols = new Map<string, string>();
 
@@ -57,7 +57,7 @@ export class CharonScene {
     for (let round = 1; round <= MAX_ROUNDS; round += 1) {
       const charon = await this.ike.observe(ROUTER, never);
       if (charon.kind !== "up") throw new Error("charon is not up");
-      const observed = this.routed === undefined ? charon : { ...charon, routed: this.routed };
+      const observed = this.dataPlane === undefined ? charon : { ...charon, dataPlane: this.dataPlane };
       const nowMs = this.clock.nowMs();
       this.notes = notesFor(this.notes, observed);
       refreshNotes(this.notes, observed, this.connections, nowMs, this.options.splitChildren);

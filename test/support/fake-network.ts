@@ -2,7 +2,8 @@
 import { familyOf, cidrContains } from "../../src/core/address.ts";
 import { KernelError, UnavailableError } from "../../src/core/errors.ts";
 import type { KernelEsp } from "../../src/core/algorithms.ts";
-import type { Guard } from "../../src/core/guard.ts";
+import type { DataPlane } from "../../src/core/data-plane.ts";
+import type { EspBackEnd, Guard } from "../../src/core/guard.ts";
 import { routerId, type RouterId } from "../../src/core/ids.ts";
 import { routerOfNamespace } from "../../src/core/names.ts";
 import {
@@ -18,7 +19,6 @@ import {
   type NetworkScope,
   type ObservedLink,
   type ObservedNetwork,
-  type UserlandEsp,
   type ObservedRoute,
   type Rule,
   type TransitScope,
@@ -83,6 +83,8 @@ export class FakeNetwork implements Network {
   readonly applied: NetworkStep[] = [];
   readonly switch = new FakeSwitch();
   readonly #watchers = new Map<string, Set<(what?: NetworkChange) => void>>();
+  /** What carries the SAs of the charon there. */
+  dataPlaneOf: (namespace: string) => DataPlane | undefined = () => undefined;
   /** Watches that fail before one succeeds. */
   unwatchable = 0;
   /** Steps that still succeed before one fails; undefined: none fails. */
@@ -128,9 +130,8 @@ export class FakeNetwork implements Network {
     this.#in(namespace, "add link").links.set(name, { namespace, name, ...fresh, ...none, ...more });
   }
 
-  /** ESP is the kernel's here. */
-  observeUserlandEsp(): Promise<UserlandEsp | undefined> {
-    return Promise.resolve(undefined);
+  observeDataPlane(namespace: string): Promise<DataPlane | undefined> {
+    return Promise.resolve(this.dataPlaneOf(namespace));
   }
 
   observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork> {
@@ -214,7 +215,7 @@ export class FakeNetwork implements Network {
     return Promise.resolve([...new Set([...held, ...plugged])]);
   }
 
-  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
+  watch(scope: NetworkScope, _espBackEnd: EspBackEnd, onChange: (what?: NetworkChange) => void): () => void {
     if (this.unwatchable > 0) {
       this.unwatchable -= 1;
       throw new UnavailableError("NAMESPACE_MISSING", `watch: no namespace ${scope.namespace}`);

@@ -2,7 +2,8 @@
 import { closeSync } from "node:fs";
 import { KernelError, UnavailableError } from "../../core/errors.ts";
 import type { KernelEsp } from "../../core/algorithms.ts";
-import type { Guard } from "../../core/guard.ts";
+import type { DataPlane } from "../../core/data-plane.ts";
+import type { EspBackEnd, Guard } from "../../core/guard.ts";
 import type { RouterId } from "../../core/ids.ts";
 import {
   AGENT_NAMESPACE,
@@ -14,7 +15,6 @@ import {
   type ObservedGuard,
   type ObservedNetwork,
   type Route,
-  type UserlandEsp,
   type Veth,
 } from "../../core/network.ts";
 import type { LinkChange, NetworkStep } from "../../core/network-plan.ts";
@@ -33,7 +33,7 @@ import {
 import { computeChecksums } from "./offload.ts";
 import { addExemption, flushIpsec } from "./policy.ts";
 import { probeKernelEsp } from "./probe.ts";
-import { readLink, readLinks, readNetwork, readUserlandEsp } from "./read-network.ts";
+import { readLink, readLinks, readNetwork, readUserlandPlane } from "./read-network.ts";
 import {
   encodeAddress,
   encodeRoute,
@@ -58,6 +58,7 @@ import {
   RTM_SETLINK,
 } from "./rtnetlink.ts";
 import { Sockets } from "./sockets.ts";
+import { readKernelPlane } from "./xfrm.ts";
 import { hasChain, readTables } from "./guard-table.ts";
 import { writeSysctl } from "./sysctl.ts";
 import { Watches } from "./watch.ts";
@@ -112,9 +113,16 @@ export class KernelNetwork implements Network {
     return { ...network, guard: network.namespaceExists ? await this.#readGuard(scope.namespace) : { kind: "absent" } };
   }
 
-  async observeUserlandEsp(namespace: string, signal: AbortSignal): Promise<UserlandEsp | undefined> {
+  async observeDataPlane(
+    namespace: string,
+    espBackEnd: EspBackEnd,
+    signal: AbortSignal,
+  ): Promise<DataPlane | undefined> {
     signal.throwIfAborted();
-    return readUserlandEsp(this.#sockets, namespace);
+    if (namespaceInode(namespace) === undefined) return undefined;
+    return espBackEnd === "userland"
+      ? readUserlandPlane(this.#sockets, namespace)
+      : readKernelPlane(this.#sockets.xfrm(namespace), namespace);
   }
 
   async apply(step: NetworkStep, signal: AbortSignal): Promise<void> {
@@ -220,8 +228,8 @@ export class KernelNetwork implements Network {
     return [...owned];
   }
 
-  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
-    return this.#watches.add(scope, onChange);
+  watch(scope: NetworkScope, espBackEnd: EspBackEnd, onChange: (what?: NetworkChange) => void): () => void {
+    return this.#watches.add(scope, espBackEnd, onChange);
   }
 
   probeKernelEsp(): Promise<KernelEsp | undefined> {

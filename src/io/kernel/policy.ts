@@ -3,16 +3,18 @@
 import { KernelError } from "../../core/errors.ts";
 import type { Exemption } from "../../core/network.ts";
 import { NLM_F_CREATE, NLM_F_EXCL, type Netlink } from "./netlink.ts";
+import {
+  POLICY_BYTES,
+  POLICY_DIRECTIONS,
+  POLICY_ID_BYTES,
+  SELECTOR_BYTES,
+  XFRM_MSG_FLUSHPOLICY,
+  XFRM_MSG_FLUSHSA,
+  XFRM_MSG_GETPOLICY,
+  XFRM_MSG_NEWPOLICY,
+} from "./xfrm.ts";
 
-const XFRM_MSG_NEWPOLICY = 0x13;
-const XFRM_MSG_GETPOLICY = 0x15;
-const XFRM_MSG_FLUSHSA = 0x1c;
-const XFRM_MSG_FLUSHPOLICY = 0x1d;
 const XFRM_POLICY_ALLOW = 0;
-const DIRECTIONS = { in: 0, out: 1 } as const;
-const SELECTOR_BYTES = 56;
-const POLICY_BYTES = 168;
-const POLICY_ID_BYTES = 64;
 const AF_INET6 = 10;
 const IPPROTO_ICMPV6 = 58;
 /** Before whatever charon installs: its priorities begin far above (kernel_netlink_ipsec.c, PRIO_BASE). */
@@ -63,7 +65,7 @@ function encodePolicy(exemption: Exemption): Buffer {
   encodeSelector(exemption).copy(out);
   out.fill(0xff, SELECTOR_BYTES, SELECTOR_BYTES + 32); // lft: the four limits of bytes and packets, XFRM_INF
   out.writeUInt32LE(PRIORITY, 152);
-  out.writeUInt8(DIRECTIONS[exemption.direction], 160);
+  out.writeUInt8(POLICY_DIRECTIONS[exemption.direction], 160);
   out.writeUInt8(XFRM_POLICY_ALLOW, 161);
   return out;
 }
@@ -72,6 +74,6 @@ function encodePolicy(exemption: Exemption): Buffer {
 function encodePolicyId(exemption: Exemption): Buffer {
   const out = Buffer.alloc(POLICY_ID_BYTES);
   encodeSelector(exemption).copy(out);
-  out.writeUInt8(DIRECTIONS[exemption.direction], 60);
+  out.writeUInt8(POLICY_DIRECTIONS[exemption.direction], 60);
   return out;
 }

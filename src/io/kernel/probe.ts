@@ -4,14 +4,13 @@ import { KernelError } from "../../core/errors.ts";
 import { AGENT_NAMESPACE } from "../../core/network.ts";
 import { attribute, Netlink, NETLINK_XFRM, NLM_F_CREATE, NLM_F_EXCL, u32 } from "./netlink.ts";
 import { inScratchNamespace } from "./netns.ts";
+import { USERSA_BYTES, XFRM_MSG_NEWSA } from "./xfrm.ts";
 
 // linux/xfrm.h
-const XFRM_MSG_NEWSA = 0x10;
 const XFRMA_ALG_CRYPT = 2;
 const XFRMA_ALG_AEAD = 18;
 const XFRMA_ALG_AUTH_TRUNC = 20;
 const XFRM_MODE_TUNNEL = 1;
-const USERSA_BYTES = 224;
 const ALGORITHM_NAME_BYTES = 64;
 const IPPROTO_ESP = 50;
 const IPPROTO_AH = 51;

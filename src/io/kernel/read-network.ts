@@ -18,8 +18,8 @@ import {
   type ObservedRoute,
   type Rule,
   type Sysctl,
-  type UserlandEsp,
 } from "../../core/network.ts";
+import type { UserlandPlane } from "../../core/data-plane.ts";
 import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import type { Netlink } from "./netlink.ts";
 import { namespaceInode } from "./netns.ts";
@@ -191,15 +191,15 @@ async function readAll(sockets: Sockets, namespace: string) {
   };
 }
 
-/** What leads to ESP in userland; undefined where there is no such namespace. */
-export async function readUserlandEsp(sockets: Sockets, namespace: string): Promise<UserlandEsp | undefined> {
-  if (namespaceInode(namespace) === undefined) return undefined;
+/** What leads to ESP in userland. */
+export async function readUserlandPlane(sockets: Sockets, namespace: string): Promise<UserlandPlane> {
   const netlink = sockets.route(namespace);
   const links = await readSome(netlink, namespace, [USERLAND_ESP_LINK]);
   const routes = links.length === 0 ? [] : await readRoutes(netlink, namespace, links);
   const isUserlands = (route: ObservedRoute): boolean =>
     route.table === CHARON_TABLE && route.link === USERLAND_ESP_LINK;
   return {
+    kind: "userland",
     hasLink: links.length > 0,
     destinations: new Set(routes.filter(isUserlands).map(({ destination }) => destination)),
   };

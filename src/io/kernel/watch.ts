@@ -1,7 +1,7 @@
 // Tells that something may have changed in the network of a router. It does not tell what: that is read anew.
 import { watch as watchDirectory, type FSWatcher } from "node:fs";
 import type { NetlinkSocket } from "netlink";
-import { USERLAND_ESP_LINK } from "../../core/guard.ts";
+import { USERLAND_ESP_LINK, type EspBackEnd } from "../../core/guard.ts";
 import {
   AGENT_NAMESPACE,
   CHARON_TABLE,
@@ -12,7 +12,7 @@ import {
   isOurProtocol,
 } from "../../core/network.ts";
 import type { NetworkChange } from "../../core/ports.ts";
-import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink, type Message } from "./netlink.ts";
+import { NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM, openNetlink, type Message } from "./netlink.ts";
 import { listNamespaces, NAMESPACE_DIRECTORY, namespaceInode } from "./netns.ts";
 import {
   decodeLink,
@@ -32,6 +32,7 @@ import {
   RTM_NEWRULE,
   tableOf,
 } from "./rtnetlink.ts";
+import { takesAway, XFRM_GROUPS } from "./xfrm.ts";
 
 // linux/rtnetlink.h: links, addresses, routes and rules of both families; linux/netfilter/nfnetlink.h
 const LINK_GROUP = 1;
@@ -47,7 +48,11 @@ type Watched = {
   /** Links of charon's, whose comings and goings are its own. */
   readonly ignoredIndexes: Set<number>;
 };
-type Watcher = { readonly scope: NetworkScope; readonly onChange: (what?: NetworkChange) => void };
+type Watcher = {
+  readonly scope: NetworkScope;
+  readonly espBackEnd: EspBackEnd;
+  readonly onChange: (what?: NetworkChange) => void;
+};
 
 export class Watches {
   readonly #watchers = new Set<Watcher>();
@@ -60,8 +65,8 @@ export class Watches {
     this.#onNamespaces = onNamespaces;
   }
 
-  add(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
-    const watcher = { scope, onChange };
+  add(scope: NetworkScope, espBackEnd: EspBackEnd, onChange: (what?: NetworkChange) => void): () => void {
+    const watcher = { scope, espBackEnd, onChange };
     this.#watchers.add(watcher);
     const stop = (): void => {
       this.#watchers.delete(watcher);
@@ -143,8 +148,8 @@ export class Watches {
     const ignoredIndexes = new Set<number>();
     const macs = new Map<string, string | undefined>();
     const isAgents = namespace === AGENT_NAMESPACE;
-    const wake = (): void => {
-      for (const { onChange } of this.#watchersOf(namespace)) onChange();
+    const wake = (what?: NetworkChange): void => {
+      for (const { onChange } of this.#watchersOf(namespace)) onChange(what);
     };
     const open = (protocol: number, groups: readonly number[], onMessages: (messages: Message[]) => void) => {
       const socket = openNetlink(protocol, namespace);
@@ -171,7 +176,14 @@ export class Watches {
               ]
             : []),
           ...([...this.#watchers].some(({ scope }) => hasGuard(scope, namespace))
-            ? [open(NETLINK_NETFILTER, [NFTABLES_GROUP], wake)]
+            ? [open(NETLINK_NETFILTER, [NFTABLES_GROUP], () => wake())]
+            : []),
+          ...([...this.#watchers].some((watcher) => hasKernelEsp(watcher, namespace))
+            ? [
+                open(NETLINK_XFRM, XFRM_GROUPS, (messages) => {
+                  if (messages.some(takesAway)) wake("esp");
+                }),
+              ]
             : []),
         ];
     this.#watched.set(namespace, { inode, sockets, ignoredIndexes });
@@ -198,6 +210,9 @@ const bridgeOf = (scope: NetworkScope): string | undefined => (scope.topology ==
 
 const hasGuard = (scope: NetworkScope, namespace: string): boolean =>
   scope.topology === "transit" ? scope.namespace === namespace : scope.candidates.includes(namespace);
+
+const hasKernelEsp = ({ scope, espBackEnd }: Watcher, namespace: string): boolean =>
+  espBackEnd === "kernel" && scope.namespace === namespace;
 
 /** A neighbour is asked anew every few seconds; what matters is another answer than the one before. Notes it. */
 function isNews(message: Message, macs: Map<string, string | undefined>): boolean {

@@ -1,5 +1,6 @@
 // The core's Network where links are ports of Open vSwitch: the kernel's network, and the switch beside it.
 import { UnavailableError } from "../../core/errors.ts";
+import type { EspBackEnd } from "../../core/guard.ts";
 import type { RouterId } from "../../core/ids.ts";
 import type { NetworkScope, ObservedNetwork } from "../../core/network.ts";
 import type { NetworkStep } from "../../core/network-plan.ts";
@@ -21,8 +22,8 @@ export class SwitchedNetwork implements Network {
     return seen === undefined ? observed : { ...observed, switch: seen };
   }
 
-  observeUserlandEsp(...asked: Parameters<Network["observeUserlandEsp"]>): ReturnType<Network["observeUserlandEsp"]> {
-    return this.#kernel.observeUserlandEsp(...asked);
+  observeDataPlane(...asked: Parameters<Network["observeDataPlane"]>): ReturnType<Network["observeDataPlane"]> {
+    return this.#kernel.observeDataPlane(...asked);
   }
 
   apply(step: NetworkStep, signal: AbortSignal): Promise<void> {
@@ -50,8 +51,8 @@ export class SwitchedNetwork implements Network {
     }
   }
 
-  watch(scope: NetworkScope, onChange: (what?: NetworkChange) => void): () => void {
-    const stops = [this.#kernel.watch(scope, onChange), this.#switch.watch(scope, onChange)];
+  watch(scope: NetworkScope, espBackEnd: EspBackEnd, onChange: (what?: NetworkChange) => void): () => void {
+    const stops = [this.#kernel.watch(scope, espBackEnd, onChange), this.#switch.watch(scope, onChange)];
     return () => {
       for (const stop of stops) stop();
     };

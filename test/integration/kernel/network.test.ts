@@ -208,7 +208,7 @@ test("a changed guard, new subnets and fewer subnets need one pass each", async 
 test("changes wake the watcher, also those of a namespace that comes later", async () => {
   const lab = await makeLab({ pairs: [DUAL_STACK] });
   let changes = 0;
-  const stop = lab.network.watch(lab.config, () => (changes += 1));
+  const stop = lab.network.watch(lab.config, "userland", () => (changes += 1));
   onTestFinished(stop);
   const wakes = async (command: () => Promise<unknown>): Promise<void> => {
     changes = 0;

@@ -188,7 +188,7 @@ test("the tables are known as ours while Neutron writes, and as changed when som
 
 test("a namespace that is made anew is not taken for the one before it, which the kernel may have numbered alike", async () => {
   const { namespace, network, config, converge, sh } = await aRouterOfNeutrons("nft");
-  onTestFinished(network.watch(config, () => undefined));
+  onTestFinished(network.watch(config, "userland", () => undefined));
   await converge();
   const number = namespaceInode(namespace);
   await execa("ip", ["netns", "del", namespace]);

@@ -94,7 +94,7 @@ const idsOf = ({ ovs }: Lab, name: string): string => ovs.vsctl("get", "Interfac
 /** Waits until the agent is told of it, and gives what the next plan finds. */
 async function found(lab: Lab, act: () => unknown): Promise<readonly string[]> {
   let calls = 0;
-  const stop = lab.network.watch(lab.config, () => (calls += 1));
+  const stop = lab.network.watch(lab.config, "userland", () => (calls += 1));
   try {
     await act();
     await eventually(() => calls > 0, { what: "the agent is told" });

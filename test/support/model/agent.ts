@@ -7,10 +7,12 @@ import { UnavailableError } from "../../../src/core/errors.ts";
 import type { RouterId } from "../../../src/core/ids.ts";
 import type { DesiredRouter } from "../../../src/core/model.ts";
 import { namespaceName } from "../../../src/core/names.ts";
-import type { NetworkScope, ObservedNetwork, UserlandEsp } from "../../../src/core/network.ts";
+import type { NetworkScope, ObservedNetwork } from "../../../src/core/network.ts";
+import type { DataPlane } from "../../../src/core/data-plane.ts";
+import type { EspBackEnd } from "../../../src/core/guard.ts";
 import type { NetworkStep } from "../../../src/core/network-plan.ts";
 import type { ObservedCharon } from "../../../src/core/observed.ts";
-import type { CharonEvent, Ike, Network } from "../../../src/core/ports.ts";
+import type { CharonEvent, Ike, Network, NetworkChange } from "../../../src/core/ports.ts";
 import { Loop } from "../../../src/reconcile/loop.ts";
 import type { ReconcileOptions, RouterMemory } from "../../../src/reconcile/memory.ts";
 import { Reconciler, type Outcome, type PassScope } from "../../../src/reconcile/reconcile.ts";
@@ -170,8 +172,8 @@ class MortalNetwork implements Network {
     return this.#agent.isAlive ? this.#world.network.observe(scope, signal) : never();
   }
 
-  observeUserlandEsp(): Promise<UserlandEsp | undefined> {
-    return this.#world.network.observeUserlandEsp();
+  observeDataPlane(namespace: string): Promise<DataPlane | undefined> {
+    return this.#world.network.observeDataPlane(namespace);
   }
 
   apply(step: NetworkStep, signal: AbortSignal): Promise<void> {
@@ -182,9 +184,9 @@ class MortalNetwork implements Network {
     return this.#agent.isAlive ? this.#world.network.listOwned(alias) : never();
   }
 
-  watch(scope: NetworkScope, onChange: () => void): () => void {
-    return this.#world.network.watch(scope, () => {
-      if (this.#agent.isAlive) onChange();
+  watch(scope: NetworkScope, espBackEnd: EspBackEnd, onChange: (what?: NetworkChange) => void): () => void {
+    return this.#world.network.watch(scope, espBackEnd, (what) => {
+      if (this.#agent.isAlive) onChange(what);
     });
   }
 

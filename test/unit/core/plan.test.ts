@@ -1,6 +1,7 @@
 // Plans of a charon as text (test/golden/plans): every kind of change, passed over until nothing is left to do.
 import { describe, expect, test } from "vitest";
 import { encodeMarker, peerOfSecretId } from "../../../src/core/fingerprint.ts";
+import { policyKey, type DataPlane } from "../../../src/core/data-plane.ts";
 import type { Cidr, Tunnel } from "../../../src/core/model.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
 import { Secret } from "../../../src/core/secret.ts";
@@ -799,15 +800,38 @@ test("a commit comes after everything else of its connection", async () => {
   expect(marker === undefined ? "" : encodeMarker(marker)).not.toContain(aTunnel().psk.reveal());
 });
 
-describe("a CHILD SA without its routes", () => {
+const userland = (destinations: readonly Cidr[]): DataPlane => ({
+  kind: "userland",
+  hasLink: true,
+  destinations: new Set(destinations),
+});
+
+/** With all states, and all policies but those in which `isLost` finds something. */
+function kernelEsp(scene: CharonScene, isLost: (what: string) => boolean = () => false): DataPlane {
+  const children = scene.charon.ikeSas.flatMap((sa) => sa.children);
+  const policies = children.flatMap(({ child }) =>
+    child.localSubnets.flatMap((local) =>
+      child.peerSubnets.flatMap((peer) => [
+        policyKey("out", local, peer),
+        policyKey("in", peer, local),
+        policyKey("forward", peer, local),
+      ]),
+    ),
+  );
+  const spis = children.map(({ uniqueId }) => uniqueId);
+  const kept = (all: readonly string[]): ReadonlySet<string> => new Set(all.filter((one) => !isLost(one)));
+  return { kind: "kernel", spis: kept(spis), policies: kept(policies) };
+}
+
+describe("a CHILD SA without what carries it", () => {
   const ended = (scene: CharonScene): number =>
     scene.ike.applied.filter(({ kind }) => kind === "terminateChild").length;
 
   test("is made anew at once when it had them", async () => {
     const scene = await up(aTunnel(1));
-    scene.routed = new Set(aTunnel().peerSubnets);
+    scene.dataPlane = userland(aTunnel().peerSubnets);
     await scene.pass("routed");
-    scene.routed = new Set();
+    scene.dataPlane = userland([]);
     await scene.pass("the routes are gone");
     expect(ended(scene)).toBe(1);
     expect(scene.plan?.findings).toEqual([]);
@@ -815,7 +839,7 @@ describe("a CHILD SA without its routes", () => {
 
   test("is made anew also when they were lost before anybody had seen them, but the look at them may be older than it", async () => {
     const scene = await up(aTunnel(1));
-    scene.routed = new Set();
+    scene.dataPlane = userland([]);
     await scene.clock.advance(0);
     await scene.pass("it may be younger than the look");
     expect(ended(scene)).toBe(0);
@@ -827,7 +851,7 @@ describe("a CHILD SA without its routes", () => {
 
   test("is made anew with growing pauses when it never has them, and at once again when it had", async () => {
     const scene = await up(aTunnel(1));
-    scene.routed = new Set();
+    scene.dataPlane = userland([]);
     const endedAtMs: number[] = [];
     while (scene.clock.nowMs() < 2_000_000) {
       const before = ended(scene);
@@ -837,9 +861,9 @@ describe("a CHILD SA without its routes", () => {
     }
     const pausesMs = endedAtMs.map((atMs, at) => atMs - (endedAtMs[at - 1] ?? 0));
     expect(pausesMs).toEqual([500, 2_000, 8_000, 32_000, 128_000, 512_000, 600_000, 600_000]);
-    scene.routed = new Set(aTunnel().peerSubnets);
+    scene.dataPlane = userland(aTunnel().peerSubnets);
     await scene.pass("routed");
-    scene.routed = new Set();
+    scene.dataPlane = userland([]);
     const before = ended(scene);
     await scene.pass("none");
     await scene.clock.advance(2_000);
@@ -847,12 +871,51 @@ describe("a CHILD SA without its routes", () => {
     expect(ended(scene)).toBe(before + 2);
   });
 
+  test.each(["state", "out from", "in from", "forward from"])(
+    "is made anew when the kernel has lost it for a moment: %s",
+    async (what) => {
+      const scene = await up(aTunnel(1));
+      scene.dataPlane = kernelEsp(scene);
+      await scene.pass("carried");
+      const spi = standing(scene).child.uniqueId;
+      scene.dataPlane = kernelEsp(scene, (one) => (what === "state" ? one === spi : one.startsWith(what)));
+      await scene.pass("lost");
+      expect(ended(scene)).toBe(0);
+      expect(scene.plan?.wakeAtMs).toBe(500);
+      await scene.clock.advance(500);
+      await scene.pass("still lost");
+      expect(ended(scene)).toBe(1);
+    },
+  );
+
+  test("stays when the kernel's state is there again, as after another address of the peer", async () => {
+    const scene = await up(aTunnel(1));
+    for (let at = 0; at < 4; at += 1) {
+      scene.dataPlane = kernelEsp(scene, () => at % 2 === 1);
+      await scene.pass(at % 2 === 1 ? "lost" : "carried");
+      await scene.clock.advance(at % 2 === 1 ? 400 : 60_000);
+    }
+    expect(ended(scene)).toBe(0);
+  });
+
+  test("may wait for the peer, who ends the old one, to get its outbound state", async () => {
+    const scene = await up(aTunnel(1));
+    scene.dataPlane = kernelEsp(scene, (one) => /^\d+$/.test(one));
+    await scene.pass("rekeyed");
+    await scene.clock.advance(59_000);
+    await scene.pass("not yet");
+    expect(ended(scene)).toBe(0);
+    await scene.clock.advance(1_000);
+    await scene.pass("never");
+    expect(ended(scene)).toBe(1);
+  });
+
   test("stays when the peer has narrowed it to what is no subnet", async () => {
     const scene = new CharonScene();
     const narrowed = "10.2.0.1..10.2.0.9" as Cidr;
     scene.want(aTunnel(1));
     peerOf(scene, aTunnel()).narrows = (child) => ({ ...child, peerSubnets: [narrowed] });
-    scene.routed = new Set();
+    scene.dataPlane = userland([]);
     await scene.pass("first load");
     await scene.clock.advance(60_000);
     await scene.pass("much later");
@@ -865,7 +928,7 @@ describe("a CHILD SA without its routes", () => {
     scene.want(aTunnel(1, { initiator: "response-only" }));
     await scene.pass("response-only");
     const before = ended(scene);
-    scene.routed = new Set();
+    scene.dataPlane = userland([]);
     await scene.clock.advance(10_000);
     await scene.pass("none");
     expect(ended(scene)).toBe(before + 1);

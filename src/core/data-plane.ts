@@ -1,0 +1,58 @@
+// What carries the packets of CHILD SAs, as the kernel has it: charon gives it once, with the SA, and does not look again.
+import { familyOf } from "./address.ts";
+import type { Finding } from "./finding.ts";
+import type { Cidr } from "./model.ts";
+import type { ChildSa } from "./observed.ts";
+import { readCidr } from "./read-address.ts";
+
+export type UserlandPlane = {
+  readonly kind: "userland";
+  /** charon makes it when it starts. */
+  readonly hasLink: boolean;
+  /** Of charon's routes over it. */
+  readonly destinations: ReadonlySet<Cidr>;
+};
+
+export type KernelPlane = {
+  readonly kind: "kernel";
+  /** Of its IPsec states, the peers' among them, as list-sas writes them. */
+  readonly spis: ReadonlySet<string>;
+  /** As `policyKey` has them. */
+  readonly policies: ReadonlySet<string>;
+};
+
+export type DataPlane = UserlandPlane | KernelPlane;
+
+export type PolicyDirection = "in" | "out" | "forward";
+
+export const policyKey = (direction: PolicyDirection, source: Cidr, destination: Cidr): string =>
+  `${direction} from ${source} to ${destination}`;
+
+/** What a CHILD SA needs and has not; undefined when it has all. */
+export function lackOf(sa: ChildSa, dataPlane: DataPlane): Finding | undefined {
+  if (dataPlane.kind === "userland") {
+    const missing = cidrsOf(sa.peerSubnets).filter((subnet) => !dataPlane.destinations.has(subnet));
+    return missing.length === 0 ? undefined : { kind: "route", what: `a route to ${missing.join(", ")} is missing` };
+  }
+  const spi = [sa.spiIn, sa.spiOut].find((one) => !dataPlane.spis.has(one));
+  if (spi !== undefined) return { kind: "sa", what: `the kernel's state of ${sa.name} with SPI ${spi} is missing` };
+  // charon chooses the selectors of transport mode itself.
+  if (sa.values.get("mode") === "transport") return undefined;
+  const policy = policiesOf(sa).find((one) => !dataPlane.policies.has(one));
+  return policy === undefined ? undefined : { kind: "policy", what: `the kernel's policy ${policy} is missing` };
+}
+
+/** Another SA may share them, or have them at the moment: then they lead to that one. */
+const policiesOf = (sa: ChildSa): readonly string[] =>
+  cidrsOf(sa.localSubnets).flatMap((local) =>
+    cidrsOf(sa.peerSubnets)
+      .filter((peer) => familyOf(peer) === familyOf(local))
+      .flatMap((peer) => [
+        policyKey("out", local, peer),
+        policyKey("in", peer, local),
+        policyKey("forward", peer, local),
+      ]),
+  );
+
+/** What a peer has narrowed to a range, or to a protocol, has no route or policy that would be equal to it. */
+const cidrsOf = (subnets: readonly Cidr[]): readonly Cidr[] => subnets.flatMap((subnet) => readCidr(subnet) ?? []);
