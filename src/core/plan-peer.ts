@@ -262,12 +262,14 @@ class PeerPlanner implements PeerPlan {
     const { dataPlane } = this.#observed;
     const lack = dataPlane === undefined ? undefined : lackOf(sa, dataPlane);
     if (dataPlane === undefined || lack === undefined) return undefined;
-    const { carriedChildSas, strandedSinceMs, installedSinceMs, endedStranded } = this.#notes;
     const { hadMs, neverHadMs } = STRANDED[dataPlane.kind];
-    const untilMs = carriedChildSas.has(sa.uniqueId)
-      ? (strandedSinceMs.get(sa.uniqueId) ?? this.#nowMs) + hadMs
-      : (installedSinceMs.get(sa.uniqueId) ?? this.#nowMs) +
-        Math.min(neverHadMs * 4 ** (endedStranded.get(sa.name) ?? 0), MAX_STRANDED_MS);
+    const strandedMs = this.#nowMs - (this.#notes.strandedSinceMs.get(sa.uniqueId) ?? this.#nowMs);
+    const patienceMs = Math.min(neverHadMs * 4 ** (this.#notes.endedStranded.get(sa.name) ?? 0), MAX_STRANDED_MS);
+    const untilMs =
+      this.#nowMs +
+      (this.#notes.carriedChildSas.has(sa.uniqueId)
+        ? hadMs - strandedMs
+        : patienceMs - Math.max(strandedMs, 1_000 * sa.ageSeconds));
     if (untilMs > this.#nowMs) this.#wakeAt(untilMs);
     return untilMs <= this.#nowMs ? lack : undefined;
   }

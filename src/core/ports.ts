@@ -16,10 +16,10 @@ import type { ReportedStatus } from "./status.ts";
 import type { Values, Verdict, View } from "./views.ts";
 
 /**
- * `namespace`: another one has the name now, or none has. `esp`: states or policies of ESP in the kernel were taken away.
- * Undefined: something else within may have changed.
+ * `namespace`: another one has the name now, or none has. `sas`: nothing but the kernel's part of charon's SAs. Undefined:
+ * something within may have changed.
  */
-export type NetworkChange = "namespace" | "esp";
+export type NetworkChange = "namespace" | "sas";
 
 export interface Network {
   /** Changes nothing. A `NetworkConfig` is a scope; what its links and sysctls are is read where it names them. */

@@ -302,7 +302,7 @@ export class RouterWorker {
   }
 
   #onKernel(what?: NetworkChange): void {
-    if (what === "esp") {
+    if (what === "sas") {
       this.wake("charon");
       return;
     }

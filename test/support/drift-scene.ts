@@ -102,12 +102,19 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
     ["charon's link deleted", "link", () => ip("-n", namespace, "link", "delete", "ipsec0")],
   ];
 
+  /** What charon gives the kernel once, and does not miss. */
+  const ofCharonInKernel: readonly DriftCase[] = [
+    ["the kernel's IPsec states flushed", "sa", () => ip("-n", namespace, "xfrm", "state", "flush")],
+    ["the kernel's IPsec states deleted one by one", "sa", () => ip("-n", namespace, "xfrm", "state", "deleteall")],
+    ["the kernel's IPsec policies flushed", "policy", () => ip("-n", namespace, "xfrm", "policy", "flush")],
+  ];
+
   const { espBackEnd } = await lab.left.status();
   const byEvents: readonly DriftCase[] = [
     ["the guard's table deleted", "guard", () => inNamespace("nft", "delete", "table", "inet", "swanherd")],
     ["the guard's rules flushed", "guard", () => inNamespace("nft", "flush", "table", "inet", "swanherd")],
     ["its spare table deleted", "guard", () => inNamespace("nft", "delete", "table", "inet", "swanherd_spare")],
-    ...(espBackEnd === "userland" ? ofCharonInUserland : []),
+    ...(espBackEnd === "userland" ? ofCharonInUserland : ofCharonInKernel),
     ["charon killed", "charon", () => process.kill(lab.left.runningCharon(lab.routers.left).pid, "SIGKILL")],
     ["a config replaced", "config", () => replaceConfig()],
     ["the secrets unloaded", "secret", () => unloadSecrets()],

@@ -32,7 +32,7 @@ import {
   RTM_NEWRULE,
   tableOf,
 } from "./rtnetlink.ts";
-import { takesAway, XFRM_GROUPS } from "./xfrm.ts";
+import { takesPolicies, takesStates, XFRM_GROUPS } from "./xfrm.ts";
 
 // linux/rtnetlink.h: links, addresses, routes and rules of both families; linux/netfilter/nfnetlink.h
 const LINK_GROUP = 1;
@@ -181,7 +181,9 @@ export class Watches {
           ...([...this.#watchers].some((watcher) => hasKernelEsp(watcher, namespace))
             ? [
                 open(NETLINK_XFRM, XFRM_GROUPS, (messages) => {
-                  if (messages.some(takesAway)) wake("esp");
+                  // Policies of ours may be among them.
+                  if (messages.some(takesPolicies)) wake();
+                  else if (messages.some(takesStates)) wake("sas");
                 }),
               ]
             : []),

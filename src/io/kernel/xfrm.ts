@@ -24,9 +24,9 @@ export const POLICY_DIRECTIONS = { in: 0, out: 1, forward: 2 } as const;
 
 const AF_INET = 2;
 
-/** Whether it tells that states or policies were taken away; charon does so, too. */
-export const takesAway = ({ type }: Message): boolean =>
-  [XFRM_MSG_DELSA, XFRM_MSG_FLUSHSA, XFRM_MSG_DELPOLICY, XFRM_MSG_FLUSHPOLICY].includes(type);
+/** What was taken away, by charon or by others. */
+export const takesStates = ({ type }: Message): boolean => [XFRM_MSG_DELSA, XFRM_MSG_FLUSHSA].includes(type);
+export const takesPolicies = ({ type }: Message): boolean => [XFRM_MSG_DELPOLICY, XFRM_MSG_FLUSHPOLICY].includes(type);
 
 /** All states and policies of the socket's namespace. */
 export async function readKernelPlane(netlink: Netlink, namespace: string): Promise<KernelPlane> {

@@ -117,17 +117,17 @@ async function theseTests(): Promise<void> {
 
       // Neither encrypts any more; and what comes in clear all the same is not taken in.
       const before = { out: dropped(left, "output"), in: dropped(left, "input") };
+      await Promise.all([lab.left.stop(), lab.right.stop()]);
       for (const namespace of [left, right]) run(namespace, "ip xfrm policy flush; ip xfrm state flush");
       const after = await seenOutside(lab.world, async () => {
         expect((await lab.world.ping(left, hosts.right, { count: 3 })).received).toBe(0);
       });
       expect(after).toMatchObject({ kinds: [], count: 0 });
       expect(dropped(left, "output") - before.out).toBe(3);
-      await lab.right.stop();
       run(right, BOTH_TABLES_DELETED);
       expect((await lab.world.ping(right, hosts.left, { count: 3 })).received).toBe(0);
       expect(dropped(left, "input") - before.in).toBe(3);
-      await lab.right.start();
+      await Promise.all([lab.left.start(), lab.right.start()]);
     },
   );
 
@@ -231,6 +231,7 @@ async function theseTests(): Promise<void> {
       };
       try {
         expect(await seenInside()).toEqual([]);
+        await lab.left.stop();
         run(left, "ip xfrm policy flush; ip xfrm state flush");
         const before = dropped(left, "forward");
         expect(await seenInside()).toEqual([]);
@@ -239,6 +240,7 @@ async function theseTests(): Promise<void> {
         run(internet, "ip route del 10.1.0.9/32; ip -6 route del fd00:1::9/128");
         run(internet, "ip addr del 10.2.0.9/32 dev lo; ip addr del fd00:2::9/128 dev lo");
         await stopCharon("SIGTERM");
+        await lab.left.start();
       }
       await comesBack();
     });
@@ -249,6 +251,7 @@ async function theseTests(): Promise<void> {
       await areSettled(lab);
       plugInternet();
       const internet = startTraffic(lab.world, "left", "203.0.113.1");
+      await lab.left.stop();
       run(left, "ip xfrm policy flush; ip xfrm state flush");
       const before = dropped(left, "forward");
       const guarded = await seenOutside(lab.world, async () => {
@@ -257,7 +260,6 @@ async function theseTests(): Promise<void> {
       expect(guarded).toMatchObject({ kinds: [], count: 0 });
       expect(dropped(left, "forward") - before).toBe(4);
 
-      await lab.left.stop();
       try {
         run(left, BOTH_TABLES_DELETED);
         const leaked = await seenOutside(lab.world, pingPeers);
