@@ -44,6 +44,8 @@ export type FakeChild = {
   /** What list-sas tells of it beside. */
   values?: Values;
   isGrantedAgain?: boolean;
+  /** The data plane has nothing of it any more. */
+  isStranded?: boolean;
 };
 
 export type FakeIkeSa = {

@@ -261,6 +261,13 @@ const DRIFT_OF = {
       child.state = "rekeyed";
       return true;
     }),
+  // Routes to ESP in userland, or states and policies of the kernel's. A new agent gives one that is young time to get them.
+  dataPlaneFlushed: (place: Place) => {
+    const children = charonOf(place)?.ikeSas.flatMap((sa) => sa.children) ?? [];
+    for (const child of children) child.isStranded = true;
+    if (place.world.espBackEnd === "kernel") place.world.later(60_000, () => undefined);
+    return children.length > 0;
+  },
   // It carries traffic until its lifetime ends, 3 s from now.
   rekeyFails: (place: Place) =>
     withSas(place, (charon) => {

@@ -224,7 +224,10 @@ function lookAtSas(charon: FakeCharon, peers: readonly Peer[], mayHaveOldTerms: 
     );
     const isToReplace = mayInitiate(leader) && !isPeersToReplace && !mayHaveOldTerms;
     if (isToReplace && sa.terms !== termsOf(peer)) tell(`an IKE SA on other terms`);
-    for (const { name } of sa.children) if (!wanted.has(name)) tell(`a CHILD SA ${name}, which nobody wants`);
+    for (const { name, state, isStranded } of sa.children) {
+      if (!wanted.has(name)) tell(`a CHILD SA ${name}, which nobody wants`);
+      if (isStranded === true && state === "installed") tell(`a CHILD SA ${name} that nothing carries`);
+    }
   }
   for (const { name: peerName, members } of peers) {
     const sas = charon.ikeSas.filter(({ peer }) => peer === peerName).flatMap((sa) => sa.children);

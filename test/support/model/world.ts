@@ -2,13 +2,16 @@
 // killed and started at any step. It watches every step for what must never be.
 import type { CharonPlanOptions, CharonStep } from "../../../src/core/charon-step.ts";
 import { DeadlineError, KernelError, UnavailableError } from "../../../src/core/errors.ts";
+import type { DataPlane } from "../../../src/core/data-plane.ts";
 import type { EspBackEnd } from "../../../src/core/guard.ts";
 import type { ConnectionId, RouterId } from "../../../src/core/ids.ts";
 import type { DesiredRouter } from "../../../src/core/model.ts";
+import { routerOfNamespace } from "../../../src/core/names.ts";
 import { AGENT_NAMESPACE } from "../../../src/core/network.ts";
 import type { NetworkStep } from "../../../src/core/network-plan.ts";
 import type { FetchedList } from "../../../src/core/ports.ts";
 import type { Outcome, PassScope } from "../../../src/reconcile/reconcile.ts";
+import { dataPlaneOf } from "../data-plane.ts";
 import { FakeIke } from "../fake-ike.ts";
 import { FakeNetwork } from "../fake-network.ts";
 import { PLUMBING } from "../network-builders.ts";
@@ -96,6 +99,7 @@ export class ModelWorld {
     this.ike.onInsisting = (router, sa, child) =>
       this.later(INSISTS_AFTER_MS, () => this.ike.peerAsks(router, sa, child));
     this.network.addLink(AGENT_NAMESPACE, "br-ex", {});
+    this.network.dataPlaneOf = (namespace) => this.#dataPlaneOf(namespace);
     for (const router of of.routers) this.network.addNamespace(`qrouter-${router}`);
     this.agent = new Agent(this);
   }
@@ -111,6 +115,14 @@ export class ModelWorld {
     // What the kernel holds was made by somebody else, for all that the new one knows.
     for (const space of this.network.namespaces.values()) space.guardKnown = false;
     this.agent = new Agent(this);
+  }
+
+  #dataPlaneOf(namespace: string): DataPlane | undefined {
+    const router = routerOfNamespace(namespace);
+    if (router === undefined || !this.network.namespaces.has(namespace)) return undefined;
+    const sas = this.ike.isRunning(router) ? this.ike.charon(router).ikeSas : [];
+    const carried = sas.flatMap(({ children }) => children.filter(({ isStranded }) => isStranded !== true));
+    return dataPlaneOf(this.espBackEnd, carried);
   }
 
   /** A finding that was mended in vain is left alone, so none may look like another one. */

@@ -1,12 +1,13 @@
 // Plans of a charon as text (test/golden/plans): every kind of change, passed over until nothing is left to do.
 import { describe, expect, test } from "vitest";
 import { encodeMarker, peerOfSecretId } from "../../../src/core/fingerprint.ts";
-import { policyKey, type DataPlane } from "../../../src/core/data-plane.ts";
+import type { DataPlane } from "../../../src/core/data-plane.ts";
 import type { Cidr, Tunnel } from "../../../src/core/model.ts";
 import { peerNameOf } from "../../../src/core/peers.ts";
 import { Secret } from "../../../src/core/secret.ts";
 import { aConnectionId, aDisabledConnection, anIkePolicy, anIpsecPolicy, aTunnel } from "../../support/builders.ts";
 import { CharonScene } from "../../support/charon-scene.ts";
+import { dataPlaneOf } from "../../support/data-plane.ts";
 import type { FakeChild } from "../../support/fake-ike.ts";
 import { ROUTER } from "../../support/network-builders.ts";
 
@@ -806,22 +807,12 @@ const userland = (destinations: readonly Cidr[]): DataPlane => ({
   destinations: new Set(destinations),
 });
 
-/** With all states, and all policies but those in which `isLost` finds something. */
-function kernelEsp(scene: CharonScene, isLost: (what: string) => boolean = () => false): DataPlane {
-  const children = scene.charon.ikeSas.flatMap((sa) => sa.children);
-  const policies = children.flatMap(({ child }) =>
-    child.localSubnets.flatMap((local) =>
-      child.peerSubnets.flatMap((peer) => [
-        policyKey("out", local, peer),
-        policyKey("in", peer, local),
-        policyKey("forward", peer, local),
-      ]),
-    ),
+const kernelEsp = (scene: CharonScene, isLost?: (what: string) => boolean): DataPlane =>
+  dataPlaneOf(
+    "kernel",
+    scene.charon.ikeSas.flatMap((sa) => sa.children),
+    isLost,
   );
-  const spis = children.map(({ uniqueId }) => uniqueId);
-  const kept = (all: readonly string[]): ReadonlySet<string> => new Set(all.filter((one) => !isLost(one)));
-  return { kind: "kernel", spis: kept(spis), policies: kept(policies) };
-}
 
 describe("a CHILD SA without what carries it", () => {
   const ended = (scene: CharonScene): number =>
