@@ -23,6 +23,9 @@ export type KernelPlane = {
 
 export type DataPlane = UserlandPlane | KernelPlane;
 
+/** `atMs`: before it was looked at. */
+export type SeenDataPlane = DataPlane & { readonly atMs: number };
+
 export type PolicyDirection = "in" | "out" | "forward";
 
 export const policyKey = (direction: PolicyDirection, source: Cidr, destination: Cidr): string =>
@@ -34,7 +37,8 @@ export function lackOf(sa: ChildSa, dataPlane: DataPlane): Finding | undefined {
     const missing = cidrsOf(sa.peerSubnets).filter((subnet) => !dataPlane.destinations.has(subnet));
     return missing.length === 0 ? undefined : { kind: "route", what: `a route to ${missing.join(", ")} is missing` };
   }
-  const spi = [sa.spiIn, sa.spiOut].find((one) => !dataPlane.spis.has(one));
+  // While it gets another address list-sas tells no SPIs of it (vici_query.c, CHILD_UPDATING).
+  const spi = [sa.spiIn, sa.spiOut].find((one) => one !== "" && !dataPlane.spis.has(one));
   if (spi !== undefined) return { kind: "sa", what: `the kernel's state of ${sa.name} with SPI ${spi} is missing` };
   // charon chooses the selectors of transport mode itself.
   if (sa.values.get("mode") === "transport") return undefined;
@@ -43,9 +47,10 @@ export function lackOf(sa: ChildSa, dataPlane: DataPlane): Finding | undefined {
 }
 
 /** Another SA may share them, or have them at the moment: then they lead to that one. */
-const policiesOf = (sa: ChildSa): readonly string[] =>
-  cidrsOf(sa.localSubnets).flatMap((local) =>
-    cidrsOf(sa.peerSubnets)
+function policiesOf(sa: ChildSa): readonly string[] {
+  const peers = cidrsOf(sa.peerSubnets);
+  return cidrsOf(sa.localSubnets).flatMap((local) =>
+    peers
       .filter((peer) => familyOf(peer) === familyOf(local))
       .flatMap((peer) => [
         policyKey("out", local, peer),
@@ -53,6 +58,7 @@ const policiesOf = (sa: ChildSa): readonly string[] =>
         policyKey("forward", peer, local),
       ]),
   );
+}
 
 /** What a peer has narrowed to a range, or to a protocol, has no route or policy that would be equal to it. */
 const cidrsOf = (subnets: readonly Cidr[]): readonly Cidr[] => subnets.flatMap((subnet) => readCidr(subnet) ?? []);

@@ -1,6 +1,6 @@
 // What a router's charon holds, read back from it, and the notes we keep about one running charon.
 import type { CharonAlgorithms } from "./algorithms.ts";
-import type { DataPlane } from "./data-plane.ts";
+import type { SeenDataPlane } from "./data-plane.ts";
 import type { ConnectionId } from "./ids.ts";
 import type { Fingerprint, Marker } from "./fingerprint.ts";
 import type { Cidr } from "./model.ts";
@@ -20,7 +20,7 @@ export type ChildSa = {
   readonly reqId: number;
   readonly localSubnets: readonly Cidr[];
   readonly peerSubnets: readonly Cidr[];
-  /** How long ago charon installed it. */
+  /** How long ago charon began to make it, in whole seconds (child_sa.c, child_sa_create): the answer may have come later. */
   readonly ageSeconds: number;
   readonly spiIn: string;
   readonly spiOut: string;
@@ -70,7 +70,7 @@ export type RunningCharon = {
   readonly markers: ReadonlyMap<ConnectionId, Marker>;
   readonly ikeSas: readonly IkeSa[];
   /** What its SAs are carried by; undefined where nobody looked. */
-  readonly dataPlane?: DataPlane;
+  readonly dataPlane?: SeenDataPlane;
   /** Fingerprint of the conf file of each connection, as it is on disk now. */
   readonly files: ReadonlyMap<ConnectionId, Fingerprint>;
 };

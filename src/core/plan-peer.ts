@@ -51,12 +51,13 @@ const QUICK_MODE_PATIENCE_MS = 5_000;
 /**
  * How long the data plane may lack what it had of a CHILD SA, and what it was never seen to have. It is looked at before the
  * SAs, and one may have come up between. In the kernel, charon takes states away and adds them anew for another address of
- * the peer (kernel_netlink_ipsec.c, update_sa), and the side that answers a rekeying has the outbound one from the peer's
- * DELETE on (RFC 7296 2.8). Each that is ended for what it never had makes that four times as long: it may not be to be had.
+ * the peer (kernel_netlink_ipsec.c, update_sa), and where a rekeying changes selectors the policies of the side that answered
+ * come with the peer's DELETE of the old one (child_sa.c, install_outbound). Each that is ended for what it never had makes
+ * that four times as long: it may not be to be had, or not be needed.
  */
 const STRANDED = {
-  userland: { hadMs: 0, neverHadMs: 500 },
-  kernel: { hadMs: 500, neverHadMs: 60_000 },
+  userland: { hadMs: 0, neverHadMs: 500, maxEnded: Infinity },
+  kernel: { hadMs: 1_000, neverHadMs: 15_000, maxEnded: 3 },
 } as const;
 const MAX_STRANDED_MS = 600_000;
 
@@ -262,16 +263,15 @@ class PeerPlanner implements PeerPlan {
     const { dataPlane } = this.#observed;
     const lack = dataPlane === undefined ? undefined : lackOf(sa, dataPlane);
     if (dataPlane === undefined || lack === undefined) return undefined;
-    const { hadMs, neverHadMs } = STRANDED[dataPlane.kind];
-    const strandedMs = this.#nowMs - (this.#notes.strandedSinceMs.get(sa.uniqueId) ?? this.#nowMs);
-    const patienceMs = Math.min(neverHadMs * 4 ** (this.#notes.endedStranded.get(sa.name) ?? 0), MAX_STRANDED_MS);
-    const untilMs =
-      this.#nowMs +
-      (this.#notes.carriedChildSas.has(sa.uniqueId)
-        ? hadMs - strandedMs
-        : patienceMs - Math.max(strandedMs, 1_000 * sa.ageSeconds));
-    if (untilMs > this.#nowMs) this.#wakeAt(untilMs);
-    return untilMs <= this.#nowMs ? lack : undefined;
+    const { hadMs, neverHadMs, maxEnded } = STRANDED[dataPlane.kind];
+    const ended = this.#notes.endedStranded.get(sa.name) ?? 0;
+    if (ended >= maxEnded) return undefined;
+    const isLost = this.#notes.carriedChildSas.has(sa.uniqueId);
+    const patienceMs = isLost ? hadMs : Math.min(neverHadMs * 4 ** ended, MAX_STRANDED_MS);
+    const untilMs = (this.#notes.strandedSinceMs.get(sa.uniqueId) ?? dataPlane.atMs) + patienceMs;
+    if (untilMs <= dataPlane.atMs) return lack;
+    this.#wakeAt(Math.max(untilMs, this.#nowMs));
+    return undefined;
   }
 
   #find(kind: DriftKind, what: string): void {

@@ -5,24 +5,35 @@ import type { Cidr, DesiredRouter, Guarded } from "../core/model.ts";
 import type { GuardedRouter, Lingering } from "../core/network.ts";
 import { belongsTo, type ChildSa, type ObservedCharon } from "../core/observed.ts";
 
-/** Connections, or subnets of them, that left the list: guarded until their SAs are gone. */
-export function lingeringGuard(desired: DesiredRouter, applied: GuardedRouter): Lingering[] {
+/**
+ * Connections, or subnets of them, that left the list: guarded until their SAs are gone. `applied` is undefined where nothing
+ * is known of what was there before, since an agent was killed: then the SAs alone tell. They may also be younger than that,
+ * where a peer asked a charon that did not have the new list yet.
+ */
+export function lingeringOf(
+  desired: DesiredRouter,
+  applied: GuardedRouter | undefined,
+  charon: ObservedCharon,
+): readonly Lingering[] {
+  const all = [...(applied === undefined ? [] : lingeringGuard(desired, applied)), ...lingeringSas(desired, charon)];
+  return [...new Map(all.map((one) => [JSON.stringify(one), one])).values()];
+}
+
+function lingeringGuard(desired: DesiredRouter, applied: GuardedRouter): readonly Lingering[] {
   const wanted = new Map(desired.connections.map((connection) => [connection.id, JSON.stringify(connection.guarded)]));
   return applied.connections
     .filter((connection) => wanted.get(connection.id) !== JSON.stringify(connection.guarded))
     .map(({ id, guarded }) => ({ kind: "lingering", id, guarded }));
 }
 
-/**
- * Likewise where nothing is known of what was there before, since an agent was killed: the SAs themselves tell. What the peer
- * sends through them comes out in the namespace, and must not go on in clear where no route leads it home any more.
- */
-export function lingeringSas(desired: DesiredRouter, charon: ObservedCharon): Lingering[] {
+/** What the peer sends through them comes out in the namespace, and must not go on in clear where no route leads it home. */
+function lingeringSas(desired: DesiredRouter, charon: ObservedCharon): readonly Lingering[] {
   return childSasOf(charon).flatMap((sa) => {
     const id = sa.name.slice(0, UUID_LENGTH);
     if (!isUuid(id) || isWanted(sa, guardedOf(desired, connectionId(id)))) return [];
     const guarded = { localSubnets: cidrsOf(sa.localSubnets), peerSubnets: cidrsOf(sa.peerSubnets) };
-    return [{ kind: "lingering" as const, id: connectionId(id), guarded }];
+    const isNothing = guarded.localSubnets.length === 0 || guarded.peerSubnets.length === 0;
+    return isNothing ? [] : [{ kind: "lingering" as const, id: connectionId(id), guarded }];
   });
 }
 

@@ -11,7 +11,6 @@ import type { DesiredConnection, DesiredRouter } from "../core/model.ts";
 import {
   guardPairs,
   type GuardedRouter,
-  type Lingering,
   type NetworkConfig,
   type NetworkScope,
   type ObservedNetwork,
@@ -28,7 +27,7 @@ import { portState } from "../core/switch.ts";
 import type { RouterViews } from "../core/views.ts";
 import { applyGroups, type Applier, type StepFailure } from "./apply.ts";
 import { inspectRouter } from "./inspect.ts";
-import { isStillCarried, lingeringGuard, lingeringSas } from "./lingering.ts";
+import { isStillCarried, lingeringOf } from "./lingering.ts";
 import { emptyMemory, type ReconcileOptions, type RouterMemory } from "./memory.ts";
 import { namespaceOf, scopesOf, waitingFor, wantedNetwork } from "./places.ts";
 import { noteProgress, notesFor, refreshNotes } from "./upkeep.ts";
@@ -111,17 +110,17 @@ export class Reconciler {
     const { whole } = memory;
     if (whole?.desired === desired && whole.options === this.#options) run.drift = [];
     try {
-      let lingering: readonly Lingering[];
+      let { charon } = memory;
       if (memory.applied === undefined) {
-        const charon = await this.#ports.ike.observe(desired.id, signal);
+        charon = await this.#ports.ike.observe(desired.id, signal);
         if (charon.kind === "failing") {
           // It does not tell which SAs the guard may have to go on for: while it is there, the guard stays as it is.
           if (this.#standby(desired.id) === undefined) await this.#charon(desired, memory, run, signal);
           else await this.#removeCharon(desired.id, memory, signal);
           if (run.failure !== undefined) return this.#ended(desired, memory, run);
         }
-        lingering = lingeringSas(desired, charon);
-      } else lingering = lingeringGuard(desired, memory.applied);
+      }
+      const lingering = lingeringOf(desired, memory.applied, charon);
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
       // Nobody starts a charon in a namespace that was never brought about, such as one that is only remembered.
       const isDue = scope === "everything" || memory.hasNetworkFailed;
@@ -404,10 +403,11 @@ export class Reconciler {
 
   /** With what carries its SAs. That is read first: an SA that has ended meanwhile has lost nothing. */
   async #observeCharon(router: RouterId, signal: AbortSignal): Promise<ObservedCharon> {
-    const { network, ike } = this.#ports;
+    const { network, ike, clock } = this.#ports;
+    const atMs = clock.nowMs();
     const dataPlane = await network.observeDataPlane(this.namespaceOf(router), this.#options.espBackEnd, signal);
     const charon = await ike.observe(router, signal);
-    return charon.kind === "up" && dataPlane !== undefined ? { ...charon, dataPlane } : charon;
+    return charon.kind === "up" && dataPlane !== undefined ? { ...charon, dataPlane: { ...dataPlane, atMs } } : charon;
   }
 
   /** charon makes its link for ESP in userland when it starts, and never again: without it, it has to end. */

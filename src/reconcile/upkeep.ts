@@ -121,7 +121,7 @@ function refreshChildSas(notes: Notes, { ikeSas, peers, dataPlane }: RunningChar
       notes.endedStranded.delete(child.name);
       ids.delete(child.uniqueId);
     }
-    noteSince(notes.strandedSinceMs, [...ids], nowMs);
+    noteSince(notes.strandedSinceMs, [...ids], dataPlane.atMs);
   }
   const spisOut = new Set(childSas.map((child) => child.spiOut));
   for (const [spi, { atMs }] of notes.endedByPeer) {

@@ -57,7 +57,10 @@ export class CharonScene {
     for (let round = 1; round <= MAX_ROUNDS; round += 1) {
       const charon = await this.ike.observe(ROUTER, never);
       if (charon.kind !== "up") throw new Error("charon is not up");
-      const observed = this.dataPlane === undefined ? charon : { ...charon, dataPlane: this.dataPlane };
+      const observed =
+        this.dataPlane === undefined
+          ? charon
+          : { ...charon, dataPlane: { ...this.dataPlane, atMs: this.clock.nowMs() } };
       const nowMs = this.clock.nowMs();
       this.notes = notesFor(this.notes, observed);
       refreshNotes(this.notes, observed, this.connections, nowMs, this.options.splitChildren);

@@ -24,7 +24,7 @@ export class Sockets {
     return this.#of(namespace).route;
   }
 
-  /** The socket for IPsec policies; kernels without IPsec have none. */
+  /** The socket for IPsec states and policies; kernels without IPsec have none. */
   xfrm(namespace: string): Netlink {
     const held = this.#of(namespace);
     if (held.xfrm === undefined || held.xfrm.isClosed) held.xfrm = new Netlink(NETLINK_XFRM, namespace);

@@ -2,7 +2,7 @@
 import { addressText } from "../../core/address.ts";
 import { policyKey, type KernelPlane, type PolicyDirection } from "../../core/data-plane.ts";
 import type { Cidr } from "../../core/model.ts";
-import type { Message, Netlink } from "./netlink.ts";
+import { parseAttributes, type Message, type Netlink } from "./netlink.ts";
 
 export const XFRM_MSG_NEWSA = 0x10;
 const XFRM_MSG_DELSA = 0x11;
@@ -12,6 +12,8 @@ const XFRM_MSG_DELPOLICY = 0x14;
 export const XFRM_MSG_GETPOLICY = 0x15;
 export const XFRM_MSG_FLUSHSA = 0x1c;
 export const XFRM_MSG_FLUSHPOLICY = 0x1d;
+const XFRM_MSG_GETSADINFO = 0x23;
+const XFRM_MSG_GETSPDINFO = 0x25;
 
 /** XFRMNLGRP_SA and XFRMNLGRP_POLICY. */
 export const XFRM_GROUPS = [3, 4];
@@ -23,20 +25,32 @@ export const POLICY_ID_BYTES = 64;
 export const POLICY_DIRECTIONS = { in: 0, out: 1, forward: 2 } as const;
 
 const AF_INET = 2;
+const INFO_COUNTS = 1;
+const MAX_LOOKS = 3;
 
-/** What was taken away, by charon or by others. */
-export const takesStates = ({ type }: Message): boolean => [XFRM_MSG_DELSA, XFRM_MSG_FLUSHSA].includes(type);
-export const takesPolicies = ({ type }: Message): boolean => [XFRM_MSG_DELPOLICY, XFRM_MSG_FLUSHPOLICY].includes(type);
+/** Whether states, or policies of charon's, were taken away; by charon, too. */
+export const takesFromSas = ({ type }: Message): boolean =>
+  [XFRM_MSG_DELSA, XFRM_MSG_FLUSHSA, XFRM_MSG_DELPOLICY, XFRM_MSG_FLUSHPOLICY].includes(type);
 
-/** All states and policies of the socket's namespace. */
-export async function readKernelPlane(netlink: Netlink, namespace: string): Promise<KernelPlane> {
-  const states = await netlink.dump(`list IPsec states of ${namespace}`, XFRM_MSG_GETSA, []);
-  const policies = await netlink.dump(`list IPsec policies of ${namespace}`, XFRM_MSG_GETPOLICY, []);
-  return {
-    kind: "kernel",
-    spis: new Set(states.filter(({ type }) => type === XFRM_MSG_NEWSA).map(takeSpi)),
-    policies: new Set(policies.filter(({ type }) => type === XFRM_MSG_NEWPOLICY).flatMap(policyOf)),
-  };
+/** Whether exemptions of ours may have been, too: charon's policies have no protocol. */
+export const takesExemptions = ({ type, data }: Message): boolean =>
+  type === XFRM_MSG_FLUSHPOLICY || (type === XFRM_MSG_DELPOLICY && protocolOf(data) !== 0);
+
+/**
+ * All states and policies of the socket's namespace. Undefined where they change all the time: a dump that ends early does not
+ * tell (netlink 0.3.0), and one during which entries are replaced may miss them, so they are counted.
+ */
+export async function readKernelPlane(netlink: Netlink, namespace: string): Promise<KernelPlane | undefined> {
+  for (let looks = 0; looks < MAX_LOOKS; looks += 1) {
+    const states = await netlink.dump(`list IPsec states of ${namespace}`, XFRM_MSG_GETSA, []);
+    const spis = states.map(takeSpi);
+    const policies = await netlink.dump(`list IPsec policies of ${namespace}`, XFRM_MSG_GETPOLICY, []);
+    const [stateCount] = await readInfo(netlink, `count IPsec states of ${namespace}`, XFRM_MSG_GETSADINFO);
+    const policyCounts = await readInfo(netlink, `count IPsec policies of ${namespace}`, XFRM_MSG_GETSPDINFO);
+    if (spis.length !== stateCount || policies.length !== policyCounts.reduce((sum, one) => sum + one, 0)) continue;
+    return { kind: "kernel", spis: new Set(spis), policies: new Set(policies.flatMap(policyOf)) };
+  }
+  return undefined;
 }
 
 /** Its keys are in the message, too: nothing of it is left behind. */
@@ -46,14 +60,25 @@ function takeSpi({ data }: Message): string {
   return spi;
 }
 
-/** Nothing for those of sockets, whose directions have numbers of their own. */
+/** Nothing for one of a socket's, whose directions have numbers of their own, and for one of ours. */
 function policyOf({ data }: Message): readonly string[] {
   const direction = DIRECTION_NAMES.get(data.readUInt8(160));
-  if (direction === undefined) return [];
+  if (direction === undefined || protocolOf(data) !== 0) return [];
   const addressBytes = data.readUInt16LE(40) === AF_INET ? 4 : 16;
   const cidr = (at: number, prefixAt: number): Cidr =>
     `${addressText([...data.subarray(at, at + addressBytes)])}/${data.readUInt8(prefixAt)}`;
   return [policyKey(direction, cidr(16, 43), cidr(0, 42))];
+}
+
+/** Of a message that begins with a selector. */
+const protocolOf = (data: Buffer): number => data.readUInt8(44);
+
+/** XFRMA_SAD_CNT, or the numbers of XFRMA_SPD_INFO: policies in, out and forward, and those of sockets. */
+async function readInfo(netlink: Netlink, operation: string, type: number): Promise<readonly number[]> {
+  const FLAGS_BYTES = 4;
+  const [answer] = await netlink.request(operation, type, [Buffer.alloc(FLAGS_BYTES)]);
+  const info = answer === undefined ? undefined : parseAttributes(answer.data.subarray(FLAGS_BYTES)).get(INFO_COUNTS);
+  return Array.from({ length: (info?.length ?? 0) / 4 }, (_, index) => info?.readUInt32LE(4 * index) ?? 0);
 }
 
 const DIRECTION_NAMES: ReadonlyMap<number, PolicyDirection> = new Map([

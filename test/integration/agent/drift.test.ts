@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { baseDocuments, connectionPair, type RouterIds } from "../../../scripts/lab-documents.ts";
 import { until, type LabDocument } from "../../../scripts/lab.ts";
 import { createViciClient } from "../../../src/vici-client/client.ts";
-import { initiate, loadConn, terminate, unloadConn } from "../../../src/vici-client/commands.ts";
+import { initiate, loadConn, rekey, terminate, unloadConn } from "../../../src/vici-client/commands.ts";
 import { decodeEvent } from "../../../src/vici-client/events.ts";
 import { sectionsOf } from "../../../src/wire/swanctl/section.ts";
 import { driftSceneAt, ip, linkOf, type DriftCase } from "../../support/drift-scene.ts";
@@ -292,6 +292,42 @@ test("a CHILD SA whose peer ended it before it was up here is made anew", async 
   });
   await areActive(lab, "site", "called");
   expect((await lab.world.ping("left", "10.3.0.9")).received).toBeGreaterThan(0);
+});
+
+test.each(VERSIONS)("IKE%s: what charon rekeys, and another agent that finds it so, is no drift", async (version) => {
+  lab.write(documents(lab.routers, { version }));
+  await negotiates(version);
+  const told = (): number =>
+    [lab.left, lab.right].flatMap((agent) => agent.log().split('"changed by somebody else, repairing"')).length;
+  const before = told();
+  const spis = async (): Promise<readonly string[]> => {
+    const childSas = (await lab.left.ikeSas(lab.routers.left)).flatMap((sa) => sa.childSas);
+    return childSas.filter(({ state }) => state === "INSTALLED").flatMap(({ spiIn }) => spiIn ?? []);
+  };
+  const rekeys = async (sides: readonly ("left" | "right")[], what: "child" | "ike"): Promise<void> => {
+    for (const side of sides) {
+      const [name, section] = writtenPeer(lab[side], lab.namespaces[side]);
+      const [child] = sectionsOf(section["children"]);
+      const target = what === "ike" ? { ike: name } : { child: child?.[0] ?? "" };
+      await withCharon((vici) => rekey(vici, target), lab.namespaces[side]);
+    }
+    await delay(1_500);
+  };
+  const first = await spis();
+  await rekeys(["left"], "child");
+  await rekeys(["right"], "child");
+  await rekeys(["left", "right"], "child");
+  expect(await spis()).not.toContain(first[0]);
+  if (version === "v2") await rekeys(["left"], "ike");
+  // charon keeps a rekeyed one of IKEv2 for 5 s.
+  await areSettled(lab, { settledMs: 6_000 });
+  const last = await spis();
+  await lab.left.stop();
+  await lab.left.start();
+  await areActive(lab, "site");
+  await areSettled(lab, { settledMs: 3_000 });
+  expect(await spis()).toEqual(last);
+  expect(told()).toBe(before);
 });
 
 /** Of whom; of those before the message each takes 0.4 s. */

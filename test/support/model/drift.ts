@@ -265,7 +265,7 @@ const DRIFT_OF = {
   dataPlaneFlushed: (place: Place) => {
     const children = charonOf(place)?.ikeSas.flatMap((sa) => sa.children) ?? [];
     for (const child of children) child.isStranded = true;
-    if (place.world.espBackEnd === "kernel") place.world.later(60_000, () => undefined);
+    if (place.world.espBackEnd === "kernel") place.world.later(15_000, () => undefined);
     return children.length > 0;
   },
   // It carries traffic until its lifetime ends, 3 s from now.

@@ -872,8 +872,8 @@ describe("a CHILD SA without what carries it", () => {
       scene.dataPlane = kernelEsp(scene, (one) => (what === "state" ? one === spi : one.startsWith(what)));
       await scene.pass("lost");
       expect(ended(scene)).toBe(0);
-      expect(scene.plan?.wakeAtMs).toBe(500);
-      await scene.clock.advance(500);
+      expect(scene.plan?.wakeAtMs).toBe(1_000);
+      await scene.clock.advance(1_000);
       await scene.pass("still lost");
       expect(ended(scene)).toBe(1);
     },
@@ -884,22 +884,43 @@ describe("a CHILD SA without what carries it", () => {
     for (let at = 0; at < 4; at += 1) {
       scene.dataPlane = kernelEsp(scene, () => at % 2 === 1);
       await scene.pass(at % 2 === 1 ? "lost" : "carried");
-      await scene.clock.advance(at % 2 === 1 ? 400 : 60_000);
+      await scene.clock.advance(at % 2 === 1 ? 900 : 60_000);
     }
     expect(ended(scene)).toBe(0);
   });
 
-  test("may wait for the peer, who ends the old one, to get its outbound state", async () => {
+  test("may wait for the peer, who ends the old one, to get its policies from the kernel", async () => {
     const scene = await up(aTunnel(1));
-    scene.dataPlane = kernelEsp(scene, (one) => /^\d+$/.test(one));
+    scene.dataPlane = kernelEsp(scene, (one) => one.startsWith("out from"));
     await scene.pass("rekeyed");
-    await scene.clock.advance(59_000);
+    await scene.clock.advance(14_000);
     await scene.pass("not yet");
     expect(ended(scene)).toBe(0);
     await scene.clock.advance(1_000);
     await scene.pass("never");
     expect(ended(scene)).toBe(1);
   });
+
+  test("is left alone when making it anew three times has not given it what it lacks in the kernel", async () => {
+    const scene = await up(aTunnel(1));
+    while (scene.clock.nowMs() < 3_600_000) {
+      scene.dataPlane = kernelEsp(scene, (one) => one.startsWith("forward from"));
+      await scene.pass("none");
+      await scene.clock.advance(5_000);
+    }
+    expect(ended(scene)).toBe(3);
+  });
+
+  test.each(["userland", "kernel"] as const)(
+    "is not ended by the first look at it, although the peer's answer took long: %s",
+    async (espBackEnd) => {
+      const scene = await up(aTunnel(1));
+      await scene.clock.advance(90_000);
+      scene.dataPlane = dataPlaneOf(espBackEnd, []);
+      await scene.pass("looked at before it came up");
+      expect(ended(scene)).toBe(0);
+    },
+  );
 
   test("stays when the peer has narrowed it to what is no subnet", async () => {
     const scene = new CharonScene();
@@ -920,8 +941,9 @@ describe("a CHILD SA without what carries it", () => {
     await scene.pass("response-only");
     const before = ended(scene);
     scene.dataPlane = userland([]);
-    await scene.clock.advance(10_000);
     await scene.pass("none");
+    await scene.clock.advance(500);
+    await scene.pass("none still");
     expect(ended(scene)).toBe(before + 1);
   });
 });
