@@ -121,6 +121,7 @@ export class Reconciler {
         }
       }
       const lingering = lingeringOf(desired, memory.applied, charon);
+      run.isWidened = lingering.length > 0;
       const guarded = { ...desired, connections: [...desired.connections, ...lingering] };
       // Nobody starts a charon in a namespace that was never brought about, such as one that is only remembered.
       const isDue = scope === "everything" || memory.hasNetworkFailed;
@@ -276,7 +277,7 @@ export class Reconciler {
       }
       if (from === "remembered" && !observed.namespaceExists) return false;
       const steps = planNetwork(config, observed);
-      run.drift?.push(...networkFindings(steps));
+      run.drift?.push(...networkFindings(steps).filter(({ kind }) => kind !== "guard" || !run.isWidened));
       await this.#applyNetwork(steps, memory, run, signal);
       if (config.topology === "transit") this.#noteSwitch(config, observed, memory);
       // Also where no step was needed: the rules of what was held may be those of what is wanted.
@@ -534,6 +535,8 @@ type Run = {
   isWaiting: boolean;
   /** The namespace that others make is not there. */
   isHomeless: boolean;
+  /** The guard takes in, or no longer, what is not listed: that it was another before is nobody's doing. */
+  isWidened: boolean;
   /** Undefined when a difference need not be somebody else's doing. */
   drift: Finding[] | undefined;
 };
@@ -545,6 +548,7 @@ const newRun = (): Run => ({
   faultCode: undefined,
   isWaiting: false,
   isHomeless: false,
+  isWidened: false,
   drift: undefined,
 });
 

@@ -349,6 +349,27 @@ describe("the guard", () => {
     expect(guardedPeers(world)).toEqual(["10.2.2.0/24"]);
   });
 
+  test("has what left the list while the agent was away, and what a peer asked a charon for that did not know yet", async () => {
+    const world = new ReconcileWorld();
+    const called = { initiator: "response-only" } as const;
+    await world.converge(aRouterWith([aTunnel(1, { ...called, peerSubnets: ["10.2.1.0/24", "10.2.2.0/24"] })]));
+    world.memory = emptyMemory(ROUTER);
+    const observe = world.network.observe.bind(world.network);
+    world.network.observe = (...asked) => {
+      world.network.observe = observe;
+      world.ike.peerInitiates(ROUTER, peerNameOf(aTunnel(1)));
+      return observe(...asked);
+    };
+    const desired = aRouterWith([aTunnel(1, called)]);
+    await world.pass(desired);
+    await world.pass(desired);
+    expect([world.childSas().length, guardedPeers(world)]).toEqual([1, ["10.2.1.0/24", "10.2.1.0/24", "10.2.2.0/24"]]);
+    await world.clock.advance(world.options.charonPlan.updateWindowMs);
+    await world.converge(desired);
+    expect([world.childSas().length, guardedPeers(world)]).toEqual([0, ["10.2.1.0/24"]]);
+    expect(world.drift).toEqual([]);
+  });
+
   test("stays too when the pass that brought the connection up had failed elsewhere", async () => {
     const world = new ReconcileWorld();
     const elsewhere = aTunnel(2, { peerAddress: "203.0.113.30", peerId: "203.0.113.30" });
