@@ -2,8 +2,8 @@
 import { familyOf } from "./address.ts";
 import type { Finding } from "./finding.ts";
 import type { Cidr } from "./model.ts";
-import type { ChildSa } from "./observed.ts";
 import { readCidr } from "./read-address.ts";
+import type { Values } from "./views.ts";
 
 export type UserlandPlane = {
   readonly kind: "userland";
@@ -31,8 +31,18 @@ export type PolicyDirection = "in" | "out" | "forward";
 export const policyKey = (direction: PolicyDirection, source: Cidr, destination: Cidr): string =>
   `${direction} from ${source} to ${destination}`;
 
+/** Of a CHILD SA, what says what it needs. */
+type Needy = {
+  readonly name: string;
+  readonly spiIn: string;
+  readonly spiOut: string;
+  readonly localSubnets: readonly Cidr[];
+  readonly peerSubnets: readonly Cidr[];
+  readonly values: Values;
+};
+
 /** What a CHILD SA needs and has not; undefined when it has all. */
-export function lackOf(sa: ChildSa, dataPlane: DataPlane): Finding | undefined {
+export function lackOf(sa: Needy, dataPlane: DataPlane): Finding | undefined {
   if (dataPlane.kind === "userland") {
     const missing = cidrsOf(sa.peerSubnets).filter((subnet) => !dataPlane.destinations.has(subnet));
     return missing.length === 0 ? undefined : { kind: "route", what: `a route to ${missing.join(", ")} is missing` };
@@ -47,7 +57,7 @@ export function lackOf(sa: ChildSa, dataPlane: DataPlane): Finding | undefined {
 }
 
 /** Another SA may share them, or have them at the moment: then they lead to that one. */
-function policiesOf(sa: ChildSa): readonly string[] {
+function policiesOf(sa: Needy): readonly string[] {
   const peers = cidrsOf(sa.peerSubnets);
   return cidrsOf(sa.localSubnets).flatMap((local) =>
     peers

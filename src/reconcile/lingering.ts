@@ -1,6 +1,6 @@
 // What has left the list is guarded for as long as an SA may stand for it.
 import { cidrContains, cidrOfSelector } from "../core/address.ts";
-import { connectionId, isUuid, type ConnectionId } from "../core/ids.ts";
+import { connectionId, isUuid } from "../core/ids.ts";
 import type { Cidr, DesiredRouter, Guarded } from "../core/model.ts";
 import type { GuardedRouter, Lingering } from "../core/network.ts";
 import { belongsTo, type ChildSa, type ObservedCharon } from "../core/observed.ts";
@@ -28,9 +28,10 @@ function lingeringGuard(desired: DesiredRouter, applied: GuardedRouter): readonl
 
 /** What the peer sends through them comes out in the namespace, and must not go on in clear where no route leads it home. */
 function lingeringSas(desired: DesiredRouter, charon: ObservedCharon): readonly Lingering[] {
+  const wanted = new Map(desired.connections.map(({ id, guarded }) => [id, guarded]));
   return childSasOf(charon).flatMap((sa) => {
     const id = sa.name.slice(0, UUID_LENGTH);
-    if (!isUuid(id) || isWanted(sa, guardedOf(desired, connectionId(id)))) return [];
+    if (!isUuid(id) || isWanted(sa, wanted.get(connectionId(id)))) return [];
     const guarded = { localSubnets: cidrsOf(sa.localSubnets), peerSubnets: cidrsOf(sa.peerSubnets) };
     const isNothing = guarded.localSubnets.length === 0 || guarded.peerSubnets.length === 0;
     return isNothing ? [] : [{ kind: "lingering" as const, id: connectionId(id), guarded }];
@@ -39,7 +40,7 @@ function lingeringSas(desired: DesiredRouter, charon: ObservedCharon): readonly 
 
 /** Whether an SA stands for what has left the list. */
 export function isStillCarried({ id }: Lingering, desired: DesiredRouter, charon: ObservedCharon): boolean {
-  const wanted = guardedOf(desired, id);
+  const wanted = desired.connections.find((connection) => connection.id === id)?.guarded;
   return childSasOf(charon).some((child) => belongsTo(child.name, id) && !isWanted(child, wanted));
 }
 
@@ -47,9 +48,6 @@ const UUID_LENGTH = 36;
 
 const childSasOf = (charon: ObservedCharon): readonly ChildSa[] =>
   charon.kind === "up" ? charon.ikeSas.flatMap((sa) => sa.children) : [];
-
-const guardedOf = (desired: DesiredRouter, id: ConnectionId): Guarded | undefined =>
-  desired.connections.find((connection) => connection.id === id)?.guarded;
 
 /** Also one that the peer has narrowed. */
 const isWanted = ({ localSubnets, peerSubnets }: ChildSa, wanted: Guarded | undefined): boolean =>

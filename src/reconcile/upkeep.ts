@@ -9,6 +9,7 @@ import {
   carriesAll,
   carriesTraffic,
   emptyNotes,
+  type ChildSa,
   type IkeSa,
   type Notes,
   type RunningCharon,
@@ -59,6 +60,7 @@ export function refreshNotes(
   refreshUnbound(notes, observed);
   refreshQuickModes(notes, observed, nowMs);
   refreshChildSas(notes, observed, nowMs);
+  learnTerms(notes, observed);
   keepOnly(notes.loadedPeers, (name) => observed.peers.has(name));
   keepOnly(notes.loadedSecrets, (id) => observed.secretIds.has(id));
   refreshConnections(notes, observed, connections, nowMs, splitChildren);
@@ -131,6 +133,24 @@ function refreshChildSas(notes: Notes, { ikeSas, peers, dataPlane }: RunningChar
     const sa = ikeSas.find(({ uniqueId }) => uniqueId === id);
     if (sa === undefined) notes.removedChildSas.delete(id);
     else keepOnly(ended, (name) => peers.get(sa.peer)?.has(name) !== true);
+  }
+}
+
+/**
+ * charon asks on an IKE SA of the loaded config only (ike_sa_manager.c, checkout_by_config): where what was asked for comes up
+ * beside the very same, its terms are the loaded ones, whatever a marker says that an agent had no time to renew.
+ */
+function learnTerms(notes: Notes, { ikeSas }: RunningCharon): void {
+  for (const { uniqueId, peer, children } of ikeSas) {
+    const loaded = notes.loadedTerms.get(peer);
+    if (loaded === undefined || notes.ikeTerms.get(uniqueId) !== undefined) continue;
+    const carrying = children.filter(carriesTraffic);
+    const isTwin = ({ name, uniqueId: id }: ChildSa): boolean => {
+      const asked = [...notes.attempts].find(([connection]) => belongsTo(name, connection))?.[1].lastAtMs;
+      const isNew = asked !== undefined && (notes.installedSinceMs.get(id) ?? asked) >= asked;
+      return isNew && carrying.some((other) => other.uniqueId !== id && other.name === name);
+    };
+    if (carrying.some(isTwin)) notes.ikeTerms.set(uniqueId, loaded);
   }
 }
 

@@ -192,7 +192,7 @@ function lookAtCharon(world: ModelWorld, desired: DesiredRouter, tell: Tell): vo
   lookAtSas(
     charon,
     peers.map(({ peer }) => peer),
-    world.mayHaveOldTerms,
+    world,
     tell,
   );
 }
@@ -201,7 +201,14 @@ const mayInitiate = ({ initiator }: Tunnel): boolean => initiator === "bi-direct
 /** As far as charon is concerned. */
 const textOf = (tunnel: Tunnel): string => JSON.stringify({ ...tunnel, mtuBytes: 0 });
 
-function lookAtSas(charon: FakeCharon, peers: readonly Peer[], mayHaveOldTerms: boolean, tell: Tell): void {
+function lookAtSas(
+  charon: FakeCharon,
+  peers: readonly Peer[],
+  { mayHaveOldTerms, espBackEnd }: Pick<ModelWorld, "mayHaveOldTerms" | "espBackEnd">,
+  tell: Tell,
+): void {
+  const carried = charon.ikeSas.flatMap(({ children }) => children.filter(({ isStranded }) => isStranded !== true));
+  const routed = new Set(carried.flatMap(({ child }) => child.peerSubnets));
   const wanted = new Set(
     peers.flatMap(({ members }) => members.flatMap((one) => one.children.map(({ name }) => name))),
   );
@@ -224,9 +231,11 @@ function lookAtSas(charon: FakeCharon, peers: readonly Peer[], mayHaveOldTerms: 
     );
     const isToReplace = mayInitiate(leader) && !isPeersToReplace && !mayHaveOldTerms;
     if (isToReplace && sa.terms !== termsOf(peer)) tell(`an IKE SA on other terms`);
-    for (const { name, state, isStranded } of sa.children) {
+    for (const { name, state, child, isStranded } of sa.children) {
       if (!wanted.has(name)) tell(`a CHILD SA ${name}, which nobody wants`);
-      if (isStranded === true && state === "installed") tell(`a CHILD SA ${name} that nothing carries`);
+      // In userland it may have the routes of another one to the same subnets.
+      const isLost = espBackEnd === "kernel" || child.peerSubnets.some((subnet) => !routed.has(subnet));
+      if (isStranded === true && state === "installed" && isLost) tell(`a CHILD SA ${name} that nothing carries`);
     }
   }
   for (const { name: peerName, members } of peers) {

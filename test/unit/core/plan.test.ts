@@ -947,3 +947,30 @@ describe("a CHILD SA without what carries it", () => {
     expect(ended(scene)).toBe(before + 1);
   });
 });
+
+// Found by the model check, as seed 56743405, case 35290.
+test("an IKE SA that an old marker takes for one on other terms is known by what is asked for and comes up on it", async () => {
+  const scene = await up(aTunnel(1), aTunnel(2));
+  const markerOf = (id: string): string => [...scene.charon.secrets.keys()].find((key) => key.includes(`${id}-`)) ?? "";
+  const old = markerOf(aConnectionId(2));
+  const dpd = { action: "restart", intervalSeconds: 77, timeoutSeconds: 300 } as const;
+  scene.want(aTunnel(1, { dpd }), aTunnel(2, { dpd }));
+  await scene.pass("other terms");
+  await scene.clock.advance(60_000);
+  await scene.pass("much later");
+  // As an agent leaves it that was killed between two commits, while the first connection was not up.
+  scene.charon.secrets.delete(markerOf(aConnectionId(2)));
+  scene.charon.secrets.set(old, undefined);
+  for (const sa of scene.charon.ikeSas) sa.children = sa.children.filter(({ name }) => name !== aConnectionId(1));
+  peerOf(scene, aTunnel()).refusesChild = (name) => name === aConnectionId(1);
+  scene.forgetNotes();
+  const asked = (): number =>
+    scene.ike.applied.filter((step) => step.kind === "initiate" && step.child === aConnectionId(2)).length;
+  const before = asked();
+  for (let seconds = 0; seconds < 120; seconds += 1) {
+    await scene.pass("again");
+    await scene.clock.advance(1_000);
+  }
+  expect(asked() - before).toBeLessThanOrEqual(2);
+  expect(scene.plan?.inSync).toContain(aConnectionId(2));
+});
