@@ -59,8 +59,8 @@ export function refreshNotes(
   refreshIkeSas(notes, observed, nowMs);
   refreshUnbound(notes, observed);
   refreshQuickModes(notes, observed, nowMs);
-  refreshChildSas(notes, observed, nowMs);
   learnTerms(notes, observed);
+  refreshChildSas(notes, observed, nowMs);
   keepOnly(notes.loadedPeers, (name) => observed.peers.has(name));
   keepOnly(notes.loadedSecrets, (id) => observed.secretIds.has(id));
   refreshConnections(notes, observed, connections, nowMs, splitChildren);
@@ -145,10 +145,10 @@ function learnTerms(notes: Notes, { ikeSas }: RunningCharon): void {
     const loaded = notes.loadedTerms.get(peer);
     if (loaded === undefined || notes.ikeTerms.get(uniqueId) !== undefined) continue;
     const carrying = children.filter(carriesTraffic);
-    const isTwin = ({ name, uniqueId: id }: ChildSa): boolean => {
-      const asked = [...notes.attempts].find(([connection]) => belongsTo(name, connection))?.[1].lastAtMs;
-      const isNew = asked !== undefined && (notes.installedSinceMs.get(id) ?? asked) >= asked;
-      return isNew && carrying.some((other) => other.uniqueId !== id && other.name === name);
+    const isTwin = ({ name, uniqueId: id, state }: ChildSa): boolean => {
+      const isAskedFor = [...notes.attempts.keys()].some((connection) => belongsTo(name, connection));
+      const isNew = state === "installed" && !notes.installedSinceMs.has(id);
+      return isAskedFor && isNew && carrying.some((other) => other.uniqueId !== id && other.name === name);
     };
     if (carrying.some(isTwin)) notes.ikeTerms.set(uniqueId, loaded);
   }
