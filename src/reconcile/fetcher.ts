@@ -238,7 +238,9 @@ export class Fetcher {
       if (routers.has(id) || this.#removedMeanwhile.has(id)) continue;
       const kept = held.connections.filter((connection) => decision.kept.has(connection.id));
       const isUnreadable = !list.complete || list.problems.some((problem) => problem.router === id);
-      if (kept.length > 0 || isUnreadable) routers.set(id, isUnreadable ? held : { ...held, connections: kept });
+      // One without connections, too: nobody else would know of it when its namespace is gone as well.
+      const isKept = kept.length > 0 || decision.kept.has(id);
+      if (isKept || isUnreadable) routers.set(id, isUnreadable ? held : { ...held, connections: kept });
     }
     this.#absences = decision.absences;
     this.#hasFetched = true;
