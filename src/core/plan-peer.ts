@@ -261,15 +261,15 @@ class PeerPlanner implements PeerPlan {
   /** What it had of the data plane and has lost, or has still not got: it may be lost before the first look at it. */
   #lostOf(sa: ChildSa): Finding | undefined {
     const { dataPlane } = this.#observed;
-    const lack = dataPlane === undefined ? undefined : lackOf(sa, dataPlane);
-    if (dataPlane === undefined || lack === undefined) return undefined;
+    const sinceMs = this.#notes.strandedSinceMs.get(sa.uniqueId);
+    if (dataPlane === undefined || sinceMs === undefined) return undefined;
     const { hadMs, neverHadMs, maxEnded } = STRANDED[dataPlane.kind];
     const ended = this.#notes.endedStranded.get(sa.name) ?? 0;
     if (ended >= maxEnded) return undefined;
     const isLost = this.#notes.carriedChildSas.has(sa.uniqueId);
     const patienceMs = isLost ? hadMs : Math.min(neverHadMs * 4 ** ended, MAX_STRANDED_MS);
-    const untilMs = (this.#notes.strandedSinceMs.get(sa.uniqueId) ?? dataPlane.atMs) + patienceMs;
-    if (untilMs <= dataPlane.atMs) return lack;
+    const untilMs = sinceMs + patienceMs;
+    if (untilMs <= dataPlane.atMs) return lackOf(sa, dataPlane);
     this.#wakeAt(Math.max(untilMs, this.#nowMs));
     return undefined;
   }
