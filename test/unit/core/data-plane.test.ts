@@ -1,7 +1,8 @@
 // What a CHILD SA needs of the kernel, by its selectors and SPIs.
 import { expect, test } from "vitest";
-import { lackOf, policyKey, type KernelPlane } from "../../../src/core/data-plane.ts";
+import { lackOf, type KernelPlane } from "../../../src/core/data-plane.ts";
 import { aChildSa } from "../../support/builders.ts";
+import { policiesBetween } from "../../support/data-plane.ts";
 
 const SPIS = { spiIn: "c1000001", spiOut: "c2000002" };
 const kernel = (policies: readonly string[], spis: readonly string[] = Object.values(SPIS)): KernelPlane => ({
@@ -9,17 +10,12 @@ const kernel = (policies: readonly string[], spis: readonly string[] = Object.va
   spis: new Set(spis),
   policies: new Set(policies),
 });
-const both = (local: string, peer: string): readonly string[] => [
-  policyKey("out", local, peer),
-  policyKey("in", peer, local),
-  policyKey("forward", peer, local),
-];
 const sa = (localSubnets: readonly string[], peerSubnets: readonly string[], mode = "tunnel") =>
   aChildSa({ name: "site", ...SPIS, localSubnets, peerSubnets, values: new Map([["mode", mode]]) });
 
 test("in the kernel each pair of one family has three policies, whatever is between", () => {
   const mixed = sa(["10.1.0.0/24", "fd00:1::/64"], ["0.0.0.0/0", "fd00:2::9/128"]);
-  const all = [...both("10.1.0.0/24", "0.0.0.0/0"), ...both("fd00:1::/64", "fd00:2::9/128")];
+  const all = [...policiesBetween("10.1.0.0/24", "0.0.0.0/0"), ...policiesBetween("fd00:1::/64", "fd00:2::9/128")];
   expect(lackOf(mixed, kernel(all))).toBeUndefined();
   for (const policy of all) {
     const what = `the kernel's policy ${policy} is missing`;
