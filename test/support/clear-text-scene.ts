@@ -183,7 +183,7 @@ export async function clearTextSceneAt(place: Place, options: TestLabOptions = {
   };
   const socket = `unix:///run/charon.${lab.namespaces.left}.vici`;
   const swanctl = (...args: readonly string[]): string =>
-    execFileSync("swanctl", [...args, "--uri", socket], { encoding: "utf8" });
+    execFileSync("swanctl", [...args, "--uri", socket], { encoding: "utf8", timeout: patiently(20_000) });
   const unloadAll = (): void => {
     const empty = path.join(lab.directory, "empty.conf");
     writeFileSync(empty, "");

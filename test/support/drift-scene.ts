@@ -1,8 +1,7 @@
 // Somebody changes what the agent has made, in one of the places where a router's charon runs: what all of them share.
 // Passes by time are switched off, so that what is repaired without being asked was told by an event.
 import { execFileSync } from "node:child_process";
-import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import path from "node:path";
+import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { until, type Agent } from "../../scripts/lab.ts";
 import type { EspBackEnd } from "../../src/core/guard.ts";
@@ -12,7 +11,7 @@ import { apiClient } from "../../src/io/api/client.ts";
 import { loadConn, unloadConn, unloadShared } from "../../src/vici-client/commands.ts";
 import { openViciSession, type ViciSession } from "../../src/vici-client/session.ts";
 import { parseSection, sectionsOf, type Section, type SectionValue } from "../../src/wire/swanctl/section.ts";
-import { areActive, areSettled, rests, worthReading } from "./lab.ts";
+import { areActive, areSettled, connectionFiles, rests, worthReading } from "./lab.ts";
 import { labAt, type Place, type PlacedLab } from "./places.ts";
 import type { RouterLabOptions } from "./router-lab.ts";
 
@@ -69,10 +68,7 @@ export async function driftSceneAt(place: Place, options: RouterLabOptions): Pro
     }
   }
 
-  const filesOf = (agent = lab.left, of = lab.namespaces.left): readonly string[] => {
-    const directory = path.join(agent.runDirectory, of, "swanctl", "conf.d");
-    return readdirSync(directory).map((name) => path.join(directory, name));
-  };
+  const filesOf = (agent = lab.left, of = lab.namespaces.left): readonly string[] => connectionFiles(agent, of);
 
   /** What a side's only file says: the connection's name and section. */
   function writtenPeer(agent = lab.left, of = lab.namespaces.left): readonly [string, Section] {

@@ -1,6 +1,7 @@
 // A lab of its own for one test file: random names, so that nothing else on the machine is met.
 import { randomBytes, randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
 import { afterAll } from "vitest";
 import { sidesOf, type RouterIds } from "../../scripts/lab-documents.ts";
 import { startLab, until, type Agent, type Lab, type LabDocument, type LabSide } from "../../scripts/lab.ts";
@@ -52,6 +53,15 @@ export async function labForThisFile(options: TestLabOptions = {}): Promise<Test
     right: lab.agent(`${prefix}-right`),
     namespaces: { left: `qvpn-${routers.left}`, right: `qvpn-${routers.right}` },
   };
+}
+
+/** The files that an agent wrote for a namespace's connections, without those that it is about to put in their places. */
+export function connectionFiles(agent: Agent, namespace: string): readonly string[] {
+  const directory = path.join(agent.runDirectory, namespace, "swanctl", "conf.d");
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .filter((name) => name.endsWith(".conf"))
+    .map((name) => path.join(directory, name));
 }
 
 /** The connection, once it is as asked; when it never is, the error says what it was last. */

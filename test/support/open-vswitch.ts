@@ -64,7 +64,8 @@ export async function startOpenVswitch(
   cleanup.add(async () => {
     if (daemon?.exitCode !== null || daemon.signalCode !== null) await start();
     const ended = daemon === undefined ? undefined : once(daemon, "exit");
-    execFileSync("ovs-appctl", [`--target=${path.join(directory, "vswitchd.ctl")}`, "exit", "--cleanup"]);
+    const target = `--target=${path.join(directory, "vswitchd.ctl")}`;
+    execFileSync("ovs-appctl", [target, "--timeout=20", "exit", "--cleanup"]);
     await ended;
   });
   vsctl("--no-wait", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=netdev");

@@ -2,8 +2,7 @@
 // nft, from the SA that was negotiated, and from the file that swanctl would load. An attribute of the schema without a
 // row here is a type error.
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import path from "node:path";
+import { existsSync, readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, test } from "vitest";
 import { baseDocuments, connectionPair, LEFT_ADDRESS_V6, RIGHT_ADDRESS_V6 } from "../../../scripts/lab-documents.ts";
@@ -22,7 +21,7 @@ import type {
   WireIpsecPolicy,
 } from "../../../src/wire/neutron/schema.ts";
 import type { z } from "zod";
-import { labForThisFile, worthReading } from "../../support/lab.ts";
+import { connectionFiles, labForThisFile, worthReading } from "../../support/lab.ts";
 import { startPatchedController, type WireObject } from "../../support/patched-controller.ts";
 
 type Side = "left" | "right";
@@ -359,7 +358,6 @@ async function look(agent: Agent, router: string, logFrom: number): Promise<Seen
   if (state === undefined) return undefined;
   const socket = `/run/charon.qvpn-${router}.vici`;
   const vici = existsSync(socket) ? await openViciSession({ path: socket }) : undefined;
-  const directory = path.join(agent.runDirectory, `qvpn-${router}`, "swanctl", "conf.d");
   try {
     const [conn] = vici === undefined ? [] : await listConns(vici);
     const sas = vici === undefined ? [] : await agent.ikeSas(router);
@@ -372,11 +370,9 @@ async function look(agent: Agent, router: string, logFrom: number): Promise<Seen
       sa,
       childSas: sa?.childSas.filter((child) => child.state === "INSTALLED") ?? [],
       secrets: secrets.filter((id) => id.startsWith("ike-")),
-      file: existsSync(directory)
-        ? readdirSync(directory)
-            .map((name) => readFileSync(path.join(directory, name), "utf8"))
-            .join("\n")
-        : "",
+      file: connectionFiles(agent, `qvpn-${router}`)
+        .map((file) => readFileSync(file, "utf8"))
+        .join("\n"),
       inside: (...command) => execFileSync("ip", ["netns", "exec", `qvpn-${router}`, ...command], { encoding: "utf8" }),
       log: agent.log().slice(logFrom),
     };

@@ -37,7 +37,11 @@ async function startStock(strongswanConf: string, connections: string, child: st
     stdio: "ignore",
   });
   const swanctl = (...args: readonly string[]): string =>
-    execFileSync("swanctl", [...args, "--uri", `unix://${socket}`], { stdio: "pipe", encoding: "utf8" });
+    execFileSync("swanctl", [...args, "--uri", `unix://${socket}`], {
+      stdio: "pipe",
+      encoding: "utf8",
+      timeout: patiently(20_000),
+    });
   await until("the other charon has its connection", 10_000, () => {
     try {
       swanctl("--load-creds", "--file", swanctlConf);
