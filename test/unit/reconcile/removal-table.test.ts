@@ -3,7 +3,16 @@
 import { describe, expect, test } from "vitest";
 import { routerId } from "../../../src/core/ids.ts";
 import type { DesiredRouter } from "../../../src/core/model.ts";
-import { AgentWorld, ELSEWHERE, FETCH_INTERVAL_MS, ONE, OTHER, TWO } from "../../support/agent-world.ts";
+import { namespaceName } from "../../../src/core/names.ts";
+import {
+  AgentWorld,
+  ELSEWHERE,
+  FETCH_INTERVAL_MS,
+  ONE,
+  OTHER,
+  PASS_INTERVAL_MS,
+  TWO,
+} from "../../support/agent-world.ts";
 import { aRouterWith, aTunnel } from "../../support/builders.ts";
 import { ROUTER, somePlumbing } from "../../support/network-builders.ts";
 
@@ -99,6 +108,18 @@ describe("absent without a word", () => {
       "a cast that names the router confirms it at once; " +
       `\`swanherd teardown --router ${ROUTER} --yes\` takes the whole router down now`;
     expect(told(world)).toEqual([kept({ why: "absent without a word", fetchesLeft: 1, how }), confirmed(ROUTER)]);
+  });
+
+  test("one without connections is not made anew after that, when somebody deleted its namespace meanwhile", async () => {
+    const world = await AgentWorld.up(aRouterWith([]), ELSEWHERE);
+    world.network.namespaces.delete(namespaceName(ROUTER));
+    world.controlPlane.routers = [ELSEWHERE];
+    world.loop.agentUpdated();
+    await world.clock.advance(10_000);
+    world.network.wake(namespaceName(ROUTER));
+    await world.clock.advance(2 * PASS_INTERVAL_MS);
+    expect([world.hasNamespace(), world.forgotten, world.controlPlane.fetches]).toEqual([false, [ROUTER], 3]);
+    expect(told(world)).toEqual([kept({ why: "absent without a word", fetchesLeft: 1 }), confirmed(ROUTER)]);
   });
 
   test("goes at once by the command that the log names", async () => {
