@@ -85,7 +85,23 @@ export const BUGS: readonly Bug[] = [
     ],
   },
   {
-    name: "the guard counts, and drops nothing",
+    name: "nothing stands in for the guard",
+    invariant: "network",
+    mutations: [
+      {
+        file: "core/network.js",
+        from: "familiesIn(peers).map((family) => deadEndRule(transit.inner, family))",
+        to: "[]",
+      },
+      {
+        file: "core/router-network.js",
+        from: "standIns(scope.namespace, pairs, isApart)",
+        to: "undefined",
+      },
+    ],
+  },
+  {
+    name: "the guard counts, and nothing drops",
     invariant: "clear-text",
     mutations: [
       {
@@ -93,6 +109,9 @@ export const BUGS: readonly Bug[] = [
         from: "{ counter: counterName(hook) }, { drop: null }]",
         to: "{ counter: counterName(hook) }]",
       },
+      // Nor does what stands in for it: it comes after the default route.
+      { file: "core/network.js", from: "BLOCKED_PREFERENCE = 222;", to: "BLOCKED_PREFERENCE = 32_768;" },
+      { file: "core/network.js", from: "UNREACHABLE_PREFERENCE = 32_765;", to: "UNREACHABLE_PREFERENCE = 32_768;" },
     ],
     faults: ["charon-kill"],
     changes: ["psk-one-side", "admin-state"],

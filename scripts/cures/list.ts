@@ -242,7 +242,10 @@ export const REVERSALS: Readonly<Record<string, Reversal>> = {
   ),
   // What finds no tunnel goes on.
   "B-36": {
-    ...one(GUARD, "{ counter: counterName(hook) }, { drop: null }];", "{ counter: counterName(hook) }];"),
+    changes: [
+      { file: GUARD, from: "{ counter: counterName(hook) }, { drop: null }];", to: "{ counter: counterName(hook) }];" },
+      { file: NETWORK, from: "const BLOCKED_PREFERENCE = 222;", to: "const BLOCKED_PREFERENCE = 32_768;" },
+    ],
     // Of all faults the plainest.
     runs: { name: "B-36: charon is killed: nothing leaves in clear, and unrelated traffic goes on" },
   },

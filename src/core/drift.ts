@@ -3,7 +3,7 @@
 import type { CharonStep } from "./charon-step.ts";
 import type { Finding } from "./finding.ts";
 import { peerOfSecretId } from "./fingerprint.ts";
-import { AGENT_NAMESPACE, type Route, type Rule } from "./network.ts";
+import { AGENT_NAMESPACE, ownPolicyKey, type OwnPolicy, type Route, type Rule } from "./network.ts";
 import { linkOfSysctl, type LinkChange, type NetworkStep } from "./network-plan.ts";
 import type { CharonPlan } from "./plan.ts";
 
@@ -18,14 +18,17 @@ function linkWords(change: LinkChange): string {
 
 const routeWords = ({ kind, destination, via, link, namespace }: Route): string =>
   [
-    `route ${kind === "unreachable" ? "unreachable " : ""}${destination}`,
+    `route ${kind === "unicast" ? "" : `${kind} `}${destination}`,
     via === undefined ? "" : ` via ${via}`,
     link === undefined ? "" : ` dev ${link}`,
     inNamespace(namespace),
   ].join("");
 
-const ruleWords = ({ preference, family, table, namespace }: Rule): string =>
-  `IPv${family} rule ${preference} (lookup ${table})${inNamespace(namespace)}`;
+const ruleWords = ({ preference, family, source, table, namespace }: Rule): string =>
+  `IPv${family} rule ${preference} (${source === undefined ? "" : `from ${source} `}lookup ${table})${inNamespace(namespace)}`;
+
+const policyWords = (policy: OwnPolicy): string =>
+  `IPsec policy ${ownPolicyKey(policy)}${inNamespace(policy.namespace)}`;
 
 /** What a step of the network would repair. */
 function ofNetworkStep(step: NetworkStep): Finding {
@@ -77,11 +80,10 @@ function ofNetworkStep(step: NetworkStep): Finding {
       return { kind: "rule", what: `${ruleWords(step.rule)} is missing` };
     case "removeRule":
       return { kind: "rule", what: `${ruleWords(step.rule)} is not wanted` };
-    case "addExemption": {
-      const { icmpv6Type, direction, namespace } = step.exemption;
-      const what = `IPsec policy ${direction} for ICMPv6 type ${String(icmpv6Type)}${inNamespace(namespace)} is missing`;
-      return { kind: "policy", what };
-    }
+    case "addPolicy":
+      return { kind: "policy", what: `${policyWords(step.policy)} is missing` };
+    case "removePolicy":
+      return { kind: "policy", what: `${policyWords(step.policy)} is not wanted` };
     default:
       return step satisfies never;
   }

@@ -2,14 +2,17 @@
 import { addressBits, familyOf, linkLocalOf } from "./address.ts";
 import { guardCovers, guardsEqual, guardUnion, type Guard, type GuardPair, USERLAND_ESP_LINK } from "./guard.ts";
 import {
+  BLOCKED_TABLE,
   CHARON_PREFERENCE,
   CHARON_TABLE,
   DECRYPTED_TABLE,
   LOCAL_TABLE,
   MAIN_TABLE,
   isOurProtocol,
+  ownPolicyKey,
   RULE_PREFERENCES,
-  type Exemption,
+  STAND_IN_PREFERENCES,
+  UNREACHABLE_TABLE,
   type LinkAddress,
   type LinkEnd,
   type NetworkConfig,
@@ -17,6 +20,7 @@ import {
   type ObservedLink,
   type ObservedNetwork,
   type ObservedRoute,
+  type OwnPolicy,
   type Route,
   type RouterConfig,
   type RouterScope,
@@ -40,8 +44,8 @@ export type NetworkStep =
   | { readonly kind: "createNamespace"; readonly namespace: string }
   | { readonly kind: "applyGuard"; readonly namespace: string; readonly guard: Guard }
   | { readonly kind: "removeGuard"; readonly namespace: string }
-  /** States and policies that a charon may have left that was killed. */
-  | { readonly kind: "flushIpsec"; readonly namespace: string }
+  /** States and policies that a charon may have left that was killed. `keepsBlocks`: but ours, which hold back what it carried. */
+  | { readonly kind: "flushIpsec"; readonly namespace: string; readonly keepsBlocks: boolean }
   | { readonly kind: "setSysctl"; readonly sysctl: Sysctl }
   | { readonly kind: "createVeth"; readonly veth: Veth }
   | { readonly kind: "setLink"; readonly namespace: string; readonly link: string; readonly change: LinkChange }
@@ -57,7 +61,8 @@ export type NetworkStep =
   | { readonly kind: "removeRoute"; readonly route: ObservedRoute }
   | { readonly kind: "addRule"; readonly rule: Rule }
   | { readonly kind: "removeRule"; readonly rule: Rule }
-  | { readonly kind: "addExemption"; readonly exemption: Exemption }
+  | { readonly kind: "addPolicy"; readonly policy: OwnPolicy }
+  | { readonly kind: "removePolicy"; readonly policy: OwnPolicy }
   | { readonly kind: "deleteNamespace"; readonly namespace: string };
 
 /** Empty when all is as wanted; nothing that is not ours is removed. */
@@ -70,8 +75,12 @@ function planRouter(config: RouterConfig, observed: ObservedNetwork): readonly N
   const [guardFirst, guardLast] = planGuard(config, observed, undefined);
   return [
     ...guardFirst,
+    ...missingPolicies(config, observed),
+    ...planRoutes(config, observed),
     ...planRules(config, observed, config.namespace),
     ...planUserlandLink(config, observed),
+    ...unwantedPolicies(config, observed),
+    ...planStandInRemoval(config, observed),
     ...guardLast,
   ];
 }
@@ -95,7 +104,7 @@ function planTransit(wanted: TransitConfig, observed: ObservedNetwork): readonly
     ...planSysctls(config.sysctls.filter(isOfNamespace), seen),
     ...planAddresses(config, seen, (address) => address.link === "lo"),
     ...planRules(config, seen, config.namespace),
-    ...planExemptions(config, seen),
+    ...missingPolicies(config, seen),
     ...veths.flatMap((veth) => planVeth(config, veth, seen)),
     ...planUserlandLink(config, seen),
     ...planNeighbour(config, seen),
@@ -103,6 +112,7 @@ function planTransit(wanted: TransitConfig, observed: ObservedNetwork): readonly
     ...planRules(config, seen, config.routerNamespace),
     ...veths.flatMap((veth) => planAttachment(veth, seen)),
     ...planLeftovers(config, seen),
+    ...unwantedPolicies(config, seen),
     ...guardLast,
   ];
 }
@@ -123,12 +133,32 @@ function planRouterRemoval(
   observed: ObservedNetwork,
   isStillListed: boolean,
 ): readonly NetworkStep[] {
-  if (!observed.namespaceExists || observed.guard.kind === "absent") return [];
+  if (!observed.namespaceExists) return [];
+  const standIns = isStillListed ? [] : planStandInRemoval({ routes: [], rules: [] }, observed);
+  if (observed.guard.kind === "absent") return standIns;
   const rules = observed.rules.filter((rule) => rule.preference === CHARON_PREFERENCE && rule.table === CHARON_TABLE);
   return [
     ...rules.map((rule) => ({ kind: "removeRule" as const, rule })),
-    { kind: "flushIpsec", namespace },
+    { kind: "flushIpsec", namespace, keepsBlocks: isStillListed },
+    ...standIns,
     ...(isStillListed ? [] : [{ kind: "removeGuard" as const, namespace }]),
+  ];
+}
+
+/** In a router's own namespace: those rules, and routes with our number, that are not wanted. */
+function planStandInRemoval(
+  wanted: Pick<RouterConfig, "routes" | "rules">,
+  observed: ObservedNetwork,
+): readonly NetworkStep[] {
+  const routes = new Set(wanted.routes.map(routeKey));
+  const rules = observed.rules.filter(
+    (held) => STAND_IN_PREFERENCES.includes(held.preference) && !wanted.rules.some((one) => rulesEqual(one, held)),
+  );
+  return [
+    ...rules.map((rule) => ({ kind: "removeRule" as const, rule })),
+    ...observed.routes
+      .filter((held) => held.table === UNREACHABLE_TABLE && isOurProtocol(held.protocol) && !routes.has(routeKey(held)))
+      .map((route) => ({ kind: "removeRoute" as const, route })),
   ];
 }
 
@@ -479,7 +509,7 @@ const routeKey = ({ namespace, table, destination, kind, via, link, metric }: Ro
   [namespace, table, destination, kind, via, link, metric].join(" ");
 
 /** `unreachable` goes first: from then on nothing takes the router's default route. */
-function planRoutes(config: TransitConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+function planRoutes(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
   const held = new Set(observed.routes.map(routeKey));
   return config.routes.filter((wanted) => !held.has(routeKey(wanted))).map((route) => ({ kind: "addRoute", route }));
 }
@@ -489,6 +519,7 @@ const rulesEqual = (a: Rule, b: Rule): boolean =>
   a.family === b.family &&
   a.preference === b.preference &&
   a.table === b.table &&
+  a.source === b.source &&
   a.destination === b.destination &&
   a.inputLink === b.inputLink &&
   a.skipsDefault === b.skipsDefault;
@@ -526,19 +557,24 @@ function planRules(
     .map((rule) => ({ kind: "addRule", rule }));
 }
 
-/** None is ever removed: they go with their namespace. */
-function planExemptions(config: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
-  const isThere = (wanted: Exemption): boolean =>
-    observed.exemptions.some((held) => held.direction === wanted.direction && held.icmpv6Type === wanted.icmpv6Type);
-  const missing = config.exemptions.filter((wanted) => !observed.namespaceExists || !isThere(wanted));
-  return missing.map((exemption) => ({ kind: "addExemption", exemption }));
+/** A new namespace may have been seen by its name while an older one had it. */
+function missingPolicies({ policies = [] }: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const held = new Set(observed.namespaceExists ? observed.policies.map(ownPolicyKey) : []);
+  return policies.filter((wanted) => !held.has(ownPolicyKey(wanted))).map((policy) => ({ kind: "addPolicy", policy }));
+}
+
+function unwantedPolicies({ policies = [] }: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+  const wanted = new Set(policies.map(ownPolicyKey));
+  return observed.policies
+    .filter((held) => !wanted.has(ownPolicyKey(held)))
+    .map((policy) => ({ kind: "removePolicy", policy }));
 }
 
 /** Ours: in the router's namespace what has a protocol number of ours; in our own what lies on our links or in our table. */
 function isOurRoute(scope: TransitScope, route: ObservedRoute): boolean {
   if (route.namespace !== scope.namespace) return isOurProtocol(route.protocol);
   const onOurLink = scope.veths.some((veth) => veth.inner.name === route.link);
-  const inOurTable = route.table === MAIN_TABLE ? onOurLink : route.table === DECRYPTED_TABLE;
+  const inOurTable = route.table === MAIN_TABLE ? onOurLink : [DECRYPTED_TABLE, BLOCKED_TABLE].includes(route.table);
   return inOurTable || isOurProtocol(route.protocol);
 }
 

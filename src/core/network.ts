@@ -29,7 +29,7 @@ export const AGENT_NAMESPACE = ".";
 
 /** Marks our routes and rules (rtm_protocol). Free in linux/rtnetlink.h, iproute2's rt_protos and FRR. */
 export const ROUTE_PROTOCOL = 215;
-/** Marks `UNREACHABLE_TABLE`'s routes and rules: who flushes all of one protocol does not take both ways of blocking. */
+/** Marks routes and rules that block: who flushes all of one protocol does not take both ways of blocking. */
 export const UNREACHABLE_PROTOCOL = 216;
 export const MAIN_TABLE = 254;
 export const LOCAL_TABLE = 255;
@@ -39,11 +39,13 @@ export const CHARON_TABLE = 220;
 export const DECRYPTED_TABLE = 221;
 /** In the router's own namespace: makes the peers' subnets unreachable where the main table knows nothing but a default. */
 export const UNREACHABLE_TABLE = 215;
+/** In a namespace of ours, with ESP in userland: where ends what comes from the router for a peer and has no way to ESP. */
+export const BLOCKED_TABLE = 222;
 
 export const protocolOf = ({ table }: Pick<Route, "table">): number =>
-  table === UNREACHABLE_TABLE ? UNREACHABLE_PROTOCOL : ROUTE_PROTOCOL;
+  [UNREACHABLE_TABLE, BLOCKED_TABLE].includes(table) ? UNREACHABLE_PROTOCOL : ROUTE_PROTOCOL;
 export const protocolOfRule = ({ preference }: Pick<Rule, "preference">): number =>
-  [SPECIFIC_PREFERENCE, UNREACHABLE_PREFERENCE].includes(preference) ? UNREACHABLE_PROTOCOL : ROUTE_PROTOCOL;
+  [...STAND_IN_PREFERENCES, BLOCKED_PREFERENCE].includes(preference) ? UNREACHABLE_PROTOCOL : ROUTE_PROTOCOL;
 export const isOurProtocol = (protocol: number): boolean =>
   protocol === ROUTE_PROTOCOL || protocol === UNREACHABLE_PROTOCOL;
 
@@ -54,19 +56,24 @@ const DECRYPTED_PREFERENCE = 60;
 const MOVED_LOCAL_PREFERENCE = 100;
 /** charon makes the rule when it starts and takes it along when it ends (kernel_netlink_net.c). */
 export const CHARON_PREFERENCE = 220;
+/** After charon's, before the main table, in which the gateway's own default route is. */
+const BLOCKED_PREFERENCE = 222;
 export const RULE_PREFERENCES: readonly number[] = [
   KERNEL_LOCAL_PREFERENCE,
   LOOPBACK_PREFERENCE,
   DECRYPTED_PREFERENCE,
   MOVED_LOCAL_PREFERENCE,
   CHARON_PREFERENCE,
+  BLOCKED_PREFERENCE,
 ];
 
 // In the router's own namespace, after all that others may have there before the main table.
 const SPECIFIC_PREFERENCE = 32_764;
 const UNREACHABLE_PREFERENCE = 32_765;
+export const STAND_IN_PREFERENCES: readonly number[] = [SPECIFIC_PREFERENCE, UNREACHABLE_PREFERENCE];
 
 const UNREACHABLE_METRIC = 1_000_000;
+const BOTH_FAMILIES = [4, 6] as const;
 
 export type LinkEnd = {
   readonly namespace: string;
@@ -90,7 +97,8 @@ export type Route = {
   readonly namespace: string;
   readonly table: number;
   readonly destination: Cidr;
-  readonly kind: "unicast" | "unreachable";
+  /** What takes a blackhole gets no answer, as what the guard drops. */
+  readonly kind: "unicast" | "unreachable" | "blackhole";
   readonly via: string | undefined;
   readonly link: string | undefined;
   /** The next hop is on the link although no address of ours says so. */
@@ -103,21 +111,39 @@ export type Rule = {
   readonly family: IpFamily;
   readonly preference: number;
   readonly table: number;
+  readonly source?: Cidr;
   readonly destination: Cidr | undefined;
   readonly inputLink: string | undefined;
   /** The table's default route does not count (suppress_prefixlength 0). */
   readonly skipsDefault: boolean;
 };
 
+/** An IPsec policy of ours in the kernel. */
+export type OwnPolicy = Exemption | Block;
+
 /**
  * A kind of ICMPv6 that no policy of charon's touches. Without it a pair that holds the gateways' own addresses (transport
  * mode, ::/0 on both sides) would have the neighbours of the gateway ask for an SA before they have found each other.
  */
 export type Exemption = {
+  readonly kind: "exemption";
   readonly namespace: string;
   readonly direction: "in" | "out";
   readonly icmpv6Type: number;
 };
+
+/** Comes after all of charon's: holds back what they do not encrypt, also when both tables of the packet filter are gone. */
+export type Block = {
+  readonly kind: "block";
+  readonly namespace: string;
+  readonly source: Cidr;
+  readonly destination: Cidr;
+};
+
+export const ownPolicyKey = (policy: OwnPolicy): string =>
+  policy.kind === "exemption"
+    ? `ICMPv6 type ${policy.icmpv6Type} ${policy.direction}`
+    : `block out from ${policy.source} to ${policy.destination}`;
 
 /** `name` is the path below /proc/sys: a link's name may hold dots. */
 export type Sysctl = { readonly namespace: string; readonly name: string; readonly value: string };
@@ -173,7 +199,8 @@ type CommonScope = {
   /** Empty when only a removal is wanted. */
   readonly veths: readonly Veth[];
   readonly sysctls: readonly Sysctl[];
-  readonly exemptions: readonly Exemption[];
+  /** Undefined where the kernel has none of ours, or they go with all that is there. */
+  readonly policies: readonly OwnPolicy[] | undefined;
 };
 
 /** Topology `transit`: the namespace is ours. */
@@ -197,7 +224,11 @@ export type TransitConfig = TransitScope & {
   readonly guard: TransitGuard;
 };
 
-export type RouterConfig = RouterScope & { readonly rules: readonly Rule[]; readonly guard: RouterGuard };
+export type RouterConfig = RouterScope & {
+  readonly routes: readonly Route[];
+  readonly rules: readonly Rule[];
+  readonly guard: RouterGuard;
+};
 
 export type NetworkConfig = TransitConfig | RouterConfig;
 
@@ -241,8 +272,8 @@ export type ObservedNetwork = {
   readonly routes: readonly ObservedRoute[];
   readonly rules: readonly Rule[];
   readonly sysctls: readonly Sysctl[];
-  /** Those of the scope that are there. */
-  readonly exemptions: readonly Exemption[];
+  /** Of the own namespace; none where the scope asks for none. */
+  readonly policies: readonly OwnPolicy[];
   readonly guard: ObservedGuard;
   /** Of the own namespace; undefined where nothing is to be learned from them. */
   readonly neighbours?: readonly Neighbour[];
@@ -267,7 +298,7 @@ export const networkScope = (router: RouterId, attachment: Attachment, host: str
   alias: ownerAlias(host),
   veths: [],
   sysctls: [],
-  exemptions: [],
+  policies: undefined,
 });
 
 export function networkConfig(of: {
@@ -294,7 +325,10 @@ export function networkConfig(of: {
     ...scope,
     veths: [external, transit],
     sysctls: [...namespaceSysctls(scope.namespace), ...linkSysctls(scope, external, transit)],
-    exemptions: espBackEnd === "kernel" ? neighbourDiscovery(scope.namespace) : [],
+    policies:
+      espBackEnd === "kernel"
+        ? [...neighbourDiscovery(scope.namespace), ...blocksOf(scope.namespace, pairs, isNoMirror)]
+        : undefined,
     addresses: [
       ...plumbedAddresses(scope, external, transit, plumbing),
       ...loopbackAddresses.map((address) => ({
@@ -309,6 +343,7 @@ export function networkConfig(of: {
       ...toLocals.filter((route) => !isLearned(route)),
       // OVN's routers have theirs from the control plane.
       ...(scope.attachedBy === "ovs" ? [] : peerRoutes(transit, plumbing, peers)),
+      ...(espBackEnd === "userland" ? peers.map((peer) => deadEnd(namespace, BLOCKED_TABLE, peer)) : []),
     ],
     ...(learned.length === 0
       ? {}
@@ -318,6 +353,7 @@ export function networkConfig(of: {
       ...(espBackEnd === "userland" && router.connections.some(({ kind }) => kind === "usable")
         ? charonRules(scope.namespace)
         : []),
+      ...(espBackEnd === "userland" ? familiesIn(peers).map((family) => deadEndRule(transit.inner, family)) : []),
       ...(scope.routerNamespace === undefined ? [] : routerRules(scope.routerNamespace, peers)),
     ],
     guard: {
@@ -335,7 +371,7 @@ export function guardPairs(router: Pick<GuardedRouter, "connections">): readonly
     .sort((a, b) => (a.id < b.id ? -1 : 1))
     .flatMap((connection) => {
       const { localSubnets, peerSubnets } = connection.guarded;
-      const both = ([4, 6] as const).filter((family) =>
+      const both = BOTH_FAMILIES.filter((family) =>
         [localSubnets, peerSubnets].every((subnets) => subnets.some((cidr) => familyOf(cidr) === family)),
       );
       const usable = (subnets: readonly Cidr[]): readonly Cidr[] =>
@@ -486,17 +522,50 @@ function peerRoutes(transit: Veth, plumbing: Plumbing, peers: readonly Cidr[]): 
  * main table. Two rules whatever the number of subnets: the kernel walks through rules one by one for every packet. A
  * route of the main table goes before them, so what the router reaches by routes of its own it reaches as ever.
  */
-function routerRules(namespace: string, peers: readonly Cidr[]): readonly Rule[] {
-  const families = ([4, 6] as const).filter((family) =>
+const routerRules = (namespace: string, peers: readonly Cidr[]): readonly Rule[] =>
+  BOTH_FAMILIES.filter((family) =>
     peers.some((peer) => familyOf(peer) === family && peer !== everything(family)),
-  );
-  return families.flatMap((family) => {
-    const rule = { namespace, family, destination: undefined, inputLink: undefined };
-    return [
-      { ...rule, preference: SPECIFIC_PREFERENCE, table: MAIN_TABLE, skipsDefault: true },
-      { ...rule, preference: UNREACHABLE_PREFERENCE, table: UNREACHABLE_TABLE, skipsDefault: false },
-    ];
-  });
+  ).flatMap((family) => standInRules(namespace, family, [undefined]));
+
+/** What comes from one of `sources`, or from anywhere, finds in the router's main table all but its default route. */
+function standInRules(namespace: string, family: IpFamily, sources: readonly (Cidr | undefined)[]): readonly Rule[] {
+  const rule = { namespace, family, destination: undefined, inputLink: undefined };
+  return [
+    { ...rule, preference: SPECIFIC_PREFERENCE, table: MAIN_TABLE, skipsDefault: true },
+    ...sources.map((source) => ({
+      ...rule,
+      preference: UNREACHABLE_PREFERENCE,
+      table: UNREACHABLE_TABLE,
+      ...(source === undefined ? {} : { source }),
+      skipsDefault: false,
+    })),
+  ];
+}
+
+/**
+ * In the router's own namespace with ESP in userland: what charon's routes do not take goes nowhere, also when both tables of
+ * the packet filter are gone, where the router's default route would take it out in clear.
+ */
+export function standIns(
+  namespace: string,
+  pairs: readonly GuardPair[],
+  isBlocked: IsBlocked,
+): { readonly routes: readonly Route[]; readonly rules: readonly Rule[] } {
+  const blocks = blocksOf(namespace, pairs, isBlocked);
+  const sources = unique(blocks.map(({ source }) => source));
+  return {
+    routes: unique(blocks.map(({ destination }) => destination)).map((destination) =>
+      deadEnd(namespace, UNREACHABLE_TABLE, destination),
+    ),
+    rules: familiesIn(sources).flatMap((family) =>
+      standInRules(
+        namespace,
+        family,
+        // The kernel knows no rule from everywhere but one that says nothing of it.
+        sources.filter((one) => familyOf(one) === family).map((one) => (one === everything(family) ? undefined : one)),
+      ),
+    ),
+  };
 }
 
 /**
@@ -510,7 +579,7 @@ function rules(
   selective: readonly IpFamily[],
 ): readonly Rule[] {
   const anywhere = { namespace, destination: undefined, inputLink: undefined, skipsDefault: false };
-  return ([4, 6] as const).flatMap((family): readonly Rule[] => {
+  return BOTH_FAMILIES.flatMap((family): readonly Rule[] => {
     const borrowed = loopbackAddresses.filter((address) => familyOf(address) === family);
     const preference = borrowed.length === 0 ? KERNEL_LOCAL_PREFERENCE : MOVED_LOCAL_PREFERENCE;
     const decrypted = { preference: DECRYPTED_PREFERENCE, table: DECRYPTED_TABLE, inputLink: decryptedFrom };
@@ -525,9 +594,34 @@ function rules(
   });
 }
 
+/**
+ * Holds back what comes from the router for a peer when both tables of the packet filter are gone; charon's routes to ESP go
+ * before. With ESP in the kernel it would take the packets before they are encrypted.
+ */
+const deadEnd = (namespace: string, table: number, destination: Cidr): Route => ({
+  namespace,
+  table,
+  destination,
+  kind: "blackhole",
+  via: undefined,
+  link: undefined,
+  onlink: false,
+  metric: UNREACHABLE_METRIC,
+});
+
+const deadEndRule = ({ namespace, name }: LinkEnd, family: IpFamily): Rule => ({
+  namespace,
+  family,
+  preference: BLOCKED_PREFERENCE,
+  table: BLOCKED_TABLE,
+  destination: undefined,
+  inputLink: name,
+  skipsDefault: false,
+});
+
 /** Without them nothing leads to ESP in userland any more, and charon does not miss them. */
 export const charonRules = (namespace: string): readonly Rule[] =>
-  ([4, 6] as const).map((family) => ({
+  BOTH_FAMILIES.map((family) => ({
     namespace,
     family,
     preference: CHARON_PREFERENCE,
@@ -540,8 +634,25 @@ export const charonRules = (namespace: string): readonly Rule[] =>
 // Neighbour solicitation and advertisement (RFC 4861, 4.3 and 4.4). The guard lets them pass, too.
 const neighbourDiscovery = (namespace: string): readonly Exemption[] =>
   [135, 136].flatMap((icmpv6Type) =>
-    (["in", "out"] as const).map((direction) => ({ namespace, direction, icmpv6Type })),
+    (["in", "out"] as const).map((direction) => ({ kind: "exemption", namespace, direction, icmpv6Type })),
   );
+
+/** For which pairs of a local and a peer's subnet one is wanted. */
+export type IsBlocked = (local: Cidr, peer: Cidr) => boolean;
+
+/** With ESP in the kernel the same on both sides is `unsupported`, and the gateway's own traffic is in it. */
+const isNoMirror: IsBlocked = (local, peer) => local !== peer;
+
+export function blocksOf(namespace: string, pairs: readonly GuardPair[], isBlocked: IsBlocked): readonly Block[] {
+  const blocks = pairs.flatMap(({ localSubnets, peerSubnets }) =>
+    localSubnets.flatMap((source) =>
+      peerSubnets
+        .filter((destination) => familyOf(destination) === familyOf(source) && isBlocked(source, destination))
+        .map((destination): Block => ({ kind: "block", namespace, source, destination })),
+    ),
+  );
+  return [...new Map(blocks.map((block) => [ownPolicyKey(block), block])).values()];
+}
 
 function namespaceSysctls(namespace: string): readonly Sysctl[] {
   const v4 = ["all", "default"].flatMap((scope) => [
@@ -591,5 +702,7 @@ function linkSysctls(scope: TransitScope, external: Veth, transit: Veth): readon
 }
 
 const familiesOfEverything = (cidrs: readonly Cidr[]): readonly IpFamily[] =>
-  ([4, 6] as const).filter((family) => cidrs.includes(everything(family)));
+  BOTH_FAMILIES.filter((family) => cidrs.includes(everything(family)));
+const familiesIn = (cidrs: readonly Cidr[]): readonly IpFamily[] =>
+  BOTH_FAMILIES.filter((family) => cidrs.some((cidr) => familyOf(cidr) === family));
 const unique = (texts: readonly string[]): readonly string[] => [...new Set(texts)].sort();

@@ -1,10 +1,20 @@
-// What is ours in a router's own namespace (topology `router`): two tables of nft, and what charon needs. All the rest there is
+// What is ours in a router's own namespace (topology `router`): two tables of nft, what stands in for them, and what charon needs. All the rest there is
 // Neutron's L3 agent's.
 import { familyOf } from "./address.ts";
 import type { EspBackEnd } from "./guard.ts";
 import type { RouterId } from "./ids.ts";
 import { ownerAlias, ownerChain } from "./names.ts";
-import { charonRules, guardPairs, type GuardedRouter, type RouterConfig, type RouterScope } from "./network.ts";
+import { doOverlap } from "./read-address.ts";
+import {
+  blocksOf,
+  charonRules,
+  guardPairs,
+  standIns,
+  type GuardedRouter,
+  type IsBlocked,
+  type RouterConfig,
+  type RouterScope,
+} from "./network.ts";
 
 /** A router's ports on its networks; with DVR those in `snat-…`. What leads outside is called `qg-…` (neutron, l3/agent.py). */
 const INNER_LINKS = ["qr-*", "sg-*"];
@@ -19,8 +29,11 @@ export const routerScope = (router: RouterId, place: RouterPlace, host: string):
   alias: ownerAlias(host),
   veths: [],
   sysctls: [],
-  exemptions: [],
+  policies: undefined,
 });
+
+/** What a router says to its own networks is in those that overlap, which are `unsupported` here. */
+const isApart: IsBlocked = (local, peer) => !doOverlap(local, peer);
 
 export function routerConfig(of: {
   readonly router: GuardedRouter;
@@ -32,14 +45,21 @@ export function routerConfig(of: {
   const scope = routerScope(router.id, place, of.host);
   const tunnels = router.connections.flatMap((one) => (one.kind === "usable" ? [one.tunnel] : []));
   const local = tunnels.map(({ localAddress }) => localAddress).filter((address) => familyOf(address) === 4);
+  const pairs = guardPairs(router);
+  const standIn = espBackEnd === "userland" ? standIns(scope.namespace, pairs, isApart) : undefined;
   return {
     ...scope,
-    rules: espBackEnd === "userland" && tunnels.length > 0 ? charonRules(scope.namespace) : [],
+    policies: espBackEnd === "kernel" ? blocksOf(scope.namespace, pairs, isApart) : undefined,
+    routes: standIn?.routes ?? [],
+    rules: [
+      ...(espBackEnd === "userland" && tunnels.length > 0 ? charonRules(scope.namespace) : []),
+      ...(standIn?.rules ?? []),
+    ],
     guard: {
       espBackEnd,
       // The router has addresses of its own in the local subnets: kernel-libipsec needs no borrowed one.
       loopbackAddresses: [],
-      pairs: guardPairs(router),
+      pairs,
       innerLinks: INNER_LINKS,
       ikeAddresses: [...new Set(local)].sort(),
       ownerChain: ownerChain(scope.alias),

@@ -11,15 +11,16 @@ import {
   isSwitched,
   LOCAL_TABLE,
   isOurProtocol,
+  ownPolicyKey,
   protocolOf,
   ROUTE_PROTOCOL,
-  type Exemption,
   type LinkAddress,
   type LinkEnd,
   type NetworkScope,
   type ObservedLink,
   type ObservedNetwork,
   type ObservedRoute,
+  type OwnPolicy,
   type Rule,
   type TransitScope,
 } from "../../src/core/network.ts";
@@ -32,7 +33,7 @@ export type FakeNamespace = {
   addresses: LinkAddress[];
   routes: ObservedRoute[];
   rules: Rule[];
-  readonly exemptions: Exemption[];
+  policies: OwnPolicy[];
   /** Addresses that are kept, by their links. */
   neighbours: { readonly link: string; readonly address: string }[];
   readonly sysctls: Map<string, string>;
@@ -113,7 +114,7 @@ export class FakeNetwork implements Network {
       addresses: [],
       routes: [],
       rules: kernels,
-      exemptions: [],
+      policies: [],
       neighbours: [],
       sysctls: new Map(),
       guard: undefined,
@@ -156,7 +157,7 @@ export class FakeNetwork implements Network {
       addresses: [...(own?.addresses ?? []), ...(router?.addresses ?? []).filter((address) => outer.has(address.link))],
       routes: [...(own?.routes ?? []), ...(router?.routes ?? []).filter(({ protocol }) => isOurProtocol(protocol))],
       rules: [...(own?.rules ?? []), ...(router?.rules ?? []).filter(({ preference }) => preference !== 0)],
-      exemptions: own?.exemptions ?? [],
+      policies: scope.policies === undefined ? [] : (own?.policies ?? []),
       sysctls: scope.sysctls.flatMap((sysctl) => {
         const space = this.namespaces.get(sysctl.namespace);
         const link = LINK_OF_SYSCTL.exec(sysctl.name)?.[1];
@@ -279,7 +280,7 @@ export class FakeNetwork implements Network {
         this.#in(step.namespace, "remove guard").guard = undefined;
         return;
       case "flushIpsec":
-        this.#in(step.namespace, "flush IPsec");
+        if (!step.keepsBlocks) this.#in(step.namespace, "flush IPsec").policies = [];
         return;
       case "setSysctl": {
         const link = LINK_OF_SYSCTL.exec(step.sysctl.name)?.[1];
@@ -342,9 +343,14 @@ export class FakeNetwork implements Network {
       case "addRule":
         this.#in(step.rule.namespace, "add rule").rules.push(step.rule);
         return;
-      case "addExemption":
-        this.#in(step.exemption.namespace, "add exemption").exemptions.push(step.exemption);
+      case "addPolicy":
+        this.#in(step.policy.namespace, "add policy").policies.push(step.policy);
         return;
+      case "removePolicy": {
+        const space = this.#in(step.policy.namespace, "remove policy");
+        space.policies = space.policies.filter((policy) => ownPolicyKey(policy) !== ownPolicyKey(step.policy));
+        return;
+      }
       case "removeRule": {
         const space = this.#in(step.rule.namespace, "remove rule");
         space.rules = space.rules.filter((rule) => JSON.stringify(rule) !== JSON.stringify(step.rule));

@@ -14,6 +14,10 @@ export const REPLACEMENTS = process.env["KERNEL_LAB"] === undefined ? 150 : 30;
 
 export const BOTH_TABLES_DELETED = inBothTables("delete table");
 
+/** A shell's command that takes away what holds things back where both tables are gone. */
+export const STAND_INS_GONE =
+  "for family in -4 -6; do ip $family rule flush protocol 216; done; ip xfrm policy flush 2>/dev/null || true";
+
 /** Shell's commands, each of which takes a part of it away that the other table still has. */
 export const PARTS_OF_GUARD_GONE: Readonly<Record<string, string>> = {
   "the packet filter is deleted": "nft delete table inet swanherd",

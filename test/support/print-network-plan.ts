@@ -1,5 +1,5 @@
 // A plan of the network as text, one line a step.
-import { AGENT_NAMESPACE, type Route, type Rule } from "../../src/core/network.ts";
+import { AGENT_NAMESPACE, ownPolicyKey, type Route, type Rule } from "../../src/core/network.ts";
 import type { NetworkStep } from "../../src/core/network-plan.ts";
 
 export const printNetworkPlan = (steps: readonly NetworkStep[]): string => steps.map(printNetworkStep).join("\n");
@@ -11,8 +11,9 @@ function printNetworkStep(step: NetworkStep): string {
     case "createNamespace":
     case "deleteNamespace":
     case "removeGuard":
-    case "flushIpsec":
       return `${step.kind} ${step.namespace}`;
+    case "flushIpsec":
+      return `${step.kind} ${step.namespace}${step.keepsBlocks ? " but our blocks" : ""}`;
     case "applyGuard": {
       const pairs = step.guard.pairs.map((pair) => `${pair.localSubnets.join(",")} <> ${pair.peerSubnets.join(",")}`);
       return `applyGuard ${inNs(step.namespace)} (${step.guard.espBackEnd}) ${pairs.join("; ")}`;
@@ -48,10 +49,9 @@ function printNetworkStep(step: NetworkStep): string {
     case "addRoute":
     case "removeRoute":
       return `${step.kind} ${printRoute(step.route)}`;
-    case "addExemption": {
-      const { icmpv6Type, direction, namespace } = step.exemption;
-      return `addExemption ICMPv6 type ${icmpv6Type} ${direction} ${inNs(namespace)}`;
-    }
+    case "addPolicy":
+    case "removePolicy":
+      return `${step.kind} ${ownPolicyKey(step.policy)} ${inNs(step.policy.namespace)}`;
     case "addRule":
     case "removeRule":
       return `${step.kind} ${printRule(step.rule)}`;
@@ -62,7 +62,7 @@ function printNetworkStep(step: NetworkStep): string {
 
 function printRoute(route: Route): string {
   const words = [
-    route.kind === "unreachable" ? "unreachable" : "",
+    route.kind === "unicast" ? "" : route.kind,
     route.destination,
     route.via === undefined ? "" : `via ${route.via}`,
     route.link === undefined ? "" : `dev ${route.link}`,
@@ -76,7 +76,10 @@ function printRoute(route: Route): string {
 
 function printRule(rule: Rule): string {
   const to = rule.destination === undefined ? "" : ` to ${rule.destination}`;
-  const from = rule.inputLink === undefined ? "" : ` iif ${rule.inputLink}`;
+  const from = [
+    rule.source === undefined ? "" : ` from ${rule.source}`,
+    rule.inputLink === undefined ? "" : ` iif ${rule.inputLink}`,
+  ].join("");
   const but = rule.skipsDefault ? " but its default" : "";
   return `${rule.preference}: IPv${rule.family}${to}${from} lookup ${rule.table}${but} ${inNs(rule.namespace)}`;
 }

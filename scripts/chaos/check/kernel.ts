@@ -18,9 +18,16 @@ export type Route = {
   readonly protocol?: string;
   readonly table?: string;
 };
-type RoutingRule = { readonly priority: number; readonly table: string; readonly suppress_prefixlen?: number };
+type RoutingRule = {
+  readonly priority: number;
+  readonly table: string;
+  readonly src?: string;
+  readonly srclen?: number;
+  readonly iif?: string;
+  readonly suppress_prefixlen?: number;
+};
 
-/** What the program marks its routes with, those of table 215 otherwise. */
+/** What the program marks its routes with, those that block otherwise. */
 const PROTOCOLS = ["215", "216"];
 /** strongSwan's TUN device is charon's own. */
 export const CHARON_LINK = "ipsec0";
@@ -50,10 +57,16 @@ const routeText = ({ dst, type = "unicast", gateway, dev, table = "main" }: Rout
 export async function readRules(namespace: string): Promise<readonly string[] | undefined> {
   const rules = (await runJson("ip", "-n", namespace, "-j", "-4", "rule", "show")) as
     readonly RoutingRule[] | undefined;
-  return rules
-    ?.filter(({ priority }) => ![0, 32_766, 32_767].includes(priority))
-    .map((rule) => `${rule.priority}: ${rule.table}${rule.suppress_prefixlen === 0 ? " but its default" : ""}`);
+  return rules?.filter(({ priority }) => ![0, 32_766, 32_767].includes(priority)).map(ruleText);
 }
+
+const ruleText = ({ priority, table, src, srclen, iif, suppress_prefixlen: suppressed }: RoutingRule): string =>
+  [
+    `${priority}: ${table}`,
+    src === undefined || srclen === undefined ? "" : ` from ${src}/${srclen}`,
+    iif === undefined ? "" : ` iif ${iif}`,
+    suppressed === 0 ? " but its default" : "",
+  ].join("");
 
 export const has = (link: Link, address: string, prefix: number): boolean =>
   (link.addr_info ?? []).some(({ local, prefixlen }) => local === address && prefixlen === prefix);

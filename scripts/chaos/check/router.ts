@@ -1,7 +1,7 @@
 // Topology `router`: in the router's own namespace, beside what is Neutron's, which has to stay as it is, nothing but two tables
-// of nft, and what charon makes for ESP in userland.
+// of nft, routes and rules that stand in for them, and what charon makes for ESP in userland.
 import { checkTables, differencesIn, guardedPairs, guardProblems, tablesIn, type Table } from "./guard.ts";
-import { CHARON_LINK, networkFinding, readLinks, readOurRoutes, readRules } from "./kernel.ts";
+import { CHARON_LINK, missing, networkFinding, readLinks, readOurRoutes, readRules, unique } from "./kernel.ts";
 import type { PlaceCheck } from "./places.ts";
 import { run } from "./run.ts";
 import type { Subject, SubjectRouter } from "./subject.ts";
@@ -14,22 +14,38 @@ export const router: PlaceCheck = {
   namespaceOf,
   isOwnNamespace: false,
   bridgePorts: 0,
-  checkNetwork: async ({ id }, of, subject) =>
-    (await problemsIn(of, subject, [CHARON_LINK, CHARON_RULE])).map((text) => networkFinding(id, text)),
+  checkNetwork: async (wanted, of, subject) =>
+    (await problemsIn(of, subject, [CHARON_LINK, CHARON_RULE], standInsOf(wanted))).map((text) =>
+      networkFinding(wanted.id, text),
+    ),
   checkGuard: (wanted) => checkTables(wanted, namespaceOf(wanted.id), problemsOfTable),
   checkLeft: async (of, subject) => {
     const tables = await tablesIn(namespaceOf(of.id));
-    return [...tables.map((name) => `table inet ${name} is left of it`), ...(await problemsIn(of, subject, []))].map(
-      (text) => networkFinding(of.id, text),
-    );
+    return [
+      ...tables.map((name) => `table inet ${name} is left of it`),
+      ...(await problemsIn(of, subject, [], { rules: [], routes: [] })),
+    ].map((text) => networkFinding(of.id, text));
   },
 };
+
+type StandIns = { readonly rules: readonly string[]; readonly routes: readonly string[] };
+
+/** What keeps the router's default route from taking what is for a peer, should both tables of nft be gone. */
+function standInsOf({ connections }: WantedRouter): StandIns {
+  if (connections.length === 0) return { rules: [], routes: [] };
+  const sources = unique(connections.flatMap(({ localSubnets }) => localSubnets));
+  return {
+    rules: ["32764: main but its default", ...sources.map((source) => `32765: 215 from ${source}`)],
+    routes: unique(connections.flatMap(({ peerSubnets }) => peerSubnets)).map((peer) => `blackhole ${peer} table 215`),
+  };
+}
 
 /** What is not Neutron's, and not among what charon may have; and what is Neutron's, and is another. */
 async function problemsIn(
   { id, isOwnLink }: SubjectRouter,
   subject: Subject,
   allowed: readonly string[],
+  standIns: StandIns,
 ): Promise<readonly string[]> {
   const own = namespaceOf(id);
   const [links, routes, rules, chains] = await Promise.all([
@@ -40,11 +56,16 @@ async function problemsIn(
   ]);
   if (links === undefined || routes === undefined || rules === undefined) return [`${own} is not there`];
   const names = links.map(({ ifname }) => ifname).filter((name) => !isOwnLink(name));
-  const strangers = [...names, ...rules].filter((one) => !allowed.includes(one));
+  const strangers = names.filter((one) => !allowed.includes(one));
   const known = subject.chainsOf(id);
   return [
     ...strangers.map((one) => `${one} is a stranger in ${own}`),
-    ...routes.map((route) => `route ${route} is a stranger in ${own}`),
+    ...missing(
+      standIns.rules,
+      rules.filter((one) => !allowed.includes(one)),
+      own,
+    ),
+    ...missing(standIns.routes, routes, own),
     ...(chains !== undefined && rulesOf(chains) === known
       ? []
       : [`Neutron's chains in ${own} are not as it wrote them`]),

@@ -1,6 +1,6 @@
 // A namespace of the program's own, as topology `transit` has one for each router, with its packet filter.
 import { checkTables } from "./guard.ts";
-import { CHARON_LINK, has, missing, readLinks, readOurRoutes, unique, type Link } from "./kernel.ts";
+import { CHARON_LINK, has, missing, readLinks, readOurRoutes, readRules, unique, type Link } from "./kernel.ts";
 import type { Finding } from "./subject.ts";
 import type { WantedRouter } from "./wanted.ts";
 
@@ -14,8 +14,12 @@ export async function checkVpnNamespace(
   router: WantedRouter,
 ): Promise<{ readonly problems: readonly string[]; readonly links: VpnLinks }> {
   const vpn = `qvpn-${router.id}`;
-  const [links, routes] = await Promise.all([readLinks(vpn), readOurRoutes(vpn)]);
-  if (links === undefined || routes === undefined) {
+  const [links, routes, rules] = await Promise.all([
+    readLinks(vpn),
+    readOurRoutes(vpn, "table", "all"),
+    readRules(vpn),
+  ]);
+  if (links === undefined || routes === undefined || rules === undefined) {
     return { problems: ["its namespace is not there"], links: { outside: undefined, inside: undefined } };
   }
   const outside = links.find((link) => has(link, router.address, 24));
@@ -25,6 +29,11 @@ export async function checkVpnNamespace(
     ...linkProblems("inside", inside, undefined),
     ...surplusLinks(links, outside, inside),
     ...missing(wantedRoutes(router, outside, inside), routes, vpn),
+    ...missing(
+      router.connections.length === 0 ? [] : [`${DEAD_END}: ${DEAD_END} iif ${String(inside?.ifname)}`],
+      rules.filter((rule) => rule.startsWith(`${DEAD_END}: `)),
+      vpn,
+    ),
   ];
   return { problems, links: { outside, inside } };
 }
@@ -44,10 +53,16 @@ const surplusLinks = (links: readonly Link[], ...expected: readonly (Link | unde
     .filter((link) => !expected.includes(link) && !["lo", CHARON_LINK].includes(link.ifname))
     .map(({ ifname }) => `${ifname} is a stranger in its namespace`);
 
+/** Table, and preference of the rule, by which what comes from the router for a peer goes nowhere but to ESP. */
+const DEAD_END = 222;
+
 const wantedRoutes = (router: WantedRouter, outside: Link | undefined, inside: Link | undefined): readonly string[] => [
   `default via ${router.gateway} dev ${String(outside?.ifname)}`,
   ...unique(router.connections.flatMap(({ localSubnets }) => localSubnets)).map(
     (subnet) => `${subnet} via ${TRANSIT.near} dev ${String(inside?.ifname)}`,
+  ),
+  ...unique(router.connections.flatMap(({ peerSubnets }) => peerSubnets)).map(
+    (subnet) => `blackhole ${subnet} table ${DEAD_END}`,
   ),
 ];
 

@@ -31,7 +31,7 @@ import {
   openNamespace,
 } from "./netns.ts";
 import { computeChecksums } from "./offload.ts";
-import { addExemption, flushIpsec } from "./policy.ts";
+import { addPolicy, flushIpsec, removePolicy } from "./policy.ts";
 import { probeKernelEsp } from "./probe.ts";
 import { readLink, readLinks, readNetwork, readUserlandPlane } from "./read-network.ts";
 import {
@@ -143,7 +143,7 @@ export class KernelNetwork implements Network {
         this.#guards.delete(step.namespace);
         return this.#applyGuard(`${NAMESPACE_DIRECTORY}/${step.namespace}`, undefined, signal);
       case "flushIpsec":
-        return flushIpsec(this.#sockets.xfrm(step.namespace), step.namespace);
+        return flushIpsec(this.#sockets.xfrm(step.namespace), step.namespace, step.keepsBlocks);
       case "setSysctl":
         writeSysctl(step.sysctl);
         return;
@@ -174,8 +174,10 @@ export class KernelNetwork implements Network {
         return this.#route(step.route, protocolOf(step.route), "add");
       case "removeRoute":
         return this.#route(step.route, step.route.protocol, "remove");
-      case "addExemption":
-        return addExemption(this.#sockets.xfrm(step.exemption.namespace), step.exemption);
+      case "addPolicy":
+        return addPolicy(this.#sockets.xfrm(step.policy.namespace), step.policy);
+      case "removePolicy":
+        return removePolicy(this.#sockets.xfrm(step.policy.namespace), step.policy);
       case "addRule":
       case "removeRule": {
         const { rule } = step;

@@ -1,28 +1,54 @@
-// IPsec policies of ours, which exempt traffic from charon's: coding, reading and adding (linux/xfrm.h). Those of charon
-// are none of our business.
+// IPsec policies of ours beside charon's: coding, reading, adding and removing (linux/xfrm.h).
+import { familyOf, parseCidr } from "../../core/address.ts";
 import { KernelError } from "../../core/errors.ts";
-import type { Exemption } from "../../core/network.ts";
-import { NLM_F_CREATE, NLM_F_EXCL, type Netlink } from "./netlink.ts";
+import { ownPolicyKey, type OwnPolicy } from "../../core/network.ts";
+import { attribute, NLM_F_CREATE, NLM_F_EXCL, parseAttributes, type Message, type Netlink } from "./netlink.ts";
 import {
+  AF_INET,
+  isBlocking,
   POLICY_BYTES,
   POLICY_DIRECTIONS,
   POLICY_ID_BYTES,
+  selectorOf,
   SELECTOR_BYTES,
+  XFRM_MSG_DELPOLICY,
   XFRM_MSG_FLUSHPOLICY,
   XFRM_MSG_FLUSHSA,
   XFRM_MSG_GETPOLICY,
   XFRM_MSG_NEWPOLICY,
+  XFRM_POLICY_ALLOW,
+  XFRM_POLICY_BLOCK,
+  XFRMA_MARK,
 } from "./xfrm.ts";
 
-const XFRM_POLICY_ALLOW = 0;
 const AF_INET6 = 10;
 const IPPROTO_ICMPV6 = 58;
-/** Before whatever charon installs: its priorities begin far above (kernel_netlink_ipsec.c, PRIO_BASE). */
-const PRIORITY = 1;
+/** charon's priorities lie between (kernel_netlink_ipsec.c, PRIO_BASE): exemptions come before, blocks after them. */
+const PRIORITY = { exemption: 1, block: 0x7fffffff } as const;
+/**
+ * The kernel takes two policies of the same selector for one, whatever their priorities, but where their marks differ. Nobody
+ * sets this bit, Neutron neither, so that it matches all packets.
+ */
+const BLOCK_MARK = { value: 0, mask: 0x80000000 } as const;
 
-export async function hasExemption(netlink: Netlink, exemption: Exemption): Promise<boolean> {
+/** Those of a namespace. */
+export async function readOwnPolicies(
+  netlink: Netlink,
+  namespace: string,
+  wanted: readonly OwnPolicy[],
+): Promise<readonly OwnPolicy[]> {
+  const messages = await netlink.dump(`list IPsec policies of ${namespace}`, XFRM_MSG_GETPOLICY, []);
+  const found = messages.flatMap((message) => decodePolicy(message, namespace));
+  const keys = new Set(found.map(ownPolicyKey));
+  // A dump during which policies come and go may miss some.
+  const missed = wanted.filter((policy) => !keys.has(ownPolicyKey(policy)));
+  const there = await Promise.all(missed.map(async (policy) => ((await isThere(netlink, policy)) ? [policy] : [])));
+  return [...found, ...there.flat()];
+}
+
+async function isThere(netlink: Netlink, policy: OwnPolicy): Promise<boolean> {
   try {
-    await netlink.request(`read ${named(exemption)}`, XFRM_MSG_GETPOLICY, [encodePolicyId(exemption)]);
+    await netlink.request(`read ${named(policy)}`, XFRM_MSG_GETPOLICY, encodePolicyId(policy));
     return true;
   } catch (error) {
     if (error instanceof KernelError && error.code === "ENOENT") return false;
@@ -30,50 +56,95 @@ export async function hasExemption(netlink: Netlink, exemption: Exemption): Prom
   }
 }
 
-export async function addExemption(netlink: Netlink, exemption: Exemption): Promise<void> {
+export async function addPolicy(netlink: Netlink, policy: OwnPolicy): Promise<void> {
   try {
     const flags = NLM_F_CREATE | NLM_F_EXCL;
-    await netlink.request(`add ${named(exemption)}`, XFRM_MSG_NEWPOLICY, [encodePolicy(exemption)], flags);
+    await netlink.request(`add ${named(policy)}`, XFRM_MSG_NEWPOLICY, encodePolicy(policy), flags);
   } catch (error) {
     if (!(error instanceof KernelError && error.code === "EEXIST")) throw error;
   }
 }
 
-/** All of the namespace. */
-export async function flushIpsec(netlink: Netlink, namespace: string): Promise<void> {
+export async function removePolicy(netlink: Netlink, policy: OwnPolicy): Promise<void> {
+  try {
+    await netlink.request(`remove ${named(policy)}`, XFRM_MSG_DELPOLICY, encodePolicyId(policy));
+  } catch (error) {
+    if (!(error instanceof KernelError && error.code === "ENOENT")) throw error;
+  }
+}
+
+/** All of the namespace; `keepsBlocks`: those of ours are back at once. */
+export async function flushIpsec(netlink: Netlink, namespace: string, keepsBlocks: boolean): Promise<void> {
+  const ours = keepsBlocks ? await readOwnPolicies(netlink, namespace, []) : [];
   // struct xfrm_usersa_flush: 0 is every protocol.
   await netlink.request(`flush the IPsec states of ${namespace}`, XFRM_MSG_FLUSHSA, [Buffer.alloc(4)]);
   await netlink.request(`flush the IPsec policies of ${namespace}`, XFRM_MSG_FLUSHPOLICY, []);
+  for (const policy of ours) await addPolicy(netlink, policy);
 }
 
-const named = ({ namespace, direction, icmpv6Type }: Exemption): string =>
-  `the IPsec exemption of ICMPv6 type ${icmpv6Type} ${direction} in ${namespace}`;
+const named = (policy: OwnPolicy): string => `the IPsec policy ${ownPolicyKey(policy)} in ${policy.namespace}`;
 
-/** struct xfrm_selector: any IPv6 address; ICMP's type stands where other protocols have the source port. */
-function encodeSelector({ icmpv6Type }: Exemption): Buffer {
+const directionOf = (policy: OwnPolicy): "in" | "out" => (policy.kind === "exemption" ? policy.direction : "out");
+
+/** struct xfrm_selector; of an exemption any IPv6 address, and ICMP's type where other protocols have the source port. */
+function encodeSelector(policy: OwnPolicy): Buffer {
   const out = Buffer.alloc(SELECTOR_BYTES);
-  out.writeUInt16BE(icmpv6Type, 36);
-  out.writeUInt16BE(0xffff, 38);
-  out.writeUInt16LE(AF_INET6, 40);
-  out.writeUInt8(IPPROTO_ICMPV6, 44);
+  if (policy.kind === "exemption") {
+    out.writeUInt16BE(policy.icmpv6Type, 36);
+    out.writeUInt16BE(0xffff, 38);
+    out.writeUInt16LE(AF_INET6, 40);
+    out.writeUInt8(IPPROTO_ICMPV6, 44);
+    return out;
+  }
+  const [source, destination] = [parseCidr(policy.source), parseCidr(policy.destination)];
+  out.set(destination.bytes, 0);
+  out.set(source.bytes, 16);
+  out.writeUInt16LE(familyOf(policy.source) === 4 ? AF_INET : AF_INET6, 40);
+  out.writeUInt8(destination.prefixLength, 42);
+  out.writeUInt8(source.prefixLength, 43);
   return out;
+}
+
+/** struct xfrm_mark. */
+function encodeMark({ kind }: OwnPolicy): readonly Buffer[] {
+  if (kind === "exemption") return [];
+  const mark = Buffer.alloc(8);
+  mark.writeUInt32LE(BLOCK_MARK.value, 0);
+  mark.writeUInt32LE(BLOCK_MARK.mask, 4);
+  return [attribute(XFRMA_MARK, mark)];
 }
 
 /** struct xfrm_userpolicy_info. */
-function encodePolicy(exemption: Exemption): Buffer {
+function encodePolicy(policy: OwnPolicy): readonly Buffer[] {
   const out = Buffer.alloc(POLICY_BYTES);
-  encodeSelector(exemption).copy(out);
+  encodeSelector(policy).copy(out);
   out.fill(0xff, SELECTOR_BYTES, SELECTOR_BYTES + 32); // lft: the four limits of bytes and packets, XFRM_INF
-  out.writeUInt32LE(PRIORITY, 152);
-  out.writeUInt8(POLICY_DIRECTIONS[exemption.direction], 160);
-  out.writeUInt8(XFRM_POLICY_ALLOW, 161);
-  return out;
+  out.writeUInt32LE(PRIORITY[policy.kind], 152);
+  out.writeUInt8(POLICY_DIRECTIONS[directionOf(policy)], 160);
+  out.writeUInt8(policy.kind === "exemption" ? XFRM_POLICY_ALLOW : XFRM_POLICY_BLOCK, 161);
+  return [out, ...encodeMark(policy)];
 }
 
 /** struct xfrm_userpolicy_id. */
-function encodePolicyId(exemption: Exemption): Buffer {
+function encodePolicyId(policy: OwnPolicy): readonly Buffer[] {
   const out = Buffer.alloc(POLICY_ID_BYTES);
-  encodeSelector(exemption).copy(out);
-  out.writeUInt8(POLICY_DIRECTIONS[exemption.direction], 60);
-  return out;
+  encodeSelector(policy).copy(out);
+  out.writeUInt8(POLICY_DIRECTIONS[directionOf(policy)], 60);
+  return [out, ...encodeMark(policy)];
+}
+
+/** Nothing for one that is not ours. */
+function decodePolicy(message: Message, namespace: string): readonly OwnPolicy[] {
+  const { data } = message;
+  const priority = data.readUInt32LE(152);
+  const direction = data.readUInt8(160);
+  if (priority === PRIORITY.exemption && data.readUInt8(44) === IPPROTO_ICMPV6) {
+    const name = (["in", "out"] as const).find((one) => POLICY_DIRECTIONS[one] === direction);
+    return name === undefined
+      ? []
+      : [{ kind: "exemption", namespace, direction: name, icmpv6Type: data.readUInt16BE(36) }];
+  }
+  const mark = parseAttributes(data.subarray(POLICY_BYTES)).get(XFRMA_MARK);
+  const isOurs = priority === PRIORITY.block && isBlocking(message) && mark?.readUInt32LE(4) === BLOCK_MARK.mask;
+  return isOurs ? [{ kind: "block", namespace, ...selectorOf(data) }] : [];
 }

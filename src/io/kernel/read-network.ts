@@ -2,6 +2,7 @@
 import { KernelError } from "../../core/errors.ts";
 import {
   AGENT_NAMESPACE,
+  BLOCKED_TABLE,
   CHARON_TABLE,
   DECRYPTED_TABLE,
   isSwitched,
@@ -9,7 +10,6 @@ import {
   isOurProtocol,
   RULE_PREFERENCES,
   UNREACHABLE_TABLE,
-  type Exemption,
   type LinkAddress,
   type Neighbour,
   type NetworkScope,
@@ -24,7 +24,7 @@ import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import type { Netlink } from "./netlink.ts";
 import { namespaceInode } from "./netns.ts";
 import { offloadsChecksums } from "./offload.ts";
-import { hasExemption } from "./policy.ts";
+import { readOwnPolicies } from "./policy.ts";
 import {
   allAddresses,
   allLinks,
@@ -69,7 +69,7 @@ export async function readLink(netlink: Netlink, namespace: string, name: string
 
 type Here = { readonly namespace: string; readonly links: readonly RawLink[] };
 
-const NOTHING_OUTSIDE = { routerNamespaceExists: false, bridgeExists: false, sysctls: [], exemptions: [] };
+const NOTHING_OUTSIDE = { routerNamespaceExists: false, bridgeExists: false, sysctls: [] };
 
 /** Everything but the guard. */
 export async function readNetwork(
@@ -87,6 +87,7 @@ export async function readNetwork(
       addresses: own?.addresses ?? [],
       routes: own?.routes ?? [],
       rules: own?.rules ?? [],
+      policies: own === undefined ? [] : await readPolicies(sockets, scope),
     };
   }
   const agent = sockets.route(AGENT_NAMESPACE);
@@ -120,7 +121,7 @@ export async function readNetwork(
     rules: [...(own?.rules ?? []), ...(router?.rules ?? [])],
     ...(own === undefined || !isSwitched(scope) ? {} : { neighbours: await readNeighbours(sockets, own) }),
     sysctls: places.flatMap((place) => readSettings(place, scope.sysctls)),
-    exemptions: own === undefined ? [] : await readExemptions(sockets, scope.exemptions),
+    policies: own === undefined ? [] : await readPolicies(sockets, scope),
   };
 }
 
@@ -141,10 +142,11 @@ async function readNeighbours(sockets: Sockets, { namespace, links }: Here): Pro
   });
 }
 
-async function readExemptions(sockets: Sockets, wanted: readonly Exemption[]): Promise<readonly Exemption[]> {
-  const found = wanted.map(async (one) => ((await hasExemption(sockets.xfrm(one.namespace), one)) ? [one] : []));
-  return (await Promise.all(found)).flat();
-}
+const readPolicies = async (
+  sockets: Sockets,
+  { namespace, policies }: NetworkScope,
+): Promise<ObservedNetwork["policies"]> =>
+  policies === undefined ? [] : readOwnPolicies(sockets.xfrm(namespace), namespace, policies);
 
 /** The messages about links hold most of their settings; a file for each would be half the cost of a pass. */
 function readSettings(here: Here, sysctls: readonly Sysctl[]): readonly Sysctl[] {
@@ -175,7 +177,11 @@ async function readAll(sockets: Sockets, namespace: string) {
   if (namespaceInode(namespace) === undefined) return undefined;
   const netlink = sockets.route(namespace);
   const links = await readLinks(netlink, namespace);
-  const rules = await readRules(netlink, namespace, ({ rule }) => RULE_PREFERENCES.includes(rule.preference));
+  const rules = await readRules(
+    netlink,
+    namespace,
+    ({ rule, protocol }) => RULE_PREFERENCES.includes(rule.preference) || isOurProtocol(protocol),
+  );
   const routes = await readRoutes(netlink, namespace, links);
   return {
     namespace,
@@ -183,7 +189,7 @@ async function readAll(sockets: Sockets, namespace: string) {
     addresses: await readAddresses(netlink, namespace, links),
     routes: routes.filter(
       (route) =>
-        [MAIN_TABLE, DECRYPTED_TABLE].includes(route.table) &&
+        [MAIN_TABLE, DECRYPTED_TABLE, BLOCKED_TABLE, UNREACHABLE_TABLE].includes(route.table) &&
         route.protocol !== RTPROT_KERNEL &&
         route.link !== USERLAND_ESP_LINK,
     ),

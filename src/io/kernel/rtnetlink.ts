@@ -1,7 +1,7 @@
 // rtnetlink's messages: links, addresses, routes and rules, to bytes and back. It sends nothing.
 import { addressBits, addressBytes, addressText, familyOf, parseCidr } from "../../core/address.ts";
 import { KernelError } from "../../core/errors.ts";
-import type { IpFamily } from "../../core/model.ts";
+import type { Cidr, IpFamily } from "../../core/model.ts";
 import type { LinkAddress, LinkEnd, Route, Rule } from "../../core/network.ts";
 import {
   attribute,
@@ -38,8 +38,7 @@ const AF_INET6 = 10;
 const IFF_UP = 1;
 const IFA_F_NODAD = 2;
 const IFA_F_NOPREFIXROUTE = 0x200;
-const RTN_UNICAST = 1;
-const RTN_UNREACHABLE = 7;
+const RTN = { unicast: 1, blackhole: 6, unreachable: 7 } as const;
 const RTNH_F_ONLINK = 4;
 const RT_SCOPE_UNIVERSE = 0;
 const FR_ACT_TO_TABLE = 1;
@@ -61,7 +60,15 @@ const IFLA_INFO = { kind: 1, data: 2 };
 const VETH_INFO_PEER = 1;
 const IFA = { address: 1, local: 2, flags: 8 };
 const RTA = { destination: 1, link: 4, gateway: 5, metric: 6, multipath: 9, table: 15 };
-const FRA = { destination: 1, inputLink: 3, preference: 6, suppressPrefixLength: 14, table: 15, protocol: 21 };
+const FRA = {
+  destination: 1,
+  source: 2,
+  inputLink: 3,
+  preference: 6,
+  suppressPrefixLength: 14,
+  table: 15,
+  protocol: 21,
+};
 
 const rawFamily = (family: IpFamily): number => (family === 4 ? AF_INET : AF_INET6);
 const packed = (address: string): Buffer => Buffer.from(addressBytes(address));
@@ -218,6 +225,8 @@ const RTMSG_BYTES = 12;
 /** Of all families, which is one dump and not two. */
 export const allRoutes = (): Buffer[] => [Buffer.alloc(RTMSG_BYTES)];
 
+const ROUTE_KINDS = ["unicast", "blackhole", "unreachable"] as const satisfies readonly Route["kind"][];
+
 /** `linkIndex` 0: none. */
 export type RawRoute = Omit<Route, "namespace" | "link"> & { readonly linkIndex: number; readonly protocol: number };
 
@@ -229,7 +238,7 @@ export function decodeRoute(message: Message): readonly RawRoute[] {
   if (spoken !== AF_INET && spoken !== AF_INET6) return [];
   const family: IpFamily = spoken === AF_INET ? 4 : 6;
   const type = data.readUInt8(7);
-  const kind = type === RTN_UNICAST ? "unicast" : type === RTN_UNREACHABLE ? "unreachable" : undefined;
+  const kind = ROUTE_KINDS.find((one) => RTN[one] === type);
   if (kind === undefined) return [];
   const address = found.get(RTA.destination);
   const shared = {
@@ -242,8 +251,8 @@ export function decodeRoute(message: Message): readonly RawRoute[] {
   const hop = (attributes: Attributes, linkIndex: number, flags: number): RawRoute => {
     const gateway = attributes.get(RTA.gateway);
     const via = gateway === undefined ? undefined : unpacked(gateway);
-    // IPv6 puts an unreachable route on lo.
-    const onLink = kind === "unreachable" ? { linkIndex: 0, via: undefined } : { linkIndex, via };
+    // IPv6 puts the others on lo.
+    const onLink = kind === "unicast" ? { linkIndex, via } : { linkIndex: 0, via: undefined };
     return { ...shared, ...onLink, onlink: (flags & RTNH_F_ONLINK) !== 0 };
   };
   const multipath = found.get(RTA.multipath);
@@ -267,7 +276,7 @@ export function encodeRoute(route: Route, linkIndex: number | undefined, protoco
   header.writeUInt8(route.table < 256 ? route.table : 0, 4);
   header.writeUInt8(protocol, 5);
   header.writeUInt8(RT_SCOPE_UNIVERSE, 6);
-  header.writeUInt8(route.kind === "unicast" ? RTN_UNICAST : RTN_UNREACHABLE, 7);
+  header.writeUInt8(RTN[route.kind], 7);
   header.writeUInt32LE(route.onlink ? RTNH_F_ONLINK : 0, 8);
   return [
     header,
@@ -284,20 +293,22 @@ export const allRules = (): Buffer[] => [Buffer.alloc(FIB_RULE_BYTES)];
 
 export type RawRule = { readonly rule: Omit<Rule, "namespace">; readonly protocol: number };
 
-/** Undefined for a rule that does more than send to a table what is for an address or comes from a link. */
+/** Undefined for a rule that does more than send to a table what is for or from an address, or comes from a link. */
 export function decodeRule(message: Message): RawRule | undefined {
   const { data } = message;
   const found = body(message, FIB_RULE_BYTES);
   const sourceLength = data.readUInt8(2);
   const spoken = data.readUInt8(0);
   if (spoken !== AF_INET && spoken !== AF_INET6) return undefined;
-  if (data.readUInt8(7) !== FR_ACT_TO_TABLE || sourceLength !== 0) return undefined;
+  if (data.readUInt8(7) !== FR_ACT_TO_TABLE) return undefined;
   const address = found.get(FRA.destination);
+  const source = found.get(FRA.source);
   const rule = {
     family: spoken === AF_INET ? 4 : 6,
     // The kernel leaves out a preference of 0.
     preference: readU32(found.get(FRA.preference)) ?? 0,
     table: readU32(found.get(FRA.table)) ?? data.readUInt8(4),
+    ...(source === undefined ? {} : { source: `${unpacked(source)}/${sourceLength}` }),
     destination: address === undefined ? undefined : `${unpacked(address)}/${data.readUInt8(1)}`,
     inputLink: readText(found.get(FRA.inputLink)),
     // All bits set where nothing is suppressed.
@@ -313,11 +324,14 @@ export function encodeRule(rule: Rule, protocol: number | undefined): Buffer[] {
   header.writeUInt8(rule.table < 256 ? rule.table : 0, 4);
   header.writeUInt8(FR_ACT_TO_TABLE, 7);
   const attributes = [attribute(FRA.preference, u32(rule.preference)), attribute(FRA.table, u32(rule.table))];
-  if (rule.destination !== undefined) {
-    const { bytes, prefixLength } = parseCidr(rule.destination);
-    header.writeUInt8(prefixLength, 1);
-    attributes.push(attribute(FRA.destination, Buffer.from(bytes)));
-  }
+  const range = (cidr: Cidr | undefined, lengthAt: number, type: number): void => {
+    if (cidr === undefined) return;
+    const { bytes, prefixLength } = parseCidr(cidr);
+    header.writeUInt8(prefixLength, lengthAt);
+    attributes.push(attribute(type, Buffer.from(bytes)));
+  };
+  range(rule.destination, 1, FRA.destination);
+  range(rule.source, 2, FRA.source);
   if (rule.inputLink !== undefined) attributes.push(attribute(FRA.inputLink, text(rule.inputLink)));
   if (rule.skipsDefault) attributes.push(attribute(FRA.suppressPrefixLength, u32(0)));
   if (protocol !== undefined) attributes.push(attribute(FRA.protocol, Buffer.from([protocol])));

@@ -32,7 +32,7 @@ import {
   RTM_NEWRULE,
   tableOf,
 } from "./rtnetlink.ts";
-import { takesExemptions, takesFromSas, XFRM_GROUPS } from "./xfrm.ts";
+import { takesFromSas, takesOwnPolicies, XFRM_GROUPS } from "./xfrm.ts";
 
 // linux/rtnetlink.h: links, addresses, routes and rules of both families; linux/netfilter/nfnetlink.h
 const LINK_GROUP = 1;
@@ -181,7 +181,7 @@ export class Watches {
           ...([...this.#watchers].some((watcher) => hasKernelEsp(watcher, namespace))
             ? [
                 open(NETLINK_XFRM, XFRM_GROUPS, (messages) => {
-                  if (messages.some(takesExemptions)) wake();
+                  if (messages.some(takesOwnPolicies)) wake();
                   else if (messages.some(takesFromSas)) wake("sas");
                   // Those of new states hold their keys.
                   for (const { data } of messages) data.fill(0);

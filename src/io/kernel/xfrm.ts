@@ -8,7 +8,7 @@ export const XFRM_MSG_NEWSA = 0x10;
 const XFRM_MSG_DELSA = 0x11;
 const XFRM_MSG_GETSA = 0x12;
 export const XFRM_MSG_NEWPOLICY = 0x13;
-const XFRM_MSG_DELPOLICY = 0x14;
+export const XFRM_MSG_DELPOLICY = 0x14;
 export const XFRM_MSG_GETPOLICY = 0x15;
 export const XFRM_MSG_FLUSHSA = 0x1c;
 export const XFRM_MSG_FLUSHPOLICY = 0x1d;
@@ -24,7 +24,11 @@ export const POLICY_BYTES = 168;
 export const POLICY_ID_BYTES = 64;
 export const POLICY_DIRECTIONS = { in: 0, out: 1, forward: 2 } as const;
 
-const AF_INET = 2;
+export const XFRM_POLICY_ALLOW = 0;
+export const XFRM_POLICY_BLOCK = 1;
+export const XFRMA_MARK = 21;
+
+export const AF_INET = 2;
 const INFO_COUNTS = 1;
 const MAX_LOOKS = 3;
 
@@ -32,9 +36,11 @@ const MAX_LOOKS = 3;
 export const takesFromSas = ({ type }: Message): boolean =>
   [XFRM_MSG_DELSA, XFRM_MSG_FLUSHSA, XFRM_MSG_DELPOLICY, XFRM_MSG_FLUSHPOLICY].includes(type);
 
-/** Whether exemptions of ours may have been, too: charon's policies have no protocol. */
-export const takesExemptions = ({ type, data }: Message): boolean =>
-  type === XFRM_MSG_FLUSHPOLICY || (type === XFRM_MSG_DELPOLICY && protocolOf(data) !== 0);
+/** Whether policies of ours may have been, too: charon's have neither a protocol nor a mark. */
+export const takesOwnPolicies = ({ type, data }: Message): boolean =>
+  type === XFRM_MSG_FLUSHPOLICY ||
+  (type === XFRM_MSG_DELPOLICY &&
+    (protocolOf(data) !== 0 || parseAttributes(data.subarray(POLICY_ID_BYTES)).has(XFRMA_MARK)));
 
 /**
  * All states and policies of the socket's namespace. Undefined where they change all the time: a dump that ends early does not
@@ -61,13 +67,22 @@ function takeSpi({ data }: Message): string {
 }
 
 /** Nothing for one of a socket's, whose directions have numbers of their own, and for one of ours. */
-function policyOf({ data }: Message): readonly string[] {
+function policyOf(message: Message): readonly string[] {
+  const { data } = message;
   const direction = DIRECTION_NAMES.get(data.readUInt8(160));
-  if (direction === undefined || protocolOf(data) !== 0) return [];
+  if (direction === undefined || protocolOf(data) !== 0 || isBlocking(message)) return [];
+  const { source, destination } = selectorOf(data);
+  return [policyKey(direction, source, destination)];
+}
+
+export const isBlocking = ({ data }: Message): boolean => data.readUInt8(161) === XFRM_POLICY_BLOCK;
+
+/** Of a message that begins with a selector. */
+export function selectorOf(data: Buffer): { readonly source: Cidr; readonly destination: Cidr } {
   const addressBytes = data.readUInt16LE(40) === AF_INET ? 4 : 16;
   const cidr = (at: number, prefixAt: number): Cidr =>
     `${addressText([...data.subarray(at, at + addressBytes)])}/${data.readUInt8(prefixAt)}`;
-  return [policyKey(direction, cidr(16, 43), cidr(0, 42))];
+  return { source: cidr(16, 43), destination: cidr(0, 42) };
 }
 
 /** Of a message that begins with a selector. */

@@ -7,7 +7,7 @@ import { patiently } from "../../../scripts/patience.ts";
 import { startCapture } from "../../../scripts/world.ts";
 import type { EspBackEnd } from "../../../src/core/guard.ts";
 import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
-import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE, REPLACEMENTS } from "../../support/guard-tables.ts";
+import { BOTH_TABLES_DELETED, PARTS_OF_GUARD_GONE, REPLACEMENTS, STAND_INS_GONE } from "../../support/guard-tables.ts";
 import { whyNoKernelEsp } from "../../support/kernel-esp.ts";
 import { DUAL_STACK } from "../../support/network-builders.ts";
 import { makeLab, never, plugTunnel, sh, type Lab } from "./lab.ts";
@@ -38,28 +38,35 @@ const backEnds: readonly EspBackEnd[] = whyNot === undefined ? ["userland", "ker
 if (whyNot !== undefined) test.skip(`the guard with kernel ESP: ${whyNot}`);
 
 test.each(backEnds)(
-  "without a tunnel nothing of the guarded networks leaves, nor without one of the two tables, and it would without both (%s)",
+  "without a tunnel nothing of the guarded networks leaves, nor without one of the two tables, or without both, and it would without what stands in for them (%s)",
   async (espBackEnd) => {
     const lab = await makeLab({ pairs: [DUAL_STACK], espBackEnd });
+    const { namespace } = lab.config;
     await lab.converge();
     const seenOfPings = (): Promise<readonly string[]> =>
       seenOnBridge(lab, async () => {
         expect((await lab.world.ping("host", "10.2.0.9")).received).toBe(0);
         expect((await lab.world.ping("host", "fd00:2::9")).received).toBe(0);
       });
-    const isRepaired = async (): Promise<void> =>
-      expect((await lab.converge()).map((step) => step.kind)).toEqual(["applyGuard"]);
+    const repaired = async (): Promise<ReadonlySet<string>> => new Set((await lab.converge()).map((step) => step.kind));
+    const isRepaired = async (...kinds: readonly string[]): Promise<void> =>
+      expect(await repaired()).toEqual(new Set(kinds));
     expect(await seenOfPings()).toEqual([]);
-    expect(await counted(lab, "forward")).toBe(2);
+    await sh(namespace, BOTH_TABLES_DELETED);
+    expect(await seenOfPings()).toEqual([]);
+    await isRepaired("applyGuard");
 
-    for (const [what, command] of Object.entries(PARTS_OF_GUARD_GONE)) {
-      await sh(lab.config.namespace, command);
+    const standIn = espBackEnd === "userland" ? "addRule" : "addPolicy";
+    for (const [what, command] of Object.entries({ nothing: "true", ...PARTS_OF_GUARD_GONE })) {
+      await sh(namespace, STAND_INS_GONE);
+      await sh(namespace, command);
       expect(await seenOfPings(), what).toEqual([]);
-      await isRepaired();
+      if (what === "nothing") expect(await counted(lab, "forward")).toBe(2);
+      await isRepaired(standIn, ...(what === "nothing" ? [] : ["applyGuard"]));
     }
-    await sh(lab.config.namespace, BOTH_TABLES_DELETED);
+    await sh(namespace, `${STAND_INS_GONE}; ${BOTH_TABLES_DELETED}`);
     expect((await seenOfPings()).length).toBeGreaterThanOrEqual(2);
-    await isRepaired();
+    await isRepaired(standIn, "applyGuard");
   },
 );
 
@@ -96,6 +103,7 @@ test.each(backEnds)(
     const lab = await makeLab({ pairs: [SEVERAL_PEERS], espBackEnd });
     await lab.converge();
     const { namespace, guard } = lab.config;
+    await sh(namespace, STAND_INS_GONE);
     const leaving = async (during: () => Promise<void>): Promise<number> =>
       (await seenOnBridge(lab, during, "udp and dst port 9")).length;
     flood(lab.world.hostNamespaces.get("host") ?? "", "10.2.0.9", "10.3.0.9", "10.2.128.9", "fd00:2::9", "fd00:3::9");

@@ -93,6 +93,19 @@ const drifts: readonly (readonly [what: string, where: "own" | "router" | "agent
     (lab) => `ip link del ${innerNames(lab).vg}; ip link add ${innerNames(lab).vg} type bridge`,
   ],
   ["a rule is gone", "own", () => "ip rule del pref 50"],
+  ["the rule that holds back is gone", "own", () => "ip rule del pref 222"],
+  [
+    "the rule that holds back is another",
+    "own",
+    () => "ip rule del pref 222; ip rule add from 10.1.0.0/24 lookup 222 pref 222",
+  ],
+  ["the route that holds back is gone", "own", () => "ip route del blackhole 10.2.0.0/24 table 222"],
+  ["the IPv6 route that holds back is gone", "own", () => "ip -6 route del blackhole fd00:2::/64 table 222"],
+  [
+    "what is held back has a way out",
+    "own",
+    (lab) => `ip route add 10.2.0.0/24 via 203.0.113.1 dev ${innerNames(lab).vg} table 222`,
+  ],
   ["the kernel's first rule is back", "own", () => "ip -6 rule add pref 0 lookup local"],
   ["forwarding is off", "own", () => "sysctl -qw net.ipv4.ip_forward=0"],
   ["IPv6 forwarding is off", "own", () => "sysctl -qw net.ipv6.conf.all.forwarding=0"],
@@ -203,6 +216,62 @@ test("a changed guard, new subnets and fewer subnets need one pass each", async 
   await lab.converge();
   expect(await lab.plan()).toEqual([]);
   expect(await sh(lab.config.routerNamespace, "ip route")).not.toContain("10.3.0.0");
+});
+
+const CHARONS_OWN = "src 10.1.0.0/24 dst 10.2.0.0/24 dir out";
+/** iproute2 (6.1) leaves out a mark of 0 when it deletes, and finds none of ours. */
+const takeOurs = (lab: Lab): Promise<void> => {
+  const subnets = { source: "10.1.0.0/24", destination: "10.2.0.0/24" };
+  const policy = { kind: "block", namespace: lab.config.namespace, ...subnets } as const;
+  return lab.network.apply({ kind: "removePolicy", policy }, never);
+};
+
+test("IPsec policies of ours stand beside those of charon's with the same subnets, and are kept and taken away alone", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK], espBackEnd: "kernel" });
+  const { namespace } = lab.config;
+  const kinds = async (config = lab.config): Promise<readonly string[]> => [
+    ...new Set((await lab.converge(config)).map((step) => step.kind)),
+  ];
+  const policies = (): Promise<string> => sh(namespace, "ip xfrm policy");
+  await lab.converge();
+  expect(await policies()).toMatch(
+    /^src 10\.1\.0\.0\/24 dst 10\.2\.0\.0\/24 \n\tdir out action block priority 2147483647/m,
+  );
+  await sh(namespace, `ip xfrm policy add ${CHARONS_OWN} priority 375423`);
+  expect(await kinds()).toEqual([]);
+  await sh(namespace, `ip xfrm policy delete ${CHARONS_OWN}`);
+  expect(await kinds()).toEqual([]);
+  await takeOurs(lab);
+  expect(await policies()).not.toContain("dst 10.2.0.0/24");
+  expect(await kinds()).toEqual(["addPolicy"]);
+  await sh(namespace, "ip xfrm policy flush");
+  expect(await kinds()).toEqual(["addPolicy"]);
+
+  await sh(namespace, `ip xfrm policy add ${CHARONS_OWN} priority 375423`);
+  const other = lab.configOf([{ local: ["10.1.0.0/24"], peer: ["10.3.0.0/24"] }]);
+  expect(await kinds(other)).toEqual(expect.arrayContaining(["addPolicy", "removePolicy"]));
+  expect(await kinds(other)).toEqual([]);
+  expect((await policies()).match(/^src .*/gm)?.map((line) => line.trim())).toEqual(
+    expect.arrayContaining(["src 10.1.0.0/24 dst 10.2.0.0/24", "src 10.1.0.0/24 dst 10.3.0.0/24"]),
+  );
+  expect((await policies()).match(/action block/g)).toHaveLength(1);
+});
+
+test("one of ours that somebody takes away is told, and what charon does with its own concerns its SAs only", async () => {
+  const lab = await makeLab({ pairs: [DUAL_STACK], espBackEnd: "kernel" });
+  await lab.converge();
+  const told: (string | undefined)[] = [];
+  onTestFinished(lab.network.watch(lab.config, "kernel", (what) => told.push(what)));
+  const tells = async (what: string | undefined, command: () => Promise<unknown>): Promise<void> => {
+    told.length = 0;
+    await command();
+    await vi.waitFor(() => {
+      expect(told).toEqual([what]);
+    }, 2_000);
+  };
+  await sh(lab.config.namespace, `ip xfrm policy add ${CHARONS_OWN} priority 375423`);
+  await tells("sas", () => sh(lab.config.namespace, `ip xfrm policy delete ${CHARONS_OWN}`));
+  await tells(undefined, () => takeOurs(lab));
 });
 
 test("changes wake the watcher, also those of a namespace that comes later", async () => {

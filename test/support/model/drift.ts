@@ -101,7 +101,13 @@ const DRIFT_OF = {
     own.rules.push({ ...of, preference: 60, table: 221, inputLink: "stray" });
     return world.network.namespaces.has(namespaceName(router));
   },
-  exemptionGone: ({ own, pick }: Place) => without(own.exemptions, pick),
+  policyGone: ({ own, pick }: Place) => without(own.policies, pick),
+  policyAdded: ({ own, world, router }: Place) => {
+    if (world.espBackEnd !== "kernel") return false;
+    const to = { source: "192.0.2.0/24", destination: "198.51.100.0/24" };
+    own.policies.push({ kind: "block", namespace: namespaceName(router), ...to });
+    return true;
+  },
   sysctlChanged: ({ own, pick }: Place) => {
     const name = chosen([...own.sysctls.keys()], pick);
     if (name === undefined) return false;
@@ -312,7 +318,8 @@ const HARMLESS: ReadonlySet<Drift> = new Set<Drift>([
   "ruleGone",
   "outerRuleGone",
   "ruleAdded",
-  "exemptionGone",
+  "policyGone",
+  "policyAdded",
   "sysctlChanged",
   "linkGone",
   "linkDown",

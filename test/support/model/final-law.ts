@@ -8,6 +8,7 @@ import {
   CHARON_PREFERENCE,
   networkConfig,
   isOurProtocol,
+  ownPolicyKey,
   RULE_PREFERENCES,
 } from "../../../src/core/network.ts";
 import type { Peer } from "../../../src/core/peers.ts";
@@ -82,8 +83,7 @@ function lookAtNetwork(world: ModelWorld, desired: DesiredRouter, tell: Tell): v
   for (const { namespace, name, value } of config.sysctls) {
     if (spaces.get(namespace)?.sysctls.get(name) !== value) tell(`sysctl ${name} of ${namespace} is not ${value}`);
   }
-  const exemption = (one: (typeof config.exemptions)[number]): string => `${one.direction} ${one.icmpv6Type}`;
-  compare("exemption", own.exemptions.map(exemption), config.exemptions.map(exemption), tell);
+  compare("policy", own.policies.map(ownPolicyKey), (config.policies ?? []).map(ownPolicyKey), tell);
   const links = config.veths.flatMap(({ inner, outer, bridge }) => [
     { end: inner, peer: outer, bridge: undefined },
     { end: outer, peer: inner, bridge },

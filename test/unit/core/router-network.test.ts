@@ -70,12 +70,50 @@ test("what charon sends from its IPv4 addresses is tracked apart from all else, 
   expect(of("nat_source")[0]).toContain('"snat"');
 });
 
-test("no step makes, removes or touches a namespace, link, address or route", async () => {
-  const network = aWorld();
-  const config = aConfig([DUAL_STACK]);
-  const kinds = (await converge(network, config)).map((step) => step.kind);
-  for (const step of planNetworkRemoval(config, await network.observe(config, never))) kinds.push(step.kind);
-  expect(new Set(kinds)).toEqual(new Set(["applyGuard", "flushIpsec", "removeGuard"]));
+test.each([
+  ["userland", ["addRoute", "addRule", "removeRoute", "removeRule"]],
+  ["kernel", ["addPolicy"]],
+] as const)(
+  "with ESP in %s no step makes, removes or touches a namespace, link or address, or a route of the router's",
+  async (espBackEnd, kinds) => {
+    const network = aWorld();
+    const route = { namespace: NAMESPACE, table: 254, destination: "0.0.0.0/0", kind: "unicast" as const, metric: 0 };
+    network.namespaces.get(NAMESPACE)?.routes.push(
+      { ...route, via: "203.0.113.1", link: "qg-1", onlink: false, protocol: 4 },
+      {
+        ...route,
+        table: 215,
+        destination: "192.0.2.0/24",
+        via: "10.1.0.9",
+        link: "qr-1",
+        onlink: false,
+        protocol: 4,
+      },
+    );
+    const config = aConfig([DUAL_STACK], espBackEnd);
+    const steps = [...(await converge(network, config))];
+    steps.push(...planNetworkRemoval(config, await network.observe(config, never)));
+    expect(new Set(steps.map((step) => step.kind))).toEqual(
+      new Set(["applyGuard", "flushIpsec", "removeGuard", ...kinds]),
+    );
+    expect(new Set(steps.flatMap((step) => ("route" in step ? [step.route.table] : [])))).toEqual(
+      new Set(espBackEnd === "userland" ? [215] : []),
+    );
+    for (const step of steps) await network.apply(step, never);
+  },
+);
+
+test("what stands in for the packet filter leaves out what a router says to its own networks", () => {
+  const pairs = [
+    { local: ["10.1.0.0/24"], peer: ["10.0.0.0/8", "192.168.5.0/24"] },
+    { local: ["0.0.0.0/0", "::/0"], peer: ["10.2.0.0/24", "fd00:2::/64"] },
+  ];
+  const { rules, routes } = aConfig(pairs);
+  expect(routes.map(({ kind, destination }) => `${kind} ${destination}`)).toEqual(["blackhole 192.168.5.0/24"]);
+  expect(rules.flatMap(({ source }) => source ?? [])).toEqual(["10.1.0.0/24"]);
+  expect(aConfig(pairs, "kernel").policies).toEqual([
+    { kind: "block", namespace: NAMESPACE, source: "10.1.0.0/24", destination: "192.168.5.0/24" },
+  ]);
 });
 
 describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espBackEnd) => {
