@@ -79,7 +79,6 @@ function planRouter(config: RouterConfig, observed: ObservedNetwork): readonly N
     ...planRoutes(config, observed),
     ...planRules(config, observed, config.namespace),
     ...planUserlandLink(config, observed),
-    ...unwantedPolicies(config, observed),
     ...planStandInRemoval(config, observed),
     ...guardLast,
   ];
@@ -134,20 +133,20 @@ function planRouterRemoval(
   isStillListed: boolean,
 ): readonly NetworkStep[] {
   if (!observed.namespaceExists) return [];
-  const standIns = isStillListed ? [] : planStandInRemoval({ routes: [], rules: [] }, observed);
+  const standIns = isStillListed ? [] : planStandInRemoval({ routes: [], rules: [], policies: [] }, observed);
   if (observed.guard.kind === "absent") return standIns;
   const rules = observed.rules.filter((rule) => rule.preference === CHARON_PREFERENCE && rule.table === CHARON_TABLE);
   return [
     ...rules.map((rule) => ({ kind: "removeRule" as const, rule })),
-    { kind: "flushIpsec", namespace, keepsBlocks: isStillListed },
     ...standIns,
+    { kind: "flushIpsec", namespace, keepsBlocks: isStillListed },
     ...(isStillListed ? [] : [{ kind: "removeGuard" as const, namespace }]),
   ];
 }
 
-/** In a router's own namespace: those rules, and routes with our number, that are not wanted. */
+/** In a router's own namespace: what stood in for a guard, and is not wanted. */
 function planStandInRemoval(
-  wanted: Pick<RouterConfig, "routes" | "rules">,
+  wanted: Pick<RouterConfig, "routes" | "rules" | "policies">,
   observed: ObservedNetwork,
 ): readonly NetworkStep[] {
   const routes = new Set(wanted.routes.map(routeKey));
@@ -159,6 +158,7 @@ function planStandInRemoval(
     ...observed.routes
       .filter((held) => held.table === UNREACHABLE_TABLE && isOurProtocol(held.protocol) && !routes.has(routeKey(held)))
       .map((route) => ({ kind: "removeRoute" as const, route })),
+    ...unwantedPolicies(wanted, observed),
   ];
 }
 
@@ -563,7 +563,10 @@ function missingPolicies({ policies = [] }: NetworkConfig, observed: ObservedNet
   return policies.filter((wanted) => !held.has(ownPolicyKey(wanted))).map((policy) => ({ kind: "addPolicy", policy }));
 }
 
-function unwantedPolicies({ policies = [] }: NetworkConfig, observed: ObservedNetwork): readonly NetworkStep[] {
+function unwantedPolicies(
+  { policies = [] }: Pick<NetworkConfig, "policies">,
+  observed: ObservedNetwork,
+): readonly NetworkStep[] {
   const wanted = new Set(policies.map(ownPolicyKey));
   return observed.policies
     .filter((held) => !wanted.has(ownPolicyKey(held)))
@@ -578,8 +581,7 @@ function isOurRoute(scope: TransitScope, route: ObservedRoute): boolean {
   return inOurTable || isOurProtocol(route.protocol);
 }
 
-const unicastFirst = (a: Route, b: Route): number =>
-  Number(a.kind === "unreachable") - Number(b.kind === "unreachable");
+const unicastFirst = (a: Route, b: Route): number => Number(a.kind !== "unicast") - Number(b.kind !== "unicast");
 
 function planLeftovers(config: TransitConfig, observed: ObservedNetwork): readonly NetworkStep[] {
   const wantedRoutes = new Set(config.routes.map(routeKey));

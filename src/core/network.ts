@@ -29,7 +29,7 @@ export const AGENT_NAMESPACE = ".";
 
 /** Marks our routes and rules (rtm_protocol). Free in linux/rtnetlink.h, iproute2's rt_protos and FRR. */
 export const ROUTE_PROTOCOL = 215;
-/** Marks routes and rules that block: who flushes all of one protocol does not take both ways of blocking. */
+/** Marks what stands in for something else of ours: who flushes all of one protocol does not take both. */
 export const UNREACHABLE_PROTOCOL = 216;
 export const MAIN_TABLE = 254;
 export const LOCAL_TABLE = 255;
@@ -142,8 +142,8 @@ export type Block = {
 
 export const ownPolicyKey = (policy: OwnPolicy): string =>
   policy.kind === "exemption"
-    ? `ICMPv6 type ${policy.icmpv6Type} ${policy.direction}`
-    : `block out from ${policy.source} to ${policy.destination}`;
+    ? `${policy.direction} for ICMPv6 type ${policy.icmpv6Type}`
+    : `out that blocks from ${policy.source} to ${policy.destination}`;
 
 /** `name` is the path below /proc/sys: a link's name may hold dots. */
 export type Sysctl = { readonly namespace: string; readonly name: string; readonly value: string };
@@ -199,7 +199,7 @@ type CommonScope = {
   /** Empty when only a removal is wanted. */
   readonly veths: readonly Veth[];
   readonly sysctls: readonly Sysctl[];
-  /** Undefined where the kernel has none of ours, or they go with all that is there. */
+  /** Undefined where they go with all that is there. */
   readonly policies: readonly OwnPolicy[] | undefined;
 };
 
@@ -328,7 +328,7 @@ export function networkConfig(of: {
     policies:
       espBackEnd === "kernel"
         ? [...neighbourDiscovery(scope.namespace), ...blocksOf(scope.namespace, pairs, isNoMirror)]
-        : undefined,
+        : [],
     addresses: [
       ...plumbedAddresses(scope, external, transit, plumbing),
       ...loopbackAddresses.map((address) => ({
@@ -525,26 +525,28 @@ function peerRoutes(transit: Veth, plumbing: Plumbing, peers: readonly Cidr[]): 
 const routerRules = (namespace: string, peers: readonly Cidr[]): readonly Rule[] =>
   BOTH_FAMILIES.filter((family) =>
     peers.some((peer) => familyOf(peer) === family && peer !== everything(family)),
-  ).flatMap((family) => standInRules(namespace, family, [undefined]));
+  ).flatMap((family) => {
+    const rule = { namespace, family, destination: undefined, inputLink: undefined };
+    return [
+      specificRule(namespace, family),
+      { ...rule, preference: UNREACHABLE_PREFERENCE, table: UNREACHABLE_TABLE, skipsDefault: false },
+    ];
+  });
 
-/** What comes from one of `sources`, or from anywhere, finds in the router's main table all but its default route. */
-function standInRules(namespace: string, family: IpFamily, sources: readonly (Cidr | undefined)[]): readonly Rule[] {
-  const rule = { namespace, family, destination: undefined, inputLink: undefined };
-  return [
-    { ...rule, preference: SPECIFIC_PREFERENCE, table: MAIN_TABLE, skipsDefault: true },
-    ...sources.map((source) => ({
-      ...rule,
-      preference: UNREACHABLE_PREFERENCE,
-      table: UNREACHABLE_TABLE,
-      ...(source === undefined ? {} : { source }),
-      skipsDefault: false,
-    })),
-  ];
-}
+const specificRule = (namespace: string, family: IpFamily): Rule => ({
+  namespace,
+  family,
+  preference: SPECIFIC_PREFERENCE,
+  table: MAIN_TABLE,
+  destination: undefined,
+  inputLink: undefined,
+  skipsDefault: true,
+});
 
 /**
  * In the router's own namespace with ESP in userland: what charon's routes do not take goes nowhere, also when both tables of
- * the packet filter are gone, where the router's default route would take it out in clear.
+ * the packet filter are gone, where the router's default route would take it out in clear. A rule for each pair: what is of no
+ * pair goes its way.
  */
 export function standIns(
   namespace: string,
@@ -552,19 +554,20 @@ export function standIns(
   isBlocked: IsBlocked,
 ): { readonly routes: readonly Route[]; readonly rules: readonly Rule[] } {
   const blocks = blocksOf(namespace, pairs, isBlocked);
-  const sources = unique(blocks.map(({ source }) => source));
+  const families = familiesIn(blocks.map(({ source }) => source));
+  const rule = { namespace, preference: UNREACHABLE_PREFERENCE, table: UNREACHABLE_TABLE, inputLink: undefined };
   return {
-    routes: unique(blocks.map(({ destination }) => destination)).map((destination) =>
-      deadEnd(namespace, UNREACHABLE_TABLE, destination),
-    ),
-    rules: familiesIn(sources).flatMap((family) =>
-      standInRules(
-        namespace,
-        family,
-        // The kernel knows no rule from everywhere but one that says nothing of it.
-        sources.filter((one) => familyOf(one) === family).map((one) => (one === everything(family) ? undefined : one)),
-      ),
-    ),
+    routes: families.map((family) => deadEnd(namespace, UNREACHABLE_TABLE, everything(family))),
+    rules: [
+      ...families.map((family) => specificRule(namespace, family)),
+      ...blocks.map(({ source, destination }) => ({
+        ...rule,
+        family: familyOf(source),
+        source,
+        destination,
+        skipsDefault: false,
+      })),
+    ],
   };
 }
 
@@ -595,8 +598,8 @@ function rules(
 }
 
 /**
- * Holds back what comes from the router for a peer when both tables of the packet filter are gone; charon's routes to ESP go
- * before. With ESP in the kernel it would take the packets before they are encrypted.
+ * Holds back what is for a peer when both tables of the packet filter are gone; charon's routes to ESP go before. With ESP in the
+ * kernel it would take the packets before they are encrypted.
  */
 const deadEnd = (namespace: string, table: number, destination: Cidr): Route => ({
   namespace,
@@ -609,6 +612,7 @@ const deadEnd = (namespace: string, table: number, destination: Cidr): Route => 
   metric: UNREACHABLE_METRIC,
 });
 
+/** What one peer sends to another goes to the router: the other's subnet is a local one of the connection that it came by. */
 const deadEndRule = ({ namespace, name }: LinkEnd, family: IpFamily): Rule => ({
   namespace,
   family,

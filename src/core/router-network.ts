@@ -1,4 +1,4 @@
-// What is ours in a router's own namespace (topology `router`): two tables of nft, what stands in for them, and what charon needs. All the rest there is
+// What is ours in a router's own namespace (topology `router`): two tables of nft, what stands in for them, what charon needs. All the rest there is
 // Neutron's L3 agent's.
 import { familyOf } from "./address.ts";
 import type { EspBackEnd } from "./guard.ts";
@@ -29,10 +29,10 @@ export const routerScope = (router: RouterId, place: RouterPlace, host: string):
   alias: ownerAlias(host),
   veths: [],
   sysctls: [],
-  policies: undefined,
+  policies: [],
 });
 
-/** What a router says to its own networks is in those that overlap, which are `unsupported` here. */
+/** Those that overlap are `unsupported` here. */
 const isApart: IsBlocked = (local, peer) => !doOverlap(local, peer);
 
 export function routerConfig(of: {
@@ -46,10 +46,13 @@ export function routerConfig(of: {
   const tunnels = router.connections.flatMap((one) => (one.kind === "usable" ? [one.tunnel] : []));
   const local = tunnels.map(({ localAddress }) => localAddress).filter((address) => familyOf(address) === 4);
   const pairs = guardPairs(router);
+  // What the router itself says to its networks would be among what such policies hold back.
+  const locals = pairs.flatMap((pair) => pair.localSubnets);
+  const isApartFromAll: IsBlocked = (_local, peer) => locals.every((one) => isApart(one, peer));
   const standIn = espBackEnd === "userland" ? standIns(scope.namespace, pairs, isApart) : undefined;
   return {
     ...scope,
-    policies: espBackEnd === "kernel" ? blocksOf(scope.namespace, pairs, isApart) : undefined,
+    policies: espBackEnd === "kernel" ? blocksOf(scope.namespace, pairs, isApartFromAll) : [],
     routes: standIn?.routes ?? [],
     rules: [
       ...(espBackEnd === "userland" && tunnels.length > 0 ? charonRules(scope.namespace) : []),

@@ -23,6 +23,8 @@ type RoutingRule = {
   readonly table: string;
   readonly src?: string;
   readonly srclen?: number;
+  readonly dst?: string;
+  readonly dstlen?: number;
   readonly iif?: string;
   readonly suppress_prefixlen?: number;
 };
@@ -60,10 +62,11 @@ export async function readRules(namespace: string): Promise<readonly string[] | 
   return rules?.filter(({ priority }) => ![0, 32_766, 32_767].includes(priority)).map(ruleText);
 }
 
-const ruleText = ({ priority, table, src, srclen, iif, suppress_prefixlen: suppressed }: RoutingRule): string =>
+const ruleText = ({ priority, table, iif, suppress_prefixlen: suppressed, ...of }: RoutingRule): string =>
   [
     `${priority}: ${table}`,
-    src === undefined || srclen === undefined ? "" : ` from ${src}/${srclen}`,
+    of.src === undefined || of.srclen === undefined ? "" : ` from ${of.src}/${of.srclen}`,
+    of.dst === undefined || of.dstlen === undefined ? "" : ` to ${of.dst}/${of.dstlen}`,
     iif === undefined ? "" : ` iif ${iif}`,
     suppressed === 0 ? " but its default" : "",
   ].join("");

@@ -33,11 +33,10 @@ type StandIns = { readonly rules: readonly string[]; readonly routes: readonly s
 /** What keeps the router's default route from taking what is for a peer, should both tables of nft be gone. */
 function standInsOf({ connections }: WantedRouter): StandIns {
   if (connections.length === 0) return { rules: [], routes: [] };
-  const sources = unique(connections.flatMap(({ localSubnets }) => localSubnets));
-  return {
-    rules: ["32764: main but its default", ...sources.map((source) => `32765: 215 from ${source}`)],
-    routes: unique(connections.flatMap(({ peerSubnets }) => peerSubnets)).map((peer) => `blackhole ${peer} table 215`),
-  };
+  const pairs = connections.flatMap(({ localSubnets, peerSubnets }) =>
+    localSubnets.flatMap((local) => peerSubnets.map((peer) => `32765: 215 from ${local} to ${peer}`)),
+  );
+  return { rules: ["32764: main but its default", ...unique(pairs)], routes: ["blackhole default table 215"] };
 }
 
 /** What is not Neutron's, and not among what charon may have; and what is Neutron's, and is another. */

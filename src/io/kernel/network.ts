@@ -14,13 +14,14 @@ import {
   type NetworkScope,
   type ObservedGuard,
   type ObservedNetwork,
+  type OwnPolicy,
   type Route,
   type Veth,
 } from "../../core/network.ts";
 import type { LinkChange, NetworkStep } from "../../core/network-plan.ts";
 import { routerOfNamespace } from "../../core/names.ts";
 import type { Network, NetworkChange } from "../../core/ports.ts";
-import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import { NLM_F_CREATE, NLM_F_EXCL, type Netlink } from "./netlink.ts";
 import {
   agentNamespaceFd,
   createNamespace,
@@ -31,7 +32,7 @@ import {
   openNamespace,
 } from "./netns.ts";
 import { computeChecksums } from "./offload.ts";
-import { addPolicy, flushIpsec, removePolicy } from "./policy.ts";
+import { addPolicy, flushIpsec, readOwnPolicies, removePolicy } from "./policy.ts";
 import { probeKernelEsp } from "./probe.ts";
 import { readLink, readLinks, readNetwork, readUserlandPlane } from "./read-network.ts";
 import {
@@ -95,6 +96,8 @@ export class KernelNetwork implements Network {
     this.#forgetVanished(name);
   });
   readonly #guards = new Map<string, AppliedGuard>();
+  /** By their inodes: those in which nothing is left of a time with ESP in the kernel. */
+  readonly #withoutPolicies = new Map<string, number>();
   readonly #applyGuard: ApplyGuard;
   readonly #leftFiles: () => readonly RouterId[];
   readonly #routers: RouterNamespaces | undefined;
@@ -110,7 +113,8 @@ export class KernelNetwork implements Network {
     signal.throwIfAborted();
     const network = await readNetwork(this.#sockets, scope, signal);
     if (!network.namespaceExists) this.#guards.delete(scope.namespace);
-    return { ...network, guard: network.namespaceExists ? await this.#readGuard(scope.namespace) : { kind: "absent" } };
+    if (!network.namespaceExists) return { ...network, guard: { kind: "absent" }, policies: [] };
+    return { ...network, guard: await this.#readGuard(scope.namespace), policies: await this.#readPolicies(scope) };
   }
 
   async observeDataPlane(
@@ -175,6 +179,7 @@ export class KernelNetwork implements Network {
       case "removeRoute":
         return this.#route(step.route, step.route.protocol, "remove");
       case "addPolicy":
+        this.#withoutPolicies.delete(step.policy.namespace);
         return addPolicy(this.#sockets.xfrm(step.policy.namespace), step.policy);
       case "removePolicy":
         return removePolicy(this.#sockets.xfrm(step.policy.namespace), step.policy);
@@ -241,6 +246,27 @@ export class KernelNetwork implements Network {
   close(): void {
     this.#watches.close();
     this.#sockets.close();
+  }
+
+  /** Where none is wanted only those count that another back end left, and nobody but this program would have. */
+  async #readPolicies({ namespace, policies }: NetworkScope): Promise<readonly OwnPolicy[]> {
+    const inode = namespaceInode(namespace);
+    if (policies === undefined || inode === undefined) return [];
+    if (policies.length === 0 && this.#withoutPolicies.get(namespace) === inode) return [];
+    let netlink: Netlink;
+    try {
+      netlink = this.#sockets.xfrm(namespace);
+    } catch (error) {
+      // A kernel without IPsec has none; ESP in userland needs none of it.
+      if (policies.length === 0) return [];
+      throw error;
+    }
+    const found = await readOwnPolicies(netlink, namespace, policies);
+    if (policies.length === 0 && found.length === 0) {
+      this.#withoutPolicies.set(namespace, inode);
+      this.#sockets.closeXfrm(namespace);
+    }
+    return found;
   }
 
   /**

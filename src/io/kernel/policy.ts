@@ -2,7 +2,7 @@
 import { familyOf, parseCidr } from "../../core/address.ts";
 import { KernelError } from "../../core/errors.ts";
 import { ownPolicyKey, type OwnPolicy } from "../../core/network.ts";
-import { attribute, NLM_F_CREATE, NLM_F_EXCL, parseAttributes, type Message, type Netlink } from "./netlink.ts";
+import { attribute, parseAttributes, type Message, type Netlink } from "./netlink.ts";
 import {
   AF_INET,
   isBlocking,
@@ -15,7 +15,7 @@ import {
   XFRM_MSG_FLUSHPOLICY,
   XFRM_MSG_FLUSHSA,
   XFRM_MSG_GETPOLICY,
-  XFRM_MSG_NEWPOLICY,
+  XFRM_MSG_UPDPOLICY,
   XFRM_POLICY_ALLOW,
   XFRM_POLICY_BLOCK,
   XFRMA_MARK,
@@ -48,21 +48,18 @@ export async function readOwnPolicies(
 
 async function isThere(netlink: Netlink, policy: OwnPolicy): Promise<boolean> {
   try {
-    await netlink.request(`read ${named(policy)}`, XFRM_MSG_GETPOLICY, encodePolicyId(policy));
-    return true;
+    const found = await netlink.request(`read ${named(policy)}`, XFRM_MSG_GETPOLICY, encodePolicyId(policy));
+    const key = ownPolicyKey(policy);
+    return found.some((one) => decodePolicy(one, policy.namespace).some((held) => ownPolicyKey(held) === key));
   } catch (error) {
     if (error instanceof KernelError && error.code === "ENOENT") return false;
     throw error;
   }
 }
 
+/** Also in the place of one with the same selector and mark that does something else. */
 export async function addPolicy(netlink: Netlink, policy: OwnPolicy): Promise<void> {
-  try {
-    const flags = NLM_F_CREATE | NLM_F_EXCL;
-    await netlink.request(`add ${named(policy)}`, XFRM_MSG_NEWPOLICY, encodePolicy(policy), flags);
-  } catch (error) {
-    if (!(error instanceof KernelError && error.code === "EEXIST")) throw error;
-  }
+  await netlink.request(`add ${named(policy)}`, XFRM_MSG_UPDPOLICY, encodePolicy(policy));
 }
 
 export async function removePolicy(netlink: Netlink, policy: OwnPolicy): Promise<void> {
@@ -145,6 +142,10 @@ function decodePolicy(message: Message, namespace: string): readonly OwnPolicy[]
       : [{ kind: "exemption", namespace, direction: name, icmpv6Type: data.readUInt16BE(36) }];
   }
   const mark = parseAttributes(data.subarray(POLICY_BYTES)).get(XFRMA_MARK);
-  const isOurs = priority === PRIORITY.block && isBlocking(message) && mark?.readUInt32LE(4) === BLOCK_MARK.mask;
+  const isOurs =
+    priority === PRIORITY.block &&
+    direction === POLICY_DIRECTIONS.out &&
+    isBlocking(message) &&
+    mark?.readUInt32LE(4) === BLOCK_MARK.mask;
   return isOurs ? [{ kind: "block", namespace, ...selectorOf(data) }] : [];
 }

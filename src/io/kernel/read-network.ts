@@ -24,7 +24,6 @@ import { USERLAND_ESP_LINK } from "../../core/guard.ts";
 import type { Netlink } from "./netlink.ts";
 import { namespaceInode } from "./netns.ts";
 import { offloadsChecksums } from "./offload.ts";
-import { readOwnPolicies } from "./policy.ts";
 import {
   allAddresses,
   allLinks,
@@ -71,12 +70,12 @@ type Here = { readonly namespace: string; readonly links: readonly RawLink[] };
 
 const NOTHING_OUTSIDE = { routerNamespaceExists: false, bridgeExists: false, sysctls: [] };
 
-/** Everything but the guard. */
+/** Everything but the guard and the policies of IPsec. */
 export async function readNetwork(
   sockets: Sockets,
   scope: NetworkScope,
   signal: AbortSignal,
-): Promise<Omit<ObservedNetwork, "guard">> {
+): Promise<Omit<ObservedNetwork, "guard" | "policies">> {
   const own = await readAll(sockets, scope.namespace);
   signal.throwIfAborted();
   if (scope.topology === "router") {
@@ -87,7 +86,6 @@ export async function readNetwork(
       addresses: own?.addresses ?? [],
       routes: own?.routes ?? [],
       rules: own?.rules ?? [],
-      policies: own === undefined ? [] : await readPolicies(sockets, scope),
     };
   }
   const agent = sockets.route(AGENT_NAMESPACE);
@@ -121,7 +119,6 @@ export async function readNetwork(
     rules: [...(own?.rules ?? []), ...(router?.rules ?? [])],
     ...(own === undefined || !isSwitched(scope) ? {} : { neighbours: await readNeighbours(sockets, own) }),
     sysctls: places.flatMap((place) => readSettings(place, scope.sysctls)),
-    policies: own === undefined ? [] : await readPolicies(sockets, scope),
   };
 }
 
@@ -141,12 +138,6 @@ async function readNeighbours(sockets: Sockets, { namespace, links }: Here): Pro
     return [{ namespace, link, address, macAddress, isKept }];
   });
 }
-
-const readPolicies = async (
-  sockets: Sockets,
-  { namespace, policies }: NetworkScope,
-): Promise<ObservedNetwork["policies"]> =>
-  policies === undefined ? [] : readOwnPolicies(sockets.xfrm(namespace), namespace, policies);
 
 /** The messages about links hold most of their settings; a file for each would be half the cost of a pass. */
 function readSettings(here: Here, sysctls: readonly Sysctl[]): readonly Sysctl[] {

@@ -31,6 +31,13 @@ export class Sockets {
     return held.xfrm;
   }
 
+  /** It is opened anew when it is asked for. */
+  closeXfrm(namespace: string): void {
+    const held = this.#held.get(namespace);
+    held?.xfrm?.close();
+    if (held !== undefined) held.xfrm = undefined;
+  }
+
   netfilter(namespace: string): Netlink {
     const held = this.#of(namespace);
     if (held.netfilter === undefined || held.netfilter.isClosed) {

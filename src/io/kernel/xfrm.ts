@@ -10,6 +10,7 @@ const XFRM_MSG_GETSA = 0x12;
 export const XFRM_MSG_NEWPOLICY = 0x13;
 export const XFRM_MSG_DELPOLICY = 0x14;
 export const XFRM_MSG_GETPOLICY = 0x15;
+export const XFRM_MSG_UPDPOLICY = 0x19;
 export const XFRM_MSG_FLUSHSA = 0x1c;
 export const XFRM_MSG_FLUSHPOLICY = 0x1d;
 const XFRM_MSG_GETSADINFO = 0x23;

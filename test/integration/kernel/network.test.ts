@@ -5,10 +5,11 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { AUTH_ALGORITHMS, ENCRYPTION_ALGORITHMS } from "../../../src/core/algorithms.ts";
 import { createNamespace, deleteNamespace, inNamespace, namespaceInode } from "../../../src/io/kernel/netns.ts";
 import { KernelNetwork } from "../../../src/io/kernel/network.ts";
+import { applyGuardByNft } from "../../../src/io/nft/nft.ts";
 import { networkScope } from "../../../src/core/network.ts";
-import { planNetworkRemoval } from "../../../src/core/network-plan.ts";
+import { planNetwork, planNetworkRemoval } from "../../../src/core/network-plan.ts";
 import { whyNoKernelEsp } from "../../support/kernel-esp.ts";
-import { DUAL_STACK } from "../../support/network-builders.ts";
+import { DUAL_STACK, type BridgeConfig } from "../../support/network-builders.ts";
 import { makeLab, never, sh, type Lab } from "./lab.ts";
 
 const innerNames = (lab: Lab): { vg: string; vr: string; hg: string; hr: string } => {
@@ -255,6 +256,30 @@ test("IPsec policies of ours stand beside those of charon's with the same subnet
     expect.arrayContaining(["src 10.1.0.0/24 dst 10.2.0.0/24", "src 10.1.0.0/24 dst 10.3.0.0/24"]),
   );
   expect((await policies()).match(/action block/g)).toHaveLength(1);
+});
+
+test("what ESP in the kernel needed goes when ESP is in userland, also with an agent that has just begun", async () => {
+  const { converge, config, network } = await makeLab({ pairs: [DUAL_STACK], espBackEnd: "kernel" });
+  const { namespace } = config;
+  await converge();
+  const policies = async (): Promise<number> => (await sh(namespace, "ip xfrm policy")).match(/^src/gm)?.length ?? 0;
+  expect(await policies()).toBe(6);
+  await network.apply({ kind: "flushIpsec", namespace, keepsBlocks: true }, never);
+  expect(await policies()).toBe(6);
+
+  const userland: BridgeConfig = { ...config, policies: [] };
+  const later = new KernelNetwork(applyGuardByNft);
+  onTestFinished(() => {
+    later.close();
+  });
+  for (let pass = 0; pass < 2; pass += 1) {
+    const unwanted = planNetwork(userland, await later.observe(userland, never)).filter(
+      ({ kind }) => kind === "removePolicy",
+    );
+    expect(unwanted).toHaveLength(pass === 0 ? 6 : 0);
+    for (const step of unwanted) await later.apply(step, never);
+  }
+  expect(await policies()).toBe(0);
 });
 
 test("one of ours that somebody takes away is told, and what charon does with its own concerns its SAs only", async () => {

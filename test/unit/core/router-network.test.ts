@@ -4,7 +4,7 @@ import { guardRuleset } from "../../../src/core/guard.ts";
 import type { EspBackEnd } from "../../../src/core/guard.ts";
 import { planNetwork, planNetworkRemoval, type NetworkStep } from "../../../src/core/network-plan.ts";
 import type { RouterConfig } from "../../../src/core/network.ts";
-import { routerConfig } from "../../../src/core/router-network.ts";
+import { routerConfig, routerScope } from "../../../src/core/router-network.ts";
 import { unsupported } from "../../../src/core/support.ts";
 import { ALL_ALGORITHMS, aRouterWith, aTunnel } from "../../support/builders.ts";
 import { FakeNetwork } from "../../support/fake-network.ts";
@@ -72,7 +72,7 @@ test("what charon sends from its IPv4 addresses is tracked apart from all else, 
 
 test.each([
   ["userland", ["addRoute", "addRule", "removeRoute", "removeRule"]],
-  ["kernel", ["addPolicy"]],
+  ["kernel", ["addPolicy", "removePolicy"]],
 ] as const)(
   "with ESP in %s no step makes, removes or touches a namespace, link or address, or a route of the router's",
   async (espBackEnd, kinds) => {
@@ -109,11 +109,42 @@ test("what stands in for the packet filter leaves out what a router says to its 
     { local: ["0.0.0.0/0", "::/0"], peer: ["10.2.0.0/24", "fd00:2::/64"] },
   ];
   const { rules, routes } = aConfig(pairs);
-  expect(routes.map(({ kind, destination }) => `${kind} ${destination}`)).toEqual(["blackhole 192.168.5.0/24"]);
-  expect(rules.flatMap(({ source }) => source ?? [])).toEqual(["10.1.0.0/24"]);
-  expect(aConfig(pairs, "kernel").policies).toEqual([
+  expect(routes.map(({ kind, destination }) => `${kind} ${destination}`)).toEqual(["blackhole 0.0.0.0/0"]);
+  expect(rules.flatMap(({ source, destination }) => (source === undefined ? [] : [[source, destination]]))).toEqual([
+    ["10.1.0.0/24", "192.168.5.0/24"],
+  ]);
+  expect(aConfig(pairs, "kernel").policies).toEqual([]);
+  const [some] = pairs;
+  expect(aConfig(some === undefined ? [] : [some], "kernel").policies).toEqual([
     { kind: "block", namespace: NAMESPACE, source: "10.1.0.0/24", destination: "192.168.5.0/24" },
   ]);
+});
+
+test("what stands in is taken away where nobody knows of a guard any more, and kept where a router is only torn down", async () => {
+  for (const espBackEnd of ["userland", "kernel"] as const) {
+    const network = aWorld();
+    const config = aConfig([DUAL_STACK], espBackEnd);
+    const scope = routerScope(ROUTER, place, "gw-left");
+    await converge(network, config);
+    const take = async (isStillListed: boolean): Promise<readonly string[]> => {
+      const steps = planNetworkRemoval(scope, await network.observe(scope, never), isStillListed);
+      for (const step of steps) await network.apply(step, never);
+      return [...new Set(steps.map(({ kind }) => kind))];
+    };
+    await take(true);
+    const own = network.namespaces.get(NAMESPACE);
+    expect([own?.rules.length, own?.policies.length]).toEqual(espBackEnd === "userland" ? [6, 0] : [2, 2]);
+    if (own !== undefined) own.guard = undefined;
+    expect(await take(false)).toEqual(espBackEnd === "userland" ? ["removeRule", "removeRoute"] : ["removePolicy"]);
+    expect([own?.rules.length, own?.routes, own?.policies]).toEqual([2, [], []]);
+  }
+});
+
+test("with ESP in userland nothing is left of policies that ESP in the kernel needed", async () => {
+  const network = aWorld();
+  await converge(network, aConfig([DUAL_STACK], "kernel"));
+  await converge(network, aConfig([DUAL_STACK], "userland"));
+  expect(network.namespaces.get(NAMESPACE)?.policies).toEqual([]);
 });
 
 describe.each(["userland", "kernel"] as const)("the table with ESP in %s", (espBackEnd) => {
