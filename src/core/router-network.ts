@@ -1,5 +1,5 @@
-// What is ours in a router's own namespace (topology `router`): two tables of nft, what stands in for them, what charon needs. All the rest there is
-// Neutron's L3 agent's.
+// What is ours in a router's own namespace (topology `router`): two tables of nft, what stands in for them, and what charon
+// needs. All the rest there is Neutron's L3 agent's.
 import { familyOf } from "./address.ts";
 import type { EspBackEnd } from "./guard.ts";
 import type { RouterId } from "./ids.ts";
