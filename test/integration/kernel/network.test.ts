@@ -1,7 +1,9 @@
 // Everything that one router needs, in real namespaces: made, kept, repaired and removed.
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { patiently } from "../../../scripts/patience.ts";
 import { AUTH_ALGORITHMS, ENCRYPTION_ALGORITHMS } from "../../../src/core/algorithms.ts";
 import { createNamespace, deleteNamespace, inNamespace, namespaceInode } from "../../../src/io/kernel/netns.ts";
 import { KernelNetwork } from "../../../src/io/kernel/network.ts";
@@ -288,7 +290,11 @@ test("one of ours that somebody takes away is told, and what charon does with it
   const told: (string | undefined)[] = [];
   onTestFinished(lab.network.watch(lab.config, "kernel", (what) => told.push(what)));
   const tells = async (what: string | undefined, command: () => Promise<unknown>): Promise<void> => {
-    told.length = 0;
+    // News of the links may come a second late (linkwatch).
+    do {
+      told.length = 0;
+      await sleep(patiently(1_200));
+    } while (told.length > 0);
     await command();
     await vi.waitFor(() => {
       expect(told).toEqual([what]);
