@@ -508,9 +508,7 @@ function peerRoutes(transit: Veth, plumbing: Plumbing, peers: readonly Cidr[]): 
     const via = familyOf(peer) === 4 ? own4 : linkLocalOf(transit.inner.macAddress);
     // Better than what others set without a metric in IPv6; in IPv4 0 is the best there is.
     const metric = familyOf(peer) === 4 ? 0 : 1;
-    const blocked = { kind: "unreachable", via: undefined, link: undefined, metric: UNREACHABLE_METRIC } as const;
-    const { namespace } = transit.outer;
-    const unreachable: Route = { namespace, table: MAIN_TABLE, destination: peer, onlink: false, ...blocked };
+    const unreachable: Route = { ...deadEnd(transit.outer.namespace, MAIN_TABLE, peer), kind: "unreachable" };
     const isEverything = peer === everything(familyOf(peer));
     const block = isEverything ? [unreachable] : [unreachable, { ...unreachable, table: UNREACHABLE_TABLE }];
     return via === undefined ? block : [...block, unicast(transit.outer, peer, via, { metric })];

@@ -112,8 +112,11 @@ export class KernelNetwork implements Network {
   async observe(scope: NetworkScope, signal: AbortSignal): Promise<ObservedNetwork> {
     signal.throwIfAborted();
     const network = await readNetwork(this.#sockets, scope, signal);
-    if (!network.namespaceExists) this.#guards.delete(scope.namespace);
-    if (!network.namespaceExists) return { ...network, guard: { kind: "absent" }, policies: [] };
+    if (!network.namespaceExists) {
+      this.#guards.delete(scope.namespace);
+      this.#withoutPolicies.delete(scope.namespace);
+      return { ...network, guard: { kind: "absent" }, policies: [] };
+    }
     return { ...network, guard: await this.#readGuard(scope.namespace), policies: await this.#readPolicies(scope) };
   }
 
@@ -139,6 +142,7 @@ export class KernelNetwork implements Network {
         this.#sockets.forget(step.namespace);
         this.#watches.forget(step.namespace);
         this.#guards.delete(step.namespace);
+        this.#withoutPolicies.delete(step.namespace);
         deleteNamespace(step.namespace);
         return;
       case "applyGuard":
