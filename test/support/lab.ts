@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { afterAll } from "vitest";
+import { afterAll, afterEach } from "vitest";
 import { sidesOf, type RouterIds } from "../../scripts/lab-documents.ts";
 import { startLab, until, type Agent, type Lab, type LabDocument, type LabSide } from "../../scripts/lab.ts";
 import type { WorldNat } from "../../scripts/world.ts";
@@ -46,6 +46,12 @@ export async function labForThisFile(options: TestLabOptions = {}): Promise<Test
     agentConfigOf: (host) => (host === `${prefix}-left` ? (options.leftAgentConfig ?? {}) : {}),
   });
   afterAll(() => lab.destroy());
+  // A test that failed with an agent stopped would take all that come after it along, its own second attempt too.
+  afterEach(async ({ task }) => {
+    if (task.result?.state !== "fail") return;
+    const stopped = [...lab.agents.values()].filter((agent) => !agent.isRunning);
+    await Promise.all(stopped.map((agent) => agent.start()));
+  });
   return {
     ...lab,
     routers,
