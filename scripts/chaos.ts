@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { apiClient } from "../src/io/api/client.ts";
 import { socketOf } from "./chaos/check/loaded.ts";
 import { run } from "./chaos/check/run.ts";
+import type { EspBackEnd } from "./chaos/check/subject.ts";
 import { CHANGE_KINDS } from "./chaos/changes.ts";
 import type { FaultKind } from "./chaos/faults/kinds.ts";
 import { faultKindsOf, isPlaceName, PLACES, type PlaceName } from "./chaos/places/places.ts";
@@ -15,6 +16,7 @@ import { copyProgram } from "./chaos/program-copy.ts";
 import { bugNamed, proveBug } from "./chaos/prove.ts";
 import { figuresText, rowsOf, tableOf } from "./chaos/report.ts";
 import { runChaos, type Keep, type RunResult } from "./chaos/run.ts";
+import { whyNoKernelEsp } from "../test/support/kernel-esp.ts";
 import { ownId } from "./processes.ts";
 
 const RESULTS = "chaos-results";
@@ -44,11 +46,19 @@ const keep: Keep = async (world, result) => {
   for (const agent of Object.values(world.agents)) {
     await keepAnswer(path.join(directory, `${agent.host}.diff.json`), apiClient(agent.socket).diff());
   }
-  for (const { id, number } of world.model.routers) {
+  for (const router of world.model.routers) {
+    const { id, number } = router;
     const uri = `unix://${socketOf(id)}`;
+    const { charonNamespace } = world.site.groundOf(router);
     const shown = [
       await run("swanctl", "--list-sas", "--uri", uri),
       await run("swanctl", "--list-conns", "--uri", uri),
+      ...(world.espBackEnd === "kernel"
+        ? [
+            await run("ip", "-n", charonNamespace, "xfrm", "policy", "list", "nosock"),
+            await run("ip", "-n", charonNamespace, "xfrm", "state", "list", "nokeys"),
+          ]
+        : []),
     ];
     writeFileSync(path.join(directory, `charon-${number}.txt`), shown.map((text) => text ?? "no answer").join("\n"));
   }
@@ -57,10 +67,11 @@ const keep: Keep = async (world, result) => {
 };
 
 /** Replaces what stands between the place's marks. */
-function writeFigures(place: PlaceName, figures: string): void {
+function writeFigures({ place, espBackEnd }: RunResult, figures: string): void {
+  const what = espBackEnd === "kernel" ? `${place} with kernel ESP` : place;
   const text = readFileSync(DOCS, "utf8");
-  const marks = new RegExp(`(<!-- figures of ${place}: .*? -->\\n)[^]*?(<!-- end of figures of ${place} -->)`);
-  if (!marks.test(text)) throw new Error(`${DOCS} has no room for figures of ${place}`);
+  const marks = new RegExp(`(<!-- figures of ${what}: .*? -->\\n)[^]*?(<!-- end of figures of ${what} -->)`);
+  if (!marks.test(text)) throw new Error(`${DOCS} has no room for figures of ${what}`);
   writeFileSync(
     DOCS,
     text.replace(marks, (_, begin: string, end: string) => `${begin}\n${figures}\n${end}`),
@@ -68,12 +79,12 @@ function writeFigures(place: PlaceName, figures: string): void {
 }
 
 /** `all`, an invariant or the name of a bug. */
-async function prove(which: string, place: PlaceName, seed: number): Promise<number> {
-  const bugs = bugNamed(which, place);
+async function prove(which: string, place: PlaceName, espBackEnd: EspBackEnd, seed: number): Promise<number> {
+  const bugs = bugNamed(which, place, espBackEnd);
   let missed = bugs.length === 0 ? 1 : 0;
   for (const bug of bugs) {
     say(`${bug.invariant}: ${bug.name}`);
-    const { isFound, seconds } = await proveBug(bug, { seed, place, say, signal: stop.signal });
+    const { isFound, seconds } = await proveBug(bug, { seed, place, espBackEnd, say, signal: stop.signal });
     say(`${isFound ? "found" : "NOT FOUND"} after ${seconds} s: ${bug.invariant}: ${bug.name}`);
     if (!isFound) missed += 1;
   }
@@ -113,7 +124,8 @@ async function main(): Promise<number> {
     say(lacking);
     return 77;
   }
-  const allFaults = faultKindsOf(name);
+  const espBackEnd: EspBackEnd = (await whyNoKernelEsp()) === undefined ? "kernel" : "userland";
+  const allFaults = faultKindsOf(name, espBackEnd);
   const areKnown = [
     isOneOf("only", values.only ?? [], allFaults),
     isOneOf("without", values.without, allFaults),
@@ -130,10 +142,11 @@ async function main(): Promise<number> {
   // As a run of the tests marks what it starts: what this one leaves when it is killed is found by it.
   const { pid, startTime } = ownId();
   process.env["SWANHERD_TEST_RUN"] ??= `${pid}-${startTime}`;
-  if (values.prove !== undefined) return prove(values.prove, name, Number(values.seed));
+  if (values.prove !== undefined) return prove(values.prove, name, espBackEnd, Number(values.seed));
   if (values.from.length > 0) return report(values.from.map(readRuns), values["write-docs"]);
   const results: RunResult[] = [];
-  const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+  const commit =
+    process.env["CHAOS_COMMIT"] ?? execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
   const runs: Runs = { commit, machine: `${cpus().length} processors`, results };
   const program = copyProgram();
   try {
@@ -144,6 +157,7 @@ async function main(): Promise<number> {
       const options = {
         seed,
         place: name,
+        espBackEnd,
         program: program.main,
         perSide,
         faults: Number(values.faults),
@@ -176,11 +190,9 @@ type Runs = { readonly commit: string; readonly machine: string; readonly result
 
 function readRuns(file: string): Runs {
   const runs = JSON.parse(readFileSync(file, "utf8")) as Runs;
-  // Those from before there were places.
-  return {
-    ...runs,
-    results: runs.results.map((result) => ({ ...result, place: (result.place as PlaceName | undefined) ?? "transit" })),
-  };
+  // Those from before there were places, and ESP in the kernel.
+  const defaults = { place: "transit", espBackEnd: "userland" } as const;
+  return { ...runs, results: runs.results.map((result) => ({ ...defaults, ...result })) };
 }
 
 function report(all: readonly Runs[], writesDocs: boolean): number {
@@ -189,7 +201,7 @@ function report(all: readonly Runs[], writesDocs: boolean): number {
   const commit = each((runs) => runs.commit);
   const machine = each((runs) => runs.machine);
   const [first] = results;
-  if (writesDocs && first !== undefined) writeFigures(first.place, figuresText(results, commit, machine));
+  if (writesDocs && first !== undefined) writeFigures(first, figuresText(results, commit, machine));
   process.stdout.write(`${tableOf(rowsOf(results))}\n`);
   return results.some(({ violations }) => violations.length > 0) ? 1 : 0;
 }

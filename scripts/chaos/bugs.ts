@@ -1,7 +1,7 @@
 // Bugs to be found: for each invariant one that breaks it, as a change of one text of the built program. A checker that does
 // not find its bug proves nothing by finding none.
 import type { ChangeKind } from "./changes.ts";
-import type { Invariant } from "./check/subject.ts";
+import type { EspBackEnd, Invariant } from "./check/subject.ts";
 import type { FaultKind } from "./faults/kinds.ts";
 import type { PlaceName } from "./places/places.ts";
 import type { Mutation } from "./program-copy.ts";
@@ -12,6 +12,7 @@ export type Bug = {
   readonly mutations: readonly Mutation[];
   /** Where it is one; absent: everywhere. */
   readonly places?: readonly PlaceName[];
+  readonly esp?: EspBackEnd;
   /** What brings it to light; absent: the first start does. */
   readonly faults?: readonly FaultKind[];
   readonly changes?: readonly ChangeKind[];

@@ -1,5 +1,6 @@
 // That the checker finds what it is there for: each bug in a copy of the program, and a short run with it.
 import { BUGS, type Bug } from "./bugs.ts";
+import type { EspBackEnd } from "./check/subject.ts";
 import type { PlaceName } from "./places/places.ts";
 import { copyProgram } from "./program-copy.ts";
 import { runChaos } from "./run.ts";
@@ -9,16 +10,17 @@ export type Proof = { readonly bug: Bug; readonly isFound: boolean; readonly sec
 const REPAIR_WITHIN_MS = 15_000;
 const MOST_MS = 150_000;
 
-export const bugNamed = (text: string, place: PlaceName): readonly Bug[] =>
-  BUGS.filter(({ places }) => places === undefined || places.includes(place)).filter(
-    ({ name, invariant }) => text === "all" || name === text || invariant === text,
-  );
+export const bugNamed = (text: string, place: PlaceName, espBackEnd: EspBackEnd): readonly Bug[] =>
+  BUGS.filter(({ places }) => places === undefined || places.includes(place))
+    .filter(({ esp }) => esp === undefined || esp === espBackEnd)
+    .filter(({ name, invariant }) => text === "all" || name === text || invariant === text);
 
 export async function proveBug(
   bug: Bug,
   of: {
     readonly seed: number;
     readonly place: PlaceName;
+    readonly espBackEnd: EspBackEnd;
     readonly say: (line: string) => void;
     readonly signal: AbortSignal;
   },

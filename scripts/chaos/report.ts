@@ -71,7 +71,7 @@ export function figuresText(results: readonly RunResult[], commit: string, machi
   const rounds = results.flatMap((result) => result.rounds);
   const count = (of: (round: (typeof rounds)[number]) => number): number =>
     rounds.reduce((sum, round) => sum + of(round), 0);
-  const kinds = new Set(results.flatMap(({ place }) => faultKindsOf(place))).size;
+  const kinds = new Set(results.flatMap(({ place, espBackEnd }) => faultKindsOf(place, espBackEnd))).size;
   const failed = results.filter(({ violations }) => violations.length > 0).map(({ seed }) => seed);
   const minutes = results.reduce((sum, { durationMs }) => sum + durationMs, 0) / 60_000;
   const seeds = results.map(({ seed }) => seed);

@@ -1,7 +1,7 @@
 // One run: a world, rounds of changes and faults with a look after each, and the end, when nothing may be left.
 import { randomBytes } from "node:crypto";
 import { CHANGE_KINDS, type ChangeKind } from "./changes.ts";
-import type { Invariant } from "./check/subject.ts";
+import type { EspBackEnd, Invariant } from "./check/subject.ts";
 import { listenToCasts, type Casts } from "./faults/casts.ts";
 import type { Scene } from "./faults/fault.ts";
 import type { FaultKind } from "./faults/kinds.ts";
@@ -17,6 +17,7 @@ export type RunOptions = {
   readonly prefix?: string;
   readonly seed: number;
   readonly place: PlaceName;
+  readonly espBackEnd: EspBackEnd;
   /** Path of the program's `main.js`. */
   readonly program: string;
   readonly perSide: number;
@@ -37,6 +38,7 @@ export type RunOptions = {
 export type RunResult = {
   readonly seed: number;
   readonly place: PlaceName;
+  readonly espBackEnd: EspBackEnd;
   readonly rounds: readonly Round[];
   readonly violations: readonly Violation[];
   readonly durationMs: number;
@@ -48,8 +50,8 @@ export type Keep = (world: ChaosWorld, result: RunResult) => Promise<void>;
 export async function runChaos(options: RunOptions, keep: Keep): Promise<RunResult> {
   const startedAt = performance.now();
   const { prefix = randomPrefix() } = options;
-  const { perSide, program } = options;
-  const world = await buildChaosWorld({ prefix, place: PLACES[options.place], perSide, program });
+  const { perSide, espBackEnd, program } = options;
+  const world = await buildChaosWorld({ prefix, place: PLACES[options.place], perSide, espBackEnd, program });
   try {
     const run = new Run(world, options);
     try {
@@ -111,8 +113,8 @@ class Run {
 
   result(durationMs: number): RunResult {
     const { violations } = this.#watch;
-    const { seed, place } = this.#options;
-    return { seed, place, rounds: this.#rounds, violations, durationMs };
+    const { seed, place, espBackEnd } = this.#options;
+    return { seed, place, espBackEnd, rounds: this.#rounds, violations, durationMs };
   }
 
   #isDone(): boolean {

@@ -8,6 +8,7 @@ import type { ChaosWorld } from "./world.ts";
 export function subjectOf(world: ChaosWorld): Subject {
   const { lab, prefix, controller, model } = world;
   return {
+    espBackEnd: world.espBackEnd,
     directory: lab.directory,
     documentsFile: path.join(lab.documentsDirectory, "documents.yaml"),
     controllerSocket: controller.socket,

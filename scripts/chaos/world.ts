@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { LabBuilder, type Agent, type Program } from "../lab.ts";
+import type { EspBackEnd } from "./check/subject.ts";
 import { documentsOf } from "./documents.ts";
 import { firstModel, SIDES, type Model, type Side } from "./model.ts";
 import type { Place, Site } from "./places/place.ts";
@@ -34,6 +35,7 @@ export type ChaosWorld = {
   readonly prefix: string;
   readonly place: Place;
   readonly site: Site;
+  readonly espBackEnd: EspBackEnd;
   readonly lab: LabBuilder;
   readonly agents: Readonly<Record<Side, Agent>>;
   readonly controller: Program;
@@ -48,9 +50,10 @@ export async function buildChaosWorld(of: {
   readonly prefix: string;
   readonly place: Place;
   readonly perSide: number;
+  readonly espBackEnd: EspBackEnd;
   readonly program: string;
 }): Promise<ChaosWorld> {
-  const { prefix, place, perSide, program } = of;
+  const { prefix, place, perSide, espBackEnd, program } = of;
   const model = firstModel(prefix, perSide);
   const site = await place.open({ prefix, model });
   let brokerPort: number | undefined;
@@ -66,7 +69,7 @@ export async function buildChaosWorld(of: {
     controllerConfig: { transportUrl: url(forController), log: AGENT_CONFIG.log, amqp: AGENT_CONFIG.amqp },
     agentConfigOf: (host) => {
       const side = host === model.hosts.left ? "left" : "right";
-      return { ...AGENT_CONFIG, transportUrl: url(wires[side]), ...site.agentConfigOf(side) };
+      return { ...AGENT_CONFIG, espBackEnd, transportUrl: url(wires[side]), ...site.agentConfigOf(side) };
     },
   });
   const destroy = async (): Promise<void> => {
@@ -90,6 +93,7 @@ export async function buildChaosWorld(of: {
       prefix,
       place,
       site,
+      espBackEnd,
       lab,
       agents: { left: agent("left"), right: agent("right") },
       controller,

@@ -19,7 +19,27 @@ export type KernelPlane = {
   readonly spis: ReadonlySet<string>;
   /** As `policyKey` has them. */
   readonly policies: ReadonlySet<string>;
+  /** All of them, but states without keys, which stand for a negotiation. */
+  readonly entries: readonly IpsecEntry[];
 };
+
+/** A state or policy by what it is taken away by; `addedAtMs` is Unix time, in whole seconds. */
+export type IpsecEntry = { readonly addedAtMs: number } & (
+  | {
+      readonly kind: "state";
+      readonly spi: string;
+      /** Of IP: 50 is ESP, 51 AH. */
+      readonly protocol: number;
+      readonly source: string;
+      readonly destination: string;
+    }
+  | {
+      readonly kind: "policy";
+      readonly direction: PolicyDirection;
+      readonly source: Cidr;
+      readonly destination: Cidr;
+    }
+);
 
 export type DataPlane = UserlandPlane | KernelPlane;
 
@@ -57,7 +77,7 @@ export function lackOf(sa: Needy, dataPlane: DataPlane): Finding | undefined {
 }
 
 /** Another SA may share them, or have them at the moment: then they lead to that one. */
-function policiesOf(sa: Needy): readonly string[] {
+export function policiesOf(sa: Pick<Needy, "localSubnets" | "peerSubnets">): readonly string[] {
   const peers = cidrsOf(sa.peerSubnets);
   return cidrsOf(sa.localSubnets).flatMap((local) =>
     peers

@@ -42,6 +42,7 @@ function ofNetworkStep(step: NetworkStep): Finding {
     case "removeGuard":
       return { kind: "guard", what: `packet filter${inNamespace(step.namespace)} is not wanted` };
     case "flushIpsec":
+    case "removeIpsec":
       return { kind: "policy", what: `IPsec states and policies${inNamespace(step.namespace)} are not wanted` };
     case "setSysctl": {
       const { name, value, namespace } = step.sysctl;

@@ -30,6 +30,7 @@ import {
   type TransitScope,
   type Veth,
 } from "./network.ts";
+import type { IpsecEntry } from "./data-plane.ts";
 import type { Cidr } from "./model.ts";
 import { isPlugged, strayPorts, type ObservedSwitch, type ObservedSwitchPort, type SwitchPort } from "./switch.ts";
 
@@ -46,6 +47,8 @@ export type NetworkStep =
   | { readonly kind: "removeGuard"; readonly namespace: string }
   /** States and policies that a charon may have left that was killed. `keepsBlocks`: but ours, which hold back what it carried. */
   | { readonly kind: "flushIpsec"; readonly namespace: string; readonly keepsBlocks: boolean }
+  /** Some of them. */
+  | { readonly kind: "removeIpsec"; readonly namespace: string; readonly entries: readonly IpsecEntry[] }
   | { readonly kind: "setSysctl"; readonly sysctl: Sysctl }
   | { readonly kind: "createVeth"; readonly veth: Veth }
   | { readonly kind: "setLink"; readonly namespace: string; readonly link: string; readonly change: LinkChange }

@@ -60,6 +60,8 @@ export type RunningCharon = {
   readonly kind: "up";
   /** Changes when charon was started anew: then its memory is empty. */
   readonly instance: string;
+  /** Unix time; of its process. */
+  readonly startedAtMs: number;
   /** The same object as long as it is the same charon. */
   readonly algorithms: CharonAlgorithms;
   /** Loaded connections and the names of their children. */
@@ -77,7 +79,7 @@ export type RunningCharon = {
 
 export type ObservedCharon =
   | RunningCharon
-  | { readonly kind: "absent" }
+  | { readonly kind: "absent"; readonly dataPlane?: SeenDataPlane }
   /** The process lives but VICI does not answer, or it does not come up. */
   | { readonly kind: "failing"; readonly why: string };
 

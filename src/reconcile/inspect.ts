@@ -219,6 +219,7 @@ function unwantedWords(connection: DesiredConnection): string | undefined {
 const NO_CHARON: RunningCharon = {
   kind: "up",
   instance: "",
+  startedAtMs: 0,
   algorithms: { encryption: new Set(), authentication: new Set(), prf: new Set(), dhGroups: new Set() },
   peers: new Map(),
   loaded: new Map(),

@@ -22,6 +22,7 @@ import type { ObservedCharon } from "../core/observed.ts";
 import { planCharon } from "../core/plan.ts";
 import type { Clock, Ike, Inspection, Network, NetworkChange } from "../core/ports.ts";
 import type { ReasonCode } from "../core/reason.ts";
+import { remainsOf } from "../core/remains.ts";
 import { judged } from "../core/support.ts";
 import { portState } from "../core/switch.ts";
 import type { RouterViews } from "../core/views.ts";
@@ -354,6 +355,7 @@ export class Reconciler {
     let wasStartedHere = false;
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();
+      await this.#removeRemains(connections, memory, run, signal);
       if (!isWanted()) return this.#removeCharon(desired.id, memory, signal);
       if (!mayNegotiate) return;
       if (!(await this.#start(desired.id, memory, run, signal))) return;
@@ -396,6 +398,7 @@ export class Reconciler {
       memory.charon = await this.#observeCharon(desired.id, signal);
       if (failures.length > 0) break;
     }
+    if (mayNegotiate && memory.charon.kind === "up") await this.#removeRemains(connections, memory, run, signal);
     // Also one that does not answer: its SAs in the kernel would go on carrying what is switched off.
     if (!isWanted()) await this.#removeCharon(desired.id, memory, signal);
     else if (memory.charon.kind === "failing")
@@ -408,7 +411,41 @@ export class Reconciler {
     const atMs = clock.nowMs();
     const dataPlane = await network.observeDataPlane(this.namespaceOf(router), this.#options.espBackEnd, signal);
     const charon = await ike.observe(router, signal);
-    return charon.kind === "up" && dataPlane !== undefined ? { ...charon, dataPlane: { ...dataPlane, atMs } } : charon;
+    return charon.kind === "failing" || dataPlane === undefined
+      ? charon
+      : { ...charon, dataPlane: { ...dataPlane, atMs } };
+  }
+
+  /**
+   * What a charon left in the kernel that was killed. In a router's own namespace it may be another program's, where we have
+   * seen no charon of ours.
+   */
+  async #removeRemains(
+    connections: readonly DesiredConnection[],
+    memory: RouterMemory,
+    run: Run,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { scope, charon, notes } = memory;
+    if (scope === undefined || charon.kind === "failing" || charon.dataPlane?.kind !== "kernel") return;
+    if (scope.topology === "router" && notes === undefined) return;
+    const tunnels = connections.flatMap((one) => (one.kind === "usable" ? [one.tunnel] : []));
+    const running = charon.kind === "up" ? charon : undefined;
+    const { entries, wakeAtMs } = remainsOf(charon.dataPlane, running, tunnels, this.#ports.clock.nowMs());
+    run.wakeAtMs = earlier(run.wakeAtMs, wakeAtMs);
+    if (entries.length === 0) return;
+    const { namespace } = scope;
+    try {
+      await this.#applyNetwork([{ kind: "removeIpsec", namespace, entries }], memory, run, signal);
+      this.#log.info(
+        { namespace, entries: entries.length },
+        "removed what a charon that was killed left in the kernel",
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof AgentError)) throw error;
+      this.#fail(run, error, "plumbing-failed");
+    }
   }
 
   /** charon makes its link for ESP in userland when it starts, and never again: without it, it has to end. */

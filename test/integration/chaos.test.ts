@@ -3,16 +3,19 @@
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { BUGS } from "../../scripts/chaos/bugs.ts";
+import type { EspBackEnd } from "../../scripts/chaos/check/subject.ts";
 import { firstModel } from "../../scripts/chaos/model.ts";
 import { faultKindsOf, PLACES, type PlaceName } from "../../scripts/chaos/places/places.ts";
 import { copyProgram, occurrencesOf } from "../../scripts/chaos/program-copy.ts";
 import { bugNamed, proveBug } from "../../scripts/chaos/prove.ts";
 import { randomPrefix, runChaos, type RunResult } from "../../scripts/chaos/run.ts";
 import { patiently } from "../../scripts/patience.ts";
+import { whyNoKernelEsp } from "../support/kernel-esp.ts";
 
 // More than the kernel lab's guest can carry, where time runs unevenly: what is measured here is time.
 const matrix = test.skipIf(process.env["KERNEL_LAB"] !== undefined);
 const LIMIT_MS = patiently(240_000);
+const ESP: EspBackEnd = (await whyNoKernelEsp()) === undefined ? "kernel" : "userland";
 
 async function run(
   of: { readonly place: PlaceName; readonly seed: number; readonly perSide: number; readonly faults: number },
@@ -23,7 +26,7 @@ async function run(
   const prefix = randomPrefix();
   try {
     const times = { forMs: 45_000, repairWithinMs: patiently(60_000) };
-    const what = { ...of, kinds: faultKindsOf(of.place), prefix, program: program.main };
+    const what = { ...of, kinds: faultKindsOf(of.place, ESP), espBackEnd: ESP, prefix, program: program.main };
     const result = await runChaos({ ...what, ...times, say: (line) => said.push(line), signal }, () =>
       Promise.resolve(),
     );
@@ -74,8 +77,14 @@ matrix.for(["guard", "reported"])(
   { timeout: LIMIT_MS },
   async (invariant, { signal }) => {
     const said: string[] = [];
-    for (const bug of bugNamed(invariant, "transit")) {
-      const proof = await proveBug(bug, { place: "transit", seed: 1, say: (line) => said.push(line), signal });
+    for (const bug of bugNamed(invariant, "transit", ESP)) {
+      const proof = await proveBug(bug, {
+        place: "transit",
+        espBackEnd: ESP,
+        seed: 1,
+        say: (line) => said.push(line),
+        signal,
+      });
       expect(proof.isFound, said.join("\n")).toBe(true);
     }
     expect.hasAssertions();

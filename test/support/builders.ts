@@ -155,6 +155,7 @@ export const anIkeSa = (peer: string, more: Partial<IkeSa> = {}): IkeSa => ({
 export const aRunningCharon = (...ikeSas: readonly IkeSa[]): RunningCharon => ({
   kind: "up",
   instance: "1",
+  startedAtMs: 0,
   algorithms: ALL_ALGORITHMS,
   peers: new Map(),
   loaded: new Map(),

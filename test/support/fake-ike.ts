@@ -183,6 +183,7 @@ export class FakeIke implements Ike {
     return Promise.resolve({
       kind: "up",
       instance: charon.instance,
+      startedAtMs: 0,
       algorithms: this.algorithms,
       peers: new Map([...charon.conns].map(([name, conn]) => [name, new Set(childNames(conn))])),
       loaded: new Map(charon.shown),

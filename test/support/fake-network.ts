@@ -279,6 +279,8 @@ export class FakeNetwork implements Network {
       case "removeGuard":
         this.#in(step.namespace, "remove guard").guard = undefined;
         return;
+      case "removeIpsec":
+        return;
       case "flushIpsec":
         if (!step.keepsBlocks) this.#in(step.namespace, "flush IPsec").policies = [];
         return;

@@ -12,6 +12,8 @@ function printNetworkStep(step: NetworkStep): string {
     case "deleteNamespace":
     case "removeGuard":
       return `${step.kind} ${step.namespace}`;
+    case "removeIpsec":
+      return `${step.kind} ${step.namespace} ${step.entries.length}`;
     case "flushIpsec":
       return `${step.kind} ${step.namespace}${step.keepsBlocks ? " but our blocks" : ""}`;
     case "applyGuard": {

@@ -1,4 +1,5 @@
 // The whole check: desired, written, loaded, negotiated and reported, the network, and what should not be there.
+import { checkIpsec } from "./ipsec.ts";
 import { checkLoaded } from "./loaded.ts";
 import { checkNegotiated } from "./negotiated.ts";
 import { checkOrphans } from "./orphans.ts";
@@ -90,16 +91,19 @@ export class Checker {
       if (router === undefined || agent === undefined || about === undefined) continue;
       const place = checkOf(about);
       const before = await readReport(agent.controlSocket);
-      const [network, guard, loaded, negotiated] = await Promise.all([
+      const [network, guard, ipsec, loaded, negotiated] = await Promise.all([
         place.checkNetwork(router, about, this.#subject),
         place.checkGuard(router),
+        this.#subject.espBackEnd === "kernel" ? checkIpsec(router, place.namespaceOf(id)) : [],
         checkLoaded(router),
         checkNegotiated(router, wanted, (one) => this.#pskSince(one)),
       ]);
       const after = await readReport(agent.controlSocket);
       this.#compareReports(router, [before, after], negotiated.installed);
       const written = checkWritten(router, agent.runDirectory);
-      findings.push(...this.#noted(id, [...written, ...network, ...guard, ...loaded, ...negotiated.findings]));
+      findings.push(
+        ...this.#noted(id, [...written, ...network, ...guard, ...ipsec, ...loaded, ...negotiated.findings]),
+      );
     }
     const { agents, controllerSocket } = this.#subject;
     const reported = await checkReported(wanted, agents, controllerSocket);

@@ -75,7 +75,7 @@ export const guardedPairs = (router: WantedRouter): readonly { readonly out: str
     ),
   );
 
-const pairText = (from: string, to: string): string => `${from} > ${to}`;
+export const pairText = (from: string, to: string): string => `${from} > ${to}`;
 
 /** The pairs that rules of a chain do that to, against those that they should. */
 export function differencesIn(

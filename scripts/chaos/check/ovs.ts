@@ -13,7 +13,10 @@ export const ovs: PlaceCheck = {
   isOwnNamespace: true,
   bridgePorts: 0,
   checkNetwork: async (wanted, _, subject) => {
-    const [{ problems, links }, ports] = await Promise.all([checkVpnNamespace(wanted), readPorts(subject)]);
+    const [{ problems, links }, ports] = await Promise.all([
+      checkVpnNamespace(wanted, subject.espBackEnd),
+      readPorts(subject),
+    ]);
     const found = [links.outside, links.inside].flatMap((link) =>
       link === undefined ? [] : portProblems(link, ports),
     );

@@ -1,6 +1,7 @@
 // Topology `router`: in the router's own namespace, beside what is Neutron's, which has to stay as it is, nothing but two tables
 // of nft, routes and rules that stand in for them, and what charon makes for ESP in userland.
 import { checkTables, differencesIn, guardedPairs, guardProblems, tablesIn, type Table } from "./guard.ts";
+import { checkNoIpsec } from "./ipsec.ts";
 import { CHARON_LINK, missing, networkFinding, readLinks, readOurRoutes, readRules, unique } from "./kernel.ts";
 import type { PlaceCheck } from "./places.ts";
 import { run } from "./run.ts";
@@ -15,7 +16,7 @@ export const router: PlaceCheck = {
   isOwnNamespace: false,
   bridgePorts: 0,
   checkNetwork: async (wanted, of, subject) =>
-    (await problemsIn(of, subject, [CHARON_LINK, CHARON_RULE], standInsOf(wanted))).map((text) =>
+    (await problemsIn(of, subject, charonsIn(subject), standInsOf(wanted, subject))).map((text) =>
       networkFinding(wanted.id, text),
     ),
   checkGuard: (wanted) => checkTables(wanted, namespaceOf(wanted.id), problemsOfTable),
@@ -24,15 +25,22 @@ export const router: PlaceCheck = {
     return [
       ...tables.map((name) => `table inet ${name} is left of it`),
       ...(await problemsIn(of, subject, [], { rules: [], routes: [] })),
+      ...(subject.espBackEnd === "kernel" ? await checkNoIpsec(namespaceOf(of.id)) : []),
     ].map((text) => networkFinding(of.id, text));
   },
 };
 
 type StandIns = { readonly rules: readonly string[]; readonly routes: readonly string[] };
 
-/** What keeps the router's default route from taking what is for a peer, should both tables of nft be gone. */
-function standInsOf({ connections }: WantedRouter): StandIns {
-  if (connections.length === 0) return { rules: [], routes: [] };
+const charonsIn = ({ espBackEnd }: Subject): readonly string[] =>
+  espBackEnd === "kernel" ? [] : [CHARON_LINK, CHARON_RULE];
+
+/**
+ * What keeps the router's default route from taking what is for a peer, should both tables of nft be gone. With ESP in the
+ * kernel policies do that.
+ */
+function standInsOf({ connections }: WantedRouter, { espBackEnd }: Subject): StandIns {
+  if (connections.length === 0 || espBackEnd === "kernel") return { rules: [], routes: [] };
   const pairs = connections.flatMap(({ localSubnets, peerSubnets }) =>
     localSubnets.flatMap((local) => peerSubnets.map((peer) => `32765: 215 from ${local} to ${peer}`)),
   );

@@ -19,7 +19,11 @@ export type SubjectRouter = {
   readonly isOwnLink: (link: string) => boolean;
 };
 
+/** Who encrypts: charon, which sends by a TUN device, or the kernel. */
+export type EspBackEnd = "userland" | "kernel";
+
 export type Subject = {
+  readonly espBackEnd: EspBackEnd;
   /** The lab's directory; charons of its agents have it in their environment. */
   readonly directory: string;
   readonly documentsFile: string;
@@ -47,6 +51,7 @@ export const INVARIANTS = [
   "reported",
   "network",
   "guard",
+  "ipsec",
   "orphan-namespace",
   "orphan-process",
   "orphan-file",

@@ -1,7 +1,7 @@
 // Topology `transit` with Linux bridges: a VPN namespace, and links and routes in the router's own.
 import { has, missing, networkFinding, readLinks, readOurRoutes, readRules, unique, type Link } from "./kernel.ts";
 import type { PlaceCheck } from "./places.ts";
-import type { Finding, SubjectRouter } from "./subject.ts";
+import type { Finding, Subject, SubjectRouter } from "./subject.ts";
 import { checkVpnGuard, checkVpnNamespace, linkProblems, TRANSIT } from "./vpn-namespace.ts";
 import type { WantedRouter } from "./wanted.ts";
 
@@ -17,10 +17,14 @@ export const transit: PlaceCheck = {
   checkLeft,
 };
 
-async function checkNetwork(router: WantedRouter, { isOwnLink }: SubjectRouter): Promise<readonly Finding[]> {
+async function checkNetwork(
+  router: WantedRouter,
+  { isOwnLink }: SubjectRouter,
+  { espBackEnd }: Subject,
+): Promise<readonly Finding[]> {
   const own = `qrouter-${router.id}`;
   const [vpn, ownLinks, ownRoutes, ownRules] = await Promise.all([
-    checkVpnNamespace(router),
+    checkVpnNamespace(router, espBackEnd),
     readLinks(own),
     readOurRoutes(own, "table", "all"),
     readRules(own),

@@ -1,7 +1,7 @@
 // A namespace of the program's own, as topology `transit` has one for each router, with its packet filter.
 import { checkTables } from "./guard.ts";
 import { CHARON_LINK, has, missing, readLinks, readOurRoutes, readRules, unique, type Link } from "./kernel.ts";
-import type { Finding } from "./subject.ts";
+import type { EspBackEnd, Finding } from "./subject.ts";
 import type { WantedRouter } from "./wanted.ts";
 
 // Both ends of the link between a VPN namespace and the router.
@@ -12,6 +12,7 @@ export type VpnLinks = { readonly outside: Link | undefined; readonly inside: Li
 /** A namespace of the program's own: two links, and routes to the internet and to the LAN. */
 export async function checkVpnNamespace(
   router: WantedRouter,
+  esp: EspBackEnd,
 ): Promise<{ readonly problems: readonly string[]; readonly links: VpnLinks }> {
   const vpn = `qvpn-${router.id}`;
   const [links, routes, rules] = await Promise.all([
@@ -27,10 +28,12 @@ export async function checkVpnNamespace(
   const problems = [
     ...linkProblems("outside", outside, router.mtu),
     ...linkProblems("inside", inside, undefined),
-    ...surplusLinks(links, outside, inside),
-    ...missing(wantedRoutes(router, outside, inside), routes, vpn),
+    ...surplusLinks(links, esp, outside, inside),
+    ...missing([...wantedRoutes(router, outside, inside), ...(esp === "kernel" ? [] : deadEnds(router))], routes, vpn),
     ...missing(
-      router.connections.length === 0 ? [] : [`${DEAD_END}: ${DEAD_END} iif ${String(inside?.ifname)}`],
+      router.connections.length === 0 || esp === "kernel"
+        ? []
+        : [`${DEAD_END}: ${DEAD_END} iif ${String(inside?.ifname)}`],
       rules.filter((rule) => rule.startsWith(`${DEAD_END}: `)),
       vpn,
     ),
@@ -48,10 +51,16 @@ export function linkProblems(what: string, link: Link | undefined, mtu: number |
   ];
 }
 
-const surplusLinks = (links: readonly Link[], ...expected: readonly (Link | undefined)[]): readonly string[] =>
-  links
-    .filter((link) => !expected.includes(link) && !["lo", CHARON_LINK].includes(link.ifname))
+function surplusLinks(
+  links: readonly Link[],
+  esp: EspBackEnd,
+  ...expected: readonly (Link | undefined)[]
+): readonly string[] {
+  const others = esp === "kernel" ? ["lo"] : ["lo", CHARON_LINK];
+  return links
+    .filter((link) => !expected.includes(link) && !others.includes(link.ifname))
     .map(({ ifname }) => `${ifname} is a stranger in its namespace`);
+}
 
 /** Table, and preference of the rule, by which what comes from the router for a peer goes nowhere but to ESP. */
 const DEAD_END = 222;
@@ -61,10 +70,12 @@ const wantedRoutes = (router: WantedRouter, outside: Link | undefined, inside: L
   ...unique(router.connections.flatMap(({ localSubnets }) => localSubnets)).map(
     (subnet) => `${subnet} via ${TRANSIT.near} dev ${String(inside?.ifname)}`,
   ),
-  ...unique(router.connections.flatMap(({ peerSubnets }) => peerSubnets)).map(
-    (subnet) => `blackhole ${subnet} table ${DEAD_END}`,
-  ),
 ];
+
+const deadEnds = (router: WantedRouter): readonly string[] =>
+  unique(router.connections.flatMap(({ peerSubnets }) => peerSubnets)).map(
+    (subnet) => `blackhole ${subnet} table ${DEAD_END}`,
+  );
 
 export const checkVpnGuard = (router: WantedRouter): Promise<readonly Finding[]> =>
   checkTables(router, `qvpn-${router.id}`);

@@ -2,6 +2,7 @@
 import * as broker from "./broker.ts";
 import type { Fault } from "./fault.ts";
 import * as files from "./files.ts";
+import * as ipsec from "./ipsec.ts";
 import type { FaultKind } from "./kinds.ts";
 import * as messages from "./messages.ts";
 import * as network from "./network.ts";
@@ -28,6 +29,9 @@ export const COMMON_FAULTS = {
   "nft-delete": network.nftDelete,
   "nft-flush": network.nftFlush,
   "nft-rule-delete": network.nftRuleDelete,
+  "ipsec-state-delete": ipsec.stateDelete,
+  "ipsec-policy-delete": ipsec.policyDelete,
+  "ipsec-flush": ipsec.flush,
   "swanctl-unload-conn": swanctl.unloadConns,
   "swanctl-terminate": swanctl.terminate,
   "swanctl-clear-creds": swanctl.clearCreds,

@@ -24,7 +24,7 @@ export function someRouter({ world, random, claim }: Scene): SiteRouter | undefi
   return claim(`network ${router.number}`) ? router : undefined;
 }
 
-const inRouter =
+export const inRouter =
   (apply: (router: SiteRouter, scene: Scene, ground: Ground) => Promise<string | undefined>): Fault =>
   async (scene): Promise<Applied | undefined> => {
     const router = someRouter(scene);

@@ -1,4 +1,5 @@
 // Every place by its name.
+import type { EspBackEnd } from "../check/subject.ts";
 import { FAULT_KINDS, type FaultKind } from "../faults/kinds.ts";
 import type { Place } from "./place.ts";
 import { ovs } from "./ovs.ts";
@@ -10,8 +11,12 @@ export const PLACES = { transit, router, ovs } satisfies Readonly<Record<string,
 export type PlaceName = keyof typeof PLACES;
 export const isPlaceName = (text: string): text is PlaceName => text in PLACES;
 
+/** What there is with ESP in the kernel only. */
+const OF_KERNEL_ESP: readonly FaultKind[] = ["ipsec-state-delete", "ipsec-policy-delete", "ipsec-flush"];
+
 /** What can be done there, in the order in which it is listed. */
-export function faultKindsOf(name: PlaceName): readonly FaultKind[] {
+export function faultKindsOf(name: PlaceName, esp: EspBackEnd): readonly FaultKind[] {
   const place: Place = PLACES[name];
-  return FAULT_KINDS.filter((kind) => place.faults[kind] !== undefined);
+  const kinds = FAULT_KINDS.filter((kind) => place.faults[kind] !== undefined);
+  return esp === "kernel" ? kinds : kinds.filter((kind) => !OF_KERNEL_ESP.includes(kind));
 }

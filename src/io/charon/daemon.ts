@@ -50,7 +50,7 @@ import {
 import { observeCharon } from "./observe.ts";
 import { fileText, markerData } from "./texts.ts";
 import { endOtherDaemon, type OtherDaemon } from "./other-daemons.ts";
-import { isAlive, type CharonProcess } from "./process.ts";
+import { isAlive, startedAtMs, type CharonProcess } from "./process.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 export type DaemonOptions = {
@@ -145,7 +145,7 @@ export class Daemon {
       const algorithms = await this.#algorithmsOf(instance, signal);
       return await observeCharon(
         this.#client(),
-        instance,
+        { instance, startedAtMs: startedAtMs(charon) },
         algorithms,
         this.#files.read(),
         this.#command(signal),

@@ -15,7 +15,7 @@ type Run = <T>(command: string, run: () => Promise<T>) => Promise<T>;
 /** Reads all that VICI tells of configs, secrets and SAs. */
 export async function observeCharon(
   vici: ViciRequester,
-  instance: string,
+  { instance, startedAtMs }: Pick<RunningCharon, "instance" | "startedAtMs">,
   algorithms: CharonAlgorithms,
   files: ReadonlyMap<ConnectionId, Fingerprint>,
   options: CommandOptions,
@@ -30,6 +30,7 @@ export async function observeCharon(
   return {
     kind: "up",
     instance,
+    startedAtMs,
     algorithms,
     peers: new Map(conns.map((conn) => [conn.name, new Set(conn.children.map((child) => child.name))])),
     loaded: new Map(conns.map((conn) => [conn.name, valuesOfConn(conn)])),

@@ -36,6 +36,15 @@ export function aliveSince(pid: number): string | undefined {
   return fields === undefined || fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
 }
 
+/** USER_HZ, which what the kernel tells of processes is counted in, is 100 on every machine that Linux runs on. */
+const TICK_MS = 10;
+
+/** Unix time. Both are counted from the machine's start; /proc/uptime is exact to 10 ms. */
+export function startedAtMs({ startTime }: Pick<CharonProcess, "startTime">): number {
+  const upSeconds = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+  return Date.now() - upSeconds * 1_000 + Number(startTime) * TICK_MS;
+}
+
 export function strongswanConfOf(pid: number): string | undefined {
   const environment = orUndefined(() => readFileSync(`/proc/${String(pid)}/environ`, "utf8"));
   const entry = environment?.split("\0").find((line) => line.startsWith("STRONGSWAN_CONF="));

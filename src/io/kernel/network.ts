@@ -32,7 +32,7 @@ import {
   openNamespace,
 } from "./netns.ts";
 import { computeChecksums } from "./offload.ts";
-import { addPolicy, flushIpsec, readOwnPolicies, removePolicy } from "./policy.ts";
+import { addPolicy, flushIpsec, readOwnPolicies, removeIpsec, removePolicy } from "./policy.ts";
 import { probeKernelEsp } from "./probe.ts";
 import { readLink, readLinks, readNetwork, readUserlandPlane } from "./read-network.ts";
 import {
@@ -150,6 +150,8 @@ export class KernelNetwork implements Network {
       case "removeGuard":
         this.#guards.delete(step.namespace);
         return this.#applyGuard(`${NAMESPACE_DIRECTORY}/${step.namespace}`, undefined, signal);
+      case "removeIpsec":
+        return removeIpsec(this.#sockets.xfrm(step.namespace), step.namespace, step.entries);
       case "flushIpsec":
         return flushIpsec(this.#sockets.xfrm(step.namespace), step.namespace, step.keepsBlocks);
       case "setSysctl":

@@ -1,6 +1,8 @@
 // IPsec policies of ours beside charon's: coding, reading, adding and removing (linux/xfrm.h).
-import { familyOf, parseCidr } from "../../core/address.ts";
+import { addressBytes, familyOf, parseCidr } from "../../core/address.ts";
+import { policyKey, type IpsecEntry, type PolicyDirection } from "../../core/data-plane.ts";
 import { KernelError } from "../../core/errors.ts";
+import type { Cidr } from "../../core/model.ts";
 import { ownPolicyKey, type OwnPolicy } from "../../core/network.ts";
 import { attribute, parseAttributes, type Message, type Netlink } from "./netlink.ts";
 import {
@@ -12,6 +14,7 @@ import {
   selectorOf,
   SELECTOR_BYTES,
   XFRM_MSG_DELPOLICY,
+  XFRM_MSG_DELSA,
   XFRM_MSG_FLUSHPOLICY,
   XFRM_MSG_FLUSHSA,
   XFRM_MSG_GETPOLICY,
@@ -70,6 +73,24 @@ export async function removePolicy(netlink: Netlink, policy: OwnPolicy): Promise
   }
 }
 
+/** Of charon's; those that are gone already are. */
+export async function removeIpsec(netlink: Netlink, namespace: string, entries: readonly IpsecEntry[]): Promise<void> {
+  for (const entry of entries) {
+    try {
+      if (entry.kind === "state") {
+        const what = `remove the IPsec state with SPI ${entry.spi} in ${namespace}`;
+        await netlink.request(what, XFRM_MSG_DELSA, [encodeStateId(entry)]);
+      } else {
+        const { direction, source, destination } = entry;
+        const what = `remove the IPsec policy ${policyKey(direction, source, destination)} in ${namespace}`;
+        await netlink.request(what, XFRM_MSG_DELPOLICY, [policyId(subnetsSelector(entry), direction)]);
+      }
+    } catch (error) {
+      if (!(error instanceof KernelError && ["ENOENT", "ESRCH"].includes(error.code))) throw error;
+    }
+  }
+}
+
 /** All of the namespace; `keepsBlocks`: those of ours are back at once. */
 export async function flushIpsec(netlink: Netlink, namespace: string, keepsBlocks: boolean): Promise<void> {
   const ours = keepsBlocks ? await readOwnPolicies(netlink, namespace, []) : [];
@@ -93,12 +114,29 @@ function encodeSelector(policy: OwnPolicy): Buffer {
     out.writeUInt8(IPPROTO_ICMPV6, 44);
     return out;
   }
-  const [source, destination] = [parseCidr(policy.source), parseCidr(policy.destination)];
+  return subnetsSelector(policy);
+}
+
+function subnetsSelector(of: { readonly source: Cidr; readonly destination: Cidr }): Buffer {
+  const out = Buffer.alloc(SELECTOR_BYTES);
+  const [source, destination] = [parseCidr(of.source), parseCidr(of.destination)];
   out.set(destination.bytes, 0);
   out.set(source.bytes, 16);
-  out.writeUInt16LE(familyOf(policy.source) === 4 ? AF_INET : AF_INET6, 40);
+  out.writeUInt16LE(familyNumber(of.source), 40);
   out.writeUInt8(destination.prefixLength, 42);
   out.writeUInt8(source.prefixLength, 43);
+  return out;
+}
+
+const familyNumber = (address: string): number => (familyOf(address) === 4 ? AF_INET : AF_INET6);
+
+/** struct xfrm_usersa_id. */
+function encodeStateId({ destination, spi, protocol }: Extract<IpsecEntry, { kind: "state" }>): Buffer {
+  const out = Buffer.alloc(24);
+  out.set(addressBytes(destination), 0);
+  out.write(spi, 16, "hex");
+  out.writeUInt16LE(familyNumber(destination), 20);
+  out.writeUInt8(protocol, 22);
   return out;
 }
 
@@ -122,12 +160,17 @@ function encodePolicy(policy: OwnPolicy): readonly Buffer[] {
   return [out, ...encodeMark(policy)];
 }
 
+const encodePolicyId = (policy: OwnPolicy): readonly Buffer[] => [
+  policyId(encodeSelector(policy), directionOf(policy)),
+  ...encodeMark(policy),
+];
+
 /** struct xfrm_userpolicy_id. */
-function encodePolicyId(policy: OwnPolicy): readonly Buffer[] {
+function policyId(selector: Buffer, direction: PolicyDirection): Buffer {
   const out = Buffer.alloc(POLICY_ID_BYTES);
-  encodeSelector(policy).copy(out);
-  out.writeUInt8(POLICY_DIRECTIONS[directionOf(policy)], 60);
-  return [out, ...encodeMark(policy)];
+  selector.copy(out);
+  out.writeUInt8(POLICY_DIRECTIONS[direction], 60);
+  return out;
 }
 
 /** Nothing for one that is not ours. */

@@ -1,11 +1,11 @@
 // What the kernel holds of IPsec: numbers of its messages, and states and policies as it tells them (linux/xfrm.h).
 import { addressText } from "../../core/address.ts";
-import { policyKey, type KernelPlane, type PolicyDirection } from "../../core/data-plane.ts";
+import { policyKey, type IpsecEntry, type KernelPlane, type PolicyDirection } from "../../core/data-plane.ts";
 import type { Cidr } from "../../core/model.ts";
 import { parseAttributes, type Message, type Netlink } from "./netlink.ts";
 
 export const XFRM_MSG_NEWSA = 0x10;
-const XFRM_MSG_DELSA = 0x11;
+export const XFRM_MSG_DELSA = 0x11;
 const XFRM_MSG_GETSA = 0x12;
 export const XFRM_MSG_NEWPOLICY = 0x13;
 export const XFRM_MSG_DELPOLICY = 0x14;
@@ -31,6 +31,8 @@ export const XFRMA_MARK = 21;
 
 export const AF_INET = 2;
 const INFO_COUNTS = 1;
+/** XFRMA_ALG_AUTH, _CRYPT, _AEAD and _AUTH_TRUNC: one of them has every state that carries something. */
+const ALGORITHMS = [1, 2, 18, 20];
 const MAX_LOOKS = 3;
 
 /** Whether states, or policies of charon's, were taken away; by charon, too. */
@@ -50,37 +52,57 @@ export const takesOwnPolicies = ({ type, data }: Message): boolean =>
 export async function readKernelPlane(netlink: Netlink, namespace: string): Promise<KernelPlane | undefined> {
   for (let looks = 0; looks < MAX_LOOKS; looks += 1) {
     const states = await netlink.dump(`list IPsec states of ${namespace}`, XFRM_MSG_GETSA, []);
-    const spis = states.map(takeSpi);
+    const spis = states.map(spiOf);
     const policies = await netlink.dump(`list IPsec policies of ${namespace}`, XFRM_MSG_GETPOLICY, []);
+    const entries = [...states.flatMap(takeState), ...policies.flatMap(policyOf)];
     const [stateCount] = await readInfo(netlink, `count IPsec states of ${namespace}`, XFRM_MSG_GETSADINFO);
     const policyCounts = await readInfo(netlink, `count IPsec policies of ${namespace}`, XFRM_MSG_GETSPDINFO);
     if (spis.length !== stateCount || policies.length !== policyCounts.reduce((sum, one) => sum + one, 0)) continue;
-    return { kind: "kernel", spis: new Set(spis), policies: new Set(policies.flatMap(policyOf)) };
+    return { kind: "kernel", spis: new Set(spis), policies: new Set(keysOf(entries)), entries };
   }
   return undefined;
 }
 
-/** Its keys are in the message, too: nothing of it is left behind. */
-function takeSpi({ data }: Message): string {
-  const spi = data.toString("hex", 72, 76);
+const spiOf = ({ data }: Message): string => data.toString("hex", 72, 76);
+
+/** struct xfrm_usersa_info. Its keys are in the message, too: nothing of it is left behind. */
+function takeState(message: Message): readonly IpsecEntry[] {
+  const { data } = message;
+  const hasKeys = ALGORITHMS.some((type) => parseAttributes(data.subarray(USERSA_BYTES)).has(type));
+  const address = (at: number): string => addressText([...data.subarray(at, at + bytesOf(data.readUInt16LE(212)))]);
+  const entry: IpsecEntry = {
+    kind: "state",
+    spi: spiOf(message),
+    protocol: data.readUInt8(76),
+    source: address(80),
+    destination: address(56),
+    addedAtMs: secondsAt(data, 176),
+  };
   data.fill(0);
-  return spi;
+  return hasKeys ? [entry] : [];
 }
 
-/** Nothing for one of a socket's, whose directions have numbers of their own, and for one of ours. */
-function policyOf(message: Message): readonly string[] {
+/** struct xfrm_userpolicy_info. Nothing for one of a socket's, whose directions have numbers of their own, and for one of ours. */
+function policyOf(message: Message): readonly IpsecEntry[] {
   const { data } = message;
   const direction = DIRECTION_NAMES.get(data.readUInt8(160));
   if (direction === undefined || protocolOf(data) !== 0 || isBlocking(message)) return [];
-  const { source, destination } = selectorOf(data);
-  return [policyKey(direction, source, destination)];
+  return [{ kind: "policy", direction, ...selectorOf(data), addedAtMs: secondsAt(data, 136) }];
 }
+
+const keysOf = (entries: readonly IpsecEntry[]): readonly string[] =>
+  entries.flatMap((one) => (one.kind === "policy" ? [policyKey(one.direction, one.source, one.destination)] : []));
+
+const secondsAt = (data: Buffer, at: number): number => Number(data.readBigUInt64LE(at)) * 1_000;
+
+/** Of an address. */
+const bytesOf = (family: number): number => (family === AF_INET ? 4 : 16);
 
 export const isBlocking = ({ data }: Message): boolean => data.readUInt8(161) === XFRM_POLICY_BLOCK;
 
 /** Of a message that begins with a selector. */
 export function selectorOf(data: Buffer): { readonly source: Cidr; readonly destination: Cidr } {
-  const addressBytes = data.readUInt16LE(40) === AF_INET ? 4 : 16;
+  const addressBytes = bytesOf(data.readUInt16LE(40));
   const cidr = (at: number, prefixAt: number): Cidr =>
     `${addressText([...data.subarray(at, at + addressBytes)])}/${data.readUInt8(prefixAt)}`;
   return { source: cidr(16, 43), destination: cidr(0, 42) };

@@ -170,9 +170,13 @@ async function theseTests(): Promise<void> {
     const comesBack = async (): Promise<void> => {
       await areActive(lab, "site", "v6");
       // Both may have initiated at once. When charon gives an SA up it writes the policies of the other one anew.
+      let last = "";
       await until("one SA each is left", 30_000, async () => {
         const sas = await lab.left.ikeSas(lab.routers.left).catch(() => []);
+        last = JSON.stringify(sas.map(({ state, childSas }) => [state, childSas.map((one) => [one.name, one.state])]));
         return sas.length === 1 && sas[0]?.childSas.length === 2;
+      }).catch((error: unknown) => {
+        throw new Error(`${String(error)}; last seen: ${last}`, { cause: error });
       });
       for (const to of PEERS) await reaches("left", to);
     };
@@ -276,6 +280,72 @@ async function theseTests(): Promise<void> {
       }
       await comesBack();
       await expectNothingLost(internet);
+    });
+  });
+
+  describe("what a charon that was killed has left", () => {
+    const both = connectionPair(SITE).concat(connectionPair(SITE_V6));
+    const onLeft = (name: string, more: LabDocument): readonly LabDocument[] =>
+      both.map((one) => (one["kind"] === "IpsecSiteConnection" && one["name"] === name ? { ...one, ...more } : one));
+    const off = { admin_state_up: false };
+    const spis = (): readonly string[] =>
+      [...run(left, "ip xfrm state list nokeys").matchAll(/spi (0x[0-9a-f]+) .*\n.*\n\s+(?:auth|enc|aead)/g)].map(
+        ([, spi = ""]) => spi,
+      );
+    const policiesOfCharon = (): readonly string[] =>
+      run(left, "ip xfrm policy list nosock")
+        .split(/\n(?=\S)/)
+        .filter((one) => one.includes("tmpl"))
+        .map((one) => one.split("\n")[0]?.trim() ?? "");
+    const killed = async (): Promise<readonly string[]> => {
+      lab.write(documents(lab.routers, both));
+      await areActive(lab, "site", "v6");
+      await areSettled(lab);
+      const had = spis();
+      expect(had.length).toBeGreaterThanOrEqual(4);
+      return had;
+    };
+    const areGone = (had: readonly string[]): Promise<unknown> =>
+      until("its states are gone", 15_000, () => spis().every((spi) => !had.includes(spi)));
+
+    test("goes when its successor is up, and nothing else does", async () => {
+      const had = await killed();
+      process.kill(lab.left.runningCharon(lab.routers.left).pid, "SIGKILL");
+      await areGone(had);
+      await areActive(lab, "site", "v6");
+      await areSettled(lab);
+      for (const to of ["10.2.0.9", "fd00:2::9"]) await reaches("left", to);
+    });
+
+    test("of a connection that was switched off meanwhile goes at once, beside one to the same peer", async () => {
+      const had = await killed();
+      await lab.left.stop();
+      process.kill(lab.left.runningCharon(lab.routers.left).pid, "SIGKILL");
+      lab.write(documents(lab.routers, onLeft("site", off)));
+      await lab.left.start();
+      await connectionIs(lab.left, "site", "DOWN");
+      await connectionIs(lab.left, "v6", "ACTIVE");
+      await areGone(had);
+      expect(policiesOfCharon().filter((one) => one.includes("10.2.0.0/24"))).toEqual([]);
+      expect((await lab.world.ping("right", "10.1.0.9", { count: 2 })).received).toBe(0);
+    });
+
+    test("goes where no charon is wanted any more", async () => {
+      const had = await killed();
+      await lab.left.stop();
+      process.kill(lab.left.runningCharon(lab.routers.left).pid, "SIGKILL");
+      lab.write(
+        documents(
+          lab.routers,
+          both.map((one) =>
+            one["kind"] === "IpsecSiteConnection" && !String(one["name"]).endsWith("-back") ? { ...one, ...off } : one,
+          ),
+        ),
+      );
+      await lab.left.start();
+      await connectionIs(lab.left, "site", "DOWN");
+      await areGone(had);
+      await until("no policy of charon's is left", 5_000, () => policiesOfCharon().length === 0);
     });
   });
 }

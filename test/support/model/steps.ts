@@ -3,7 +3,7 @@ import type { CharonStep } from "../../../src/core/charon-step.ts";
 import type { NetworkStep } from "../../../src/core/network-plan.ts";
 
 /** The model's routers are of topology `transit`, and its machines have Linux bridges only. */
-type ForeignKind = "removeGuard" | "flushIpsec" | "plugPort" | "unplugPort" | "keepNeighbour";
+type ForeignKind = "removeGuard" | "flushIpsec" | "removeIpsec" | "plugPort" | "unplugPort" | "keepNeighbour";
 export type StepKind = Exclude<NetworkStep["kind"], ForeignKind> | CharonStep["kind"] | "startCharon" | "removeCharon";
 
 // A record, so that a kind which is missing here does not compile.

@@ -9,6 +9,7 @@ const kernel = (policies: readonly string[], spis: readonly string[] = Object.va
   kind: "kernel",
   spis: new Set(spis),
   policies: new Set(policies),
+  entries: [],
 });
 const sa = (localSubnets: readonly string[], peerSubnets: readonly string[], mode = "tunnel") =>
   aChildSa({ name: "site", ...SPIS, localSubnets, peerSubnets, values: new Map([["mode", mode]]) });
