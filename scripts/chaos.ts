@@ -147,7 +147,7 @@ async function main(): Promise<number> {
   const results: RunResult[] = [];
   const commit =
     process.env["CHAOS_COMMIT"] ?? execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
-  const runs: Runs = { commit, machine: `${cpus().length} processors`, results };
+  const runs: Runs = { commit, machine: cpus().length === 1 ? "1 processor" : `${cpus().length} processors`, results };
   const program = copyProgram();
   try {
     for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.seeds); seed += 1) {

@@ -12,6 +12,7 @@ export type Bug = {
   readonly mutations: readonly Mutation[];
   /** Where it is one; absent: everywhere. */
   readonly places?: readonly PlaceName[];
+  /** Where ESP is; absent: wherever it is. */
   readonly esp?: EspBackEnd;
   /** What brings it to light; absent: the first start does. */
   readonly faults?: readonly FaultKind[];
@@ -22,6 +23,16 @@ const DAEMON = "io/charon/daemon.js";
 const NETWORK = "io/kernel/network.js";
 const STATUS = "core/connection-status.js";
 const VERDICT = "const { status, cause } = verdict(connection, children, input);";
+const NOTHING_DROPS: Mutation = {
+  file: "core/guard.js",
+  from: "{ counter: counterName(hook) }, { drop: null }]",
+  to: "{ counter: counterName(hook) }]",
+};
+const NOTHING_BLOCKS: Mutation = {
+  file: "core/network.js",
+  from: '({ kind: "block", namespace, source, destination }))',
+  to: '({ kind: "block", namespace, source, destination })).slice(0, 0)',
+};
 
 export const BUGS: readonly Bug[] = [
   {
@@ -88,6 +99,7 @@ export const BUGS: readonly Bug[] = [
   {
     name: "nothing stands in for the guard",
     invariant: "network",
+    esp: "userland",
     mutations: [
       {
         file: "core/network.js",
@@ -102,14 +114,32 @@ export const BUGS: readonly Bug[] = [
     ],
   },
   {
+    name: "no policy blocks behind charon's",
+    invariant: "ipsec",
+    esp: "kernel",
+    mutations: [NOTHING_BLOCKS],
+  },
+  {
+    name: "what a charon that was killed has left in the kernel stays",
+    invariant: "ipsec",
+    esp: "kernel",
+    mutations: [{ file: "reconcile/reconcile.js", from: "if (entries.length === 0)", to: "if (true)" }],
+    faults: ["charon-kill"],
+  },
+  {
+    name: "the guard counts, and nothing drops or blocks",
+    invariant: "clear-text",
+    esp: "kernel",
+    mutations: [NOTHING_DROPS, NOTHING_BLOCKS],
+    faults: ["charon-kill"],
+    changes: ["psk-one-side", "admin-state"],
+  },
+  {
     name: "the guard counts, and nothing drops",
     invariant: "clear-text",
+    esp: "userland",
     mutations: [
-      {
-        file: "core/guard.js",
-        from: "{ counter: counterName(hook) }, { drop: null }]",
-        to: "{ counter: counterName(hook) }]",
-      },
+      NOTHING_DROPS,
       // Nor does what stands in for it: it comes after the default route.
       { file: "core/network.js", from: "BLOCKED_PREFERENCE = 222;", to: "BLOCKED_PREFERENCE = 32_768;" },
       { file: "core/network.js", from: "UNREACHABLE_PREFERENCE = 32_765;", to: "UNREACHABLE_PREFERENCE = 32_768;" },
@@ -159,6 +189,7 @@ export const BUGS: readonly Bug[] = [
   {
     name: "a rule too many in a router's own namespace",
     invariant: "network",
+    esp: "userland",
     places: ["router"],
     mutations: [
       {
@@ -198,6 +229,7 @@ export const BUGS: readonly Bug[] = [
   {
     name: "nothing may go into the tunnel",
     invariant: "tunnel-traffic",
+    esp: "userland",
     mutations: [{ file: "core/guard.js", from: "[from(link), to(USERLAND_ESP_LINK)],", to: "" }],
   },
 ];

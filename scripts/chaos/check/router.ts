@@ -32,8 +32,9 @@ export const router: PlaceCheck = {
 
 type StandIns = { readonly rules: readonly string[]; readonly routes: readonly string[] };
 
+/** It makes its rule with ESP in the kernel, too, where nothing is in the table. */
 const charonsIn = ({ espBackEnd }: Subject): readonly string[] =>
-  espBackEnd === "kernel" ? [] : [CHARON_LINK, CHARON_RULE];
+  espBackEnd === "kernel" ? [CHARON_RULE] : [CHARON_LINK, CHARON_RULE];
 
 /**
  * What keeps the router's default route from taking what is for a peer, should both tables of nft be gone. With ESP in the
@@ -73,14 +74,14 @@ async function problemsIn(
       own,
     ),
     ...missing(standIns.routes, routes, own),
-    ...(chains !== undefined && rulesOf(chains) === known
+    ...(chains !== undefined && known !== undefined && rulesOf(chains) === rulesOf(known)
       ? []
       : [`Neutron's chains in ${own} are not as it wrote them`]),
   ];
 }
 
-/** Without the times in it; those who use nft below iptables have no counters. */
-const rulesOf = (saved: string): string => saved.replaceAll(/^#.*\n?/gm, "");
+/** Without the times in it, and what was counted. */
+const rulesOf = (saved: string): string => saved.replaceAll(/^#.*\n?/gm, "").replaceAll(/\[\d+:\d+\]/g, "[0:0]");
 
 /** Beside what holds everywhere no packet of a connection is translated, or leaves after it was. */
 function problemsOfTable(wanted: WantedRouter, table: Table): readonly string[] {
