@@ -19,7 +19,7 @@ export type KernelPlane = {
   readonly spis: ReadonlySet<string>;
   /** As `policyKey` has them. */
   readonly policies: ReadonlySet<string>;
-  /** All of them, but states without keys, which stand for a negotiation. */
+  /** All that may be charon's; not the states without keys that stand for a negotiation. */
   readonly entries: readonly IpsecEntry[];
 };
 

@@ -51,6 +51,8 @@ export type RouterMemory = {
   charonStartsMs: number[];
   /** The charon whose end was counted last, by its instance. */
   succeeded: string | undefined;
+  /** When the running charon was told first what is wanted. */
+  charonMetAtMs: number | undefined;
   /** Why the last start failed. */
   startFailure: string | undefined;
   /** Whether files with secrets in them may lie about: those of an earlier agent, or of a charon that ended. */
@@ -76,6 +78,7 @@ export const emptyMemory = (router: RouterId): RouterMemory => ({
   fault: undefined,
   charonStartsMs: [],
   succeeded: undefined,
+  charonMetAtMs: undefined,
   startFailure: undefined,
   mayHaveFiles: true,
 });

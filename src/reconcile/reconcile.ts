@@ -355,10 +355,13 @@ export class Reconciler {
     let wasStartedHere = false;
     if (memory.charon.kind === "absent") {
       memory.inSync = new Set();
-      await this.#removeRemains(connections, memory, run, signal);
-      if (!isWanted()) return this.#removeCharon(desired.id, memory, signal);
+      if (!isWanted()) return this.#switchOff(desired.id, memory, mayNegotiate, run, signal);
       if (!mayNegotiate) return;
-      if (!(await this.#start(desired.id, memory, run, signal))) return;
+      if (!(await this.#start(desired.id, memory, run, signal))) {
+        // Where another program has IKE's ports, what is there may be its own.
+        if (run.faultCode?.code !== "ike-ports-taken") await this.#removeRemains(connections, memory, run, signal);
+        return;
+      }
       wasStartedHere = true;
       memory.charon = await ike.observe(desired.id, signal);
     }
@@ -376,6 +379,7 @@ export class Reconciler {
         if (!wasStartedHere) noteStart(memory, nowMs);
         wasStartedHere = false;
       }
+      if (memory.notes?.instance !== observed.instance) memory.charonMetAtMs = nowMs;
       memory.notes = notesFor(memory.notes, observed);
       refreshNotes(memory.notes, observed, connections, nowMs, plan.splitChildren);
       const planned = planCharon(connections, observed, memory.notes, nowMs, plan);
@@ -400,7 +404,7 @@ export class Reconciler {
     }
     if (mayNegotiate && memory.charon.kind === "up") await this.#removeRemains(connections, memory, run, signal);
     // Also one that does not answer: its SAs in the kernel would go on carrying what is switched off.
-    if (!isWanted()) await this.#removeCharon(desired.id, memory, signal);
+    if (!isWanted()) await this.#switchOff(desired.id, memory, mayNegotiate, run, signal);
     else if (memory.charon.kind === "failing")
       this.#fail(run, new UnavailableError("CHARON_DOWN", memory.charon.why), "charon-down");
   }
@@ -416,31 +420,42 @@ export class Reconciler {
       : { ...charon, dataPlane: { ...dataPlane, atMs } };
   }
 
-  /**
-   * What a charon left in the kernel that was killed. In a router's own namespace it may be another program's, where we have
-   * seen no charon of ours.
-   */
+  /** With what a charon that was killed, or had to be, has left in the kernel. */
+  async #switchOff(
+    router: RouterId,
+    memory: RouterMemory,
+    isGuarded: boolean,
+    run: Run,
+    signal: AbortSignal,
+  ): Promise<void> {
+    // In a router's own namespace it may be another program's where there was none of ours.
+    const wasOurs = memory.scope?.topology === "transit" || memory.notes !== undefined;
+    await this.#removeCharon(router, memory, signal);
+    if (!isGuarded || !wasOurs || this.#options.espBackEnd !== "kernel") return;
+    memory.charon = await this.#observeCharon(router, signal);
+    await this.#removeRemains([], memory, run, signal);
+  }
+
+  /** What a charon that was killed has left in the kernel. */
   async #removeRemains(
     connections: readonly DesiredConnection[],
     memory: RouterMemory,
     run: Run,
     signal: AbortSignal,
   ): Promise<void> {
-    const { scope, charon, notes } = memory;
-    if (scope === undefined || charon.kind === "failing" || charon.dataPlane?.kind !== "kernel") return;
-    if (scope.topology === "router" && notes === undefined) return;
+    const { router, charon, charonMetAtMs } = memory;
+    if (charon.kind === "failing" || charon.dataPlane?.kind !== "kernel") return;
+    const nowMs = this.#ports.clock.nowMs();
+    const successor = charon.kind === "up" ? { ...charon, metAtMs: charonMetAtMs ?? nowMs } : undefined;
     const tunnels = connections.flatMap((one) => (one.kind === "usable" ? [one.tunnel] : []));
-    const running = charon.kind === "up" ? charon : undefined;
-    const { entries, wakeAtMs } = remainsOf(charon.dataPlane, running, tunnels, this.#ports.clock.nowMs());
+    const { entries, wakeAtMs } = remainsOf(charon.dataPlane, successor, tunnels, nowMs);
     run.wakeAtMs = earlier(run.wakeAtMs, wakeAtMs);
     if (entries.length === 0) return;
-    const { namespace } = scope;
+    const namespace = this.namespaceOf(router);
     try {
       await this.#applyNetwork([{ kind: "removeIpsec", namespace, entries }], memory, run, signal);
-      this.#log.info(
-        { namespace, entries: entries.length },
-        "removed what a charon that was killed left in the kernel",
-      );
+      const what = { router, entries: entries.length };
+      this.#log.info(what, "removed what a charon that was killed has left in the kernel");
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof AgentError)) throw error;

@@ -77,10 +77,13 @@ function surplusPolicies(router: WantedRouter, installed: readonly Tree[], are: 
 /** The program lets neighbours find each other, whatever charon is asked for. */
 const NEIGHBOUR_DISCOVERY = /^src ::\/0 dst ::\/0 proto ipv6-icmp type 13[56] /;
 
-/** `ip` has no JSON for these: an object begins where a line is not indented. */
+/** `ip` has no JSON for states and policies: each begins where a line is not indented. */
+export const objectsOf = (text: string): readonly string[] =>
+  text.split(/\n(?=\S)/).filter((object) => object.trim() !== "");
+
 async function readObjects(namespace: string, ...what: readonly string[]): Promise<readonly string[] | undefined> {
   const text = await run("ip", "-n", namespace, "xfrm", ...what);
-  return text?.split(/\n(?=\S)/).filter((object) => object.trim() !== "");
+  return text === undefined ? undefined : objectsOf(text);
 }
 
 async function readPolicies(namespace: string): Promise<Policies | undefined> {

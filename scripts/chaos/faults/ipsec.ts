@@ -1,12 +1,10 @@
 // Faults of the kernel's IPsec states and policies, where ESP is its own.
 import { execa } from "execa";
+import { objectsOf } from "../check/ipsec.ts";
 import { inRouter } from "./network.ts";
 
 const xfrm = async (namespace: string, ...args: readonly string[]): Promise<string> =>
   (await execa("ip", ["-n", namespace, "xfrm", ...args])).stdout;
-
-/** An object begins where a line is not indented. */
-const objectsOf = (text: string): readonly string[] => text.split(/\n(?=\S)/).filter((one) => one.trim() !== "");
 
 export const stateDelete = inRouter(async (_, { random }, { charonNamespace: namespace }) => {
   const all = objectsOf(await xfrm(namespace, "state", "list", "nokeys")).flatMap((object) => {

@@ -39,10 +39,13 @@ export function aliveSince(pid: number): string | undefined {
 /** USER_HZ, which what the kernel tells of processes is counted in, is 100 on every machine that Linux runs on. */
 const TICK_MS = 10;
 
-/** Unix time. Both are counted from the machine's start; /proc/uptime is exact to 10 ms. */
+/**
+ * Unix time. Both are counted from the machine's start, but where a container has an uptime of its own; /proc/uptime is exact
+ * to 10 ms.
+ */
 export function startedAtMs({ startTime }: Pick<CharonProcess, "startTime">): number {
   const upSeconds = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
-  return Date.now() - upSeconds * 1_000 + Number(startTime) * TICK_MS;
+  return Date.now() - Math.max(0, upSeconds * 1_000 - Number(startTime) * TICK_MS);
 }
 
 export function strongswanConfOf(pid: number): string | undefined {

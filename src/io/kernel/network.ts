@@ -32,9 +32,10 @@ import {
   openNamespace,
 } from "./netns.ts";
 import { computeChecksums } from "./offload.ts";
-import { addPolicy, flushIpsec, readOwnPolicies, removeIpsec, removePolicy } from "./policy.ts";
+import { addPolicy, readOwnPolicies, removePolicy } from "./policy.ts";
 import { probeKernelEsp } from "./probe.ts";
 import { readLink, readLinks, readNetwork, readUserlandPlane } from "./read-network.ts";
+import { flushIpsec, removeIpsec } from "./remove-ipsec.ts";
 import {
   encodeAddress,
   encodeRoute,

@@ -1,6 +1,6 @@
 // IPsec policies of ours beside charon's: coding, reading, adding and removing (linux/xfrm.h).
-import { addressBytes, familyOf, parseCidr } from "../../core/address.ts";
-import { policyKey, type IpsecEntry, type PolicyDirection } from "../../core/data-plane.ts";
+import { familyOf, parseCidr } from "../../core/address.ts";
+import type { PolicyDirection } from "../../core/data-plane.ts";
 import { KernelError } from "../../core/errors.ts";
 import type { Cidr } from "../../core/model.ts";
 import { ownPolicyKey, type OwnPolicy } from "../../core/network.ts";
@@ -14,9 +14,6 @@ import {
   selectorOf,
   SELECTOR_BYTES,
   XFRM_MSG_DELPOLICY,
-  XFRM_MSG_DELSA,
-  XFRM_MSG_FLUSHPOLICY,
-  XFRM_MSG_FLUSHSA,
   XFRM_MSG_GETPOLICY,
   XFRM_MSG_UPDPOLICY,
   XFRM_POLICY_ALLOW,
@@ -73,33 +70,6 @@ export async function removePolicy(netlink: Netlink, policy: OwnPolicy): Promise
   }
 }
 
-/** Of charon's; those that are gone already are. */
-export async function removeIpsec(netlink: Netlink, namespace: string, entries: readonly IpsecEntry[]): Promise<void> {
-  for (const entry of entries) {
-    try {
-      if (entry.kind === "state") {
-        const what = `remove the IPsec state with SPI ${entry.spi} in ${namespace}`;
-        await netlink.request(what, XFRM_MSG_DELSA, [encodeStateId(entry)]);
-      } else {
-        const { direction, source, destination } = entry;
-        const what = `remove the IPsec policy ${policyKey(direction, source, destination)} in ${namespace}`;
-        await netlink.request(what, XFRM_MSG_DELPOLICY, [policyId(subnetsSelector(entry), direction)]);
-      }
-    } catch (error) {
-      if (!(error instanceof KernelError && ["ENOENT", "ESRCH"].includes(error.code))) throw error;
-    }
-  }
-}
-
-/** All of the namespace; `keepsBlocks`: those of ours are back at once. */
-export async function flushIpsec(netlink: Netlink, namespace: string, keepsBlocks: boolean): Promise<void> {
-  const ours = keepsBlocks ? await readOwnPolicies(netlink, namespace, []) : [];
-  // struct xfrm_usersa_flush: 0 is every protocol.
-  await netlink.request(`flush the IPsec states of ${namespace}`, XFRM_MSG_FLUSHSA, [Buffer.alloc(4)]);
-  await netlink.request(`flush the IPsec policies of ${namespace}`, XFRM_MSG_FLUSHPOLICY, []);
-  for (const policy of ours) await addPolicy(netlink, policy);
-}
-
 const named = (policy: OwnPolicy): string => `the IPsec policy ${ownPolicyKey(policy)} in ${policy.namespace}`;
 
 const directionOf = (policy: OwnPolicy): "in" | "out" => (policy.kind === "exemption" ? policy.direction : "out");
@@ -114,31 +84,21 @@ function encodeSelector(policy: OwnPolicy): Buffer {
     out.writeUInt8(IPPROTO_ICMPV6, 44);
     return out;
   }
-  return subnetsSelector(policy);
+  return encodeSubnets(policy);
 }
 
-function subnetsSelector(of: { readonly source: Cidr; readonly destination: Cidr }): Buffer {
+export function encodeSubnets(of: { readonly source: Cidr; readonly destination: Cidr }): Buffer {
   const out = Buffer.alloc(SELECTOR_BYTES);
   const [source, destination] = [parseCidr(of.source), parseCidr(of.destination)];
   out.set(destination.bytes, 0);
   out.set(source.bytes, 16);
-  out.writeUInt16LE(familyNumber(of.source), 40);
+  out.writeUInt16LE(encodeFamily(of.source), 40);
   out.writeUInt8(destination.prefixLength, 42);
   out.writeUInt8(source.prefixLength, 43);
   return out;
 }
 
-const familyNumber = (address: string): number => (familyOf(address) === 4 ? AF_INET : AF_INET6);
-
-/** struct xfrm_usersa_id. */
-function encodeStateId({ destination, spi, protocol }: Extract<IpsecEntry, { kind: "state" }>): Buffer {
-  const out = Buffer.alloc(24);
-  out.set(addressBytes(destination), 0);
-  out.write(spi, 16, "hex");
-  out.writeUInt16LE(familyNumber(destination), 20);
-  out.writeUInt8(protocol, 22);
-  return out;
-}
+export const encodeFamily = (address: string): number => (familyOf(address) === 4 ? AF_INET : AF_INET6);
 
 /** struct xfrm_mark. */
 function encodeMark({ kind }: OwnPolicy): readonly Buffer[] {
@@ -161,12 +121,12 @@ function encodePolicy(policy: OwnPolicy): readonly Buffer[] {
 }
 
 const encodePolicyId = (policy: OwnPolicy): readonly Buffer[] => [
-  policyId(encodeSelector(policy), directionOf(policy)),
+  encodePolicyName(encodeSelector(policy), directionOf(policy)),
   ...encodeMark(policy),
 ];
 
 /** struct xfrm_userpolicy_id. */
-function policyId(selector: Buffer, direction: PolicyDirection): Buffer {
+export function encodePolicyName(selector: Buffer, direction: PolicyDirection): Buffer {
   const out = Buffer.alloc(POLICY_ID_BYTES);
   selector.copy(out);
   out.writeUInt8(POLICY_DIRECTIONS[direction], 60);

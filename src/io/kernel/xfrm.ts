@@ -27,7 +27,9 @@ export const POLICY_DIRECTIONS = { in: 0, out: 1, forward: 2 } as const;
 
 export const XFRM_POLICY_ALLOW = 0;
 export const XFRM_POLICY_BLOCK = 1;
+const XFRMA_TMPL = 5;
 export const XFRMA_MARK = 21;
+const XFRMA_IF_ID = 31;
 
 export const AF_INET = 2;
 const INFO_COUNTS = 1;
@@ -53,8 +55,9 @@ export async function readKernelPlane(netlink: Netlink, namespace: string): Prom
   for (let looks = 0; looks < MAX_LOOKS; looks += 1) {
     const states = await netlink.dump(`list IPsec states of ${namespace}`, XFRM_MSG_GETSA, []);
     const spis = states.map(spiOf);
+    const keyed = states.flatMap(takeState);
     const policies = await netlink.dump(`list IPsec policies of ${namespace}`, XFRM_MSG_GETPOLICY, []);
-    const entries = [...states.flatMap(takeState), ...policies.flatMap(policyOf)];
+    const entries = [...keyed, ...policies.flatMap(policyOf)];
     const [stateCount] = await readInfo(netlink, `count IPsec states of ${namespace}`, XFRM_MSG_GETSADINFO);
     const policyCounts = await readInfo(netlink, `count IPsec policies of ${namespace}`, XFRM_MSG_GETSPDINFO);
     if (spis.length !== stateCount || policies.length !== policyCounts.reduce((sum, one) => sum + one, 0)) continue;
@@ -68,7 +71,8 @@ const spiOf = ({ data }: Message): string => data.toString("hex", 72, 76);
 /** struct xfrm_usersa_info. Its keys are in the message, too: nothing of it is left behind. */
 function takeState(message: Message): readonly IpsecEntry[] {
   const { data } = message;
-  const hasKeys = ALGORITHMS.some((type) => parseAttributes(data.subarray(USERSA_BYTES)).has(type));
+  const attributes = parseAttributes(data.subarray(USERSA_BYTES));
+  const isCharons = !isApart(attributes) && ALGORITHMS.some((type) => attributes.has(type));
   const address = (at: number): string => addressText([...data.subarray(at, at + bytesOf(data.readUInt16LE(212)))]);
   const entry: IpsecEntry = {
     kind: "state",
@@ -79,16 +83,25 @@ function takeState(message: Message): readonly IpsecEntry[] {
     addedAtMs: secondsAt(data, 176),
   };
   data.fill(0);
-  return hasKeys ? [entry] : [];
+  return isCharons ? [entry] : [];
 }
 
-/** struct xfrm_userpolicy_info. Nothing for one of a socket's, whose directions have numbers of their own, and for one of ours. */
+/**
+ * struct xfrm_userpolicy_info. Nothing for one of a socket's, whose directions have numbers of their own, for one of ours, and
+ * for what cannot be charon's.
+ */
 function policyOf(message: Message): readonly IpsecEntry[] {
   const { data } = message;
   const direction = DIRECTION_NAMES.get(data.readUInt8(160));
   if (direction === undefined || protocolOf(data) !== 0 || isBlocking(message)) return [];
+  const attributes = parseAttributes(data.subarray(POLICY_BYTES));
+  if (isApart(attributes) || !attributes.has(XFRMA_TMPL)) return [];
   return [{ kind: "policy", direction, ...selectorOf(data), addedAtMs: secondsAt(data, 136) }];
 }
+
+/** charon's have neither a mark nor an interface's id. */
+const isApart = (attributes: ReadonlyMap<number, Buffer>): boolean =>
+  attributes.has(XFRMA_MARK) || attributes.has(XFRMA_IF_ID);
 
 const keysOf = (entries: readonly IpsecEntry[]): readonly string[] =>
   entries.flatMap((one) => (one.kind === "policy" ? [policyKey(one.direction, one.source, one.destination)] : []));

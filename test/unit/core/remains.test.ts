@@ -30,6 +30,7 @@ const plane = (...entries: readonly IpsecEntry[]) =>
   ({ kind: "kernel", spis: new Set<string>(), policies: new Set<string>(), entries }) as const;
 const charon = (...children: readonly ReturnType<typeof aChildSa>[]) => ({
   startedAtMs: STARTED_MS,
+  metAtMs: STARTED_MS,
   ikeSas: children.length === 0 ? [] : [anIkeSa("peer", { children })],
 });
 const SA = aChildSa({ localSubnets: [LOCAL], peerSubnets: [PEER], spiIn: "c1000001", spiOut: "c2000001" });
@@ -63,6 +64,36 @@ test("the states between the gateways of a tunnel stay until it is up, or the ne
   expect(remainsOf(plane(old), charon(), [tunnel], LATE)).toEqual({ entries: [old], wakeAtMs: undefined });
   const ofOther = state("c7000007", OLD_MS, "203.0.113.30");
   expect(remainsOf(plane(old, ofOther), charon(), [tunnel], EARLY)).toEqual({ entries: [ofOther], wakeAtMs: LATE });
+});
+
+test("a charon that was met late has its time from then on", () => {
+  const old = state("c9000009");
+  const met = { ...charon(), metAtMs: STARTED_MS + 60_000 };
+  expect(remainsOf(plane(old), met, [tunnel], LATE)).toEqual({ entries: [], wakeAtMs: STARTED_MS + 70_000 });
+  expect(remainsOf(plane(old), met, [tunnel], STARTED_MS + 70_000).entries).toEqual([old]);
+});
+
+test("a tunnel is up when all its pairs are", () => {
+  const more = { ...tunnel, peerSubnets: [PEER, "10.2.2.0/24"] };
+  const old = state("c9000009");
+  expect(remainsOf(plane(old), charon(SA), [more], EARLY).entries).toEqual([]);
+  const second = aChildSa({ localSubnets: [LOCAL], peerSubnets: ["10.2.2.0/24"], state: "rekeying" });
+  expect(remainsOf(plane(old), charon(SA, second), [more], EARLY).entries).toEqual([old]);
+});
+
+test("where the clock was put forward, charon's own states are older than charon, and others are no leftovers for that", () => {
+  const own = state("c1000001");
+  const younger = state("c9000009", OLD_MS + 1_000);
+  const older = state("c8000008", OLD_MS - 1_000);
+  expect(remainsOf(plane(own, younger, older), charon(SA), [], LATE).entries).toEqual([older]);
+});
+
+test("while a peer has narrowed an SA to a range, no policy is taken for a leftover", () => {
+  const narrowed = { ...SA, peerSubnets: ["10.2.1.3..10.2.1.9"] };
+  const old = state("c9000009");
+  expect(remainsOf(plane(old, policy("out", OLD_MS, "10.2.1.0/28")), charon(narrowed), [], LATE).entries).toEqual([
+    old,
+  ]);
 });
 
 test("a peer that is known by name only may have any of them", () => {
