@@ -359,7 +359,8 @@ export class Reconciler {
       if (!mayNegotiate) return;
       if (!(await this.#start(desired.id, memory, run, signal))) {
         // Where another program has IKE's ports, what is there may be its own.
-        if (run.faultCode?.code !== "ike-ports-taken") await this.#removeRemains(connections, memory, run, signal);
+        const isTaken = run.faultCode?.code === "ike-ports-taken";
+        if (!isTaken && hadCharon(memory)) await this.#removeRemains(connections, memory, run, signal);
         return;
       }
       wasStartedHere = true;
@@ -428,10 +429,9 @@ export class Reconciler {
     run: Run,
     signal: AbortSignal,
   ): Promise<void> {
-    // In a router's own namespace it may be another program's where there was none of ours.
-    const wasOurs = memory.scope?.topology === "transit" || memory.notes !== undefined;
+    const mayHaveRemains = isGuarded && hadCharon(memory);
     await this.#removeCharon(router, memory, signal);
-    if (!isGuarded || !wasOurs || this.#options.espBackEnd !== "kernel") return;
+    if (!mayHaveRemains || this.#options.espBackEnd !== "kernel") return;
     memory.charon = await this.#observeCharon(router, signal);
     await this.#removeRemains([], memory, run, signal);
   }
@@ -607,6 +607,9 @@ const newRun = (): Run => ({
 function noteStart(memory: RouterMemory, nowMs: number): void {
   memory.charonStartsMs = [...memory.charonStartsMs.filter((atMs) => nowMs - atMs < CRASH_WINDOW_MS), nowMs];
 }
+
+/** What IPsec there is in the kernel is of ours; in a router's own namespace it may be another program's. */
+const hadCharon = ({ scope, notes }: RouterMemory): boolean => scope?.topology === "transit" || notes !== undefined;
 
 /** The alias that marks what this agent made. */
 export const aliasOf = (options: Pick<ReconcileOptions, "host">): string => ownerAlias(options.host);
