@@ -23,5 +23,10 @@ export function dataPlaneOf(
     child.localSubnets.flatMap((local) => child.peerSubnets.flatMap((peer) => policiesBetween(local, peer))),
   );
   const kept = (all: readonly string[]): ReadonlySet<string> => new Set(all.filter((one) => !isLost(one)));
-  return { kind: "kernel", spis: kept(children.map(({ uniqueId }) => uniqueId)), policies: kept(policies), entries: [] };
+  return {
+    kind: "kernel",
+    spis: kept(children.map(({ uniqueId }) => uniqueId)),
+    policies: kept(policies),
+    entries: [],
+  };
 }
