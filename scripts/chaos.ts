@@ -16,7 +16,7 @@ import { copyProgram } from "./chaos/program-copy.ts";
 import { bugNamed, proveBug } from "./chaos/prove.ts";
 import { figuresText, rowsOf, tableOf } from "./chaos/report.ts";
 import { runChaos, type Keep, type RunResult } from "./chaos/run.ts";
-import { whyNoKernelEsp } from "../test/support/kernel-esp.ts";
+import { espBackEndHere } from "../test/support/kernel-esp.ts";
 import { ownId } from "./processes.ts";
 
 const RESULTS = "chaos-results";
@@ -124,7 +124,7 @@ async function main(): Promise<number> {
     say(lacking);
     return 77;
   }
-  const espBackEnd: EspBackEnd = (await whyNoKernelEsp()) === undefined ? "kernel" : "userland";
+  const espBackEnd = await espBackEndHere();
   const allFaults = faultKindsOf(name, espBackEnd);
   const areKnown = [
     isOneOf("only", values.only ?? [], allFaults),

@@ -55,6 +55,12 @@ function leftBehind(
   tunnels: readonly Tunnel[],
 ): readonly IpsecEntry[] {
   const spis = new Set(children.flatMap(({ spiIn, spiOut }) => [spiIn, spiOut]));
+  // A state of its own that is older than itself says that the clock was put forward since.
+  const own = entries.filter((entry) => entry.kind === "state" && spis.has(entry.spi));
+  const bornMs = Math.min(charon?.startedAtMs ?? Infinity, ...own.map(({ addedAtMs }) => addedAtMs));
+  const older = entries.filter(({ addedAtMs }) => addedAtMs < bornMs);
+  // As in nearly every pass.
+  if (older.length === 0) return [];
   // A trap is charon's too, and is in no SA.
   const policies = new Set([...children, ...tunnels.filter(mayInitiate)].flatMap(policiesOf));
   // For a range of addresses charon installs a policy that covers it, and does not tell which.
@@ -63,10 +69,7 @@ function leftBehind(
   );
   const isCharons = (entry: IpsecEntry): boolean =>
     entry.kind === "state" ? spis.has(entry.spi) : !areAllTold || policies.has(keyOf(entry));
-  // A state of its own that is older than itself says that the clock was put forward since.
-  const own = entries.filter((entry) => entry.kind === "state" && spis.has(entry.spi));
-  const bornMs = Math.min(charon?.startedAtMs ?? Infinity, ...own.map(({ addedAtMs }) => addedAtMs));
-  return entries.filter((entry) => entry.addedAtMs < bornMs && !isCharons(entry));
+  return older.filter((entry) => !isCharons(entry));
 }
 
 const keyOf = ({ direction, source, destination }: Extract<IpsecEntry, { kind: "policy" }>): string =>

@@ -430,9 +430,10 @@ export class Reconciler {
     signal: AbortSignal,
   ): Promise<void> {
     const mayHaveRemains = isGuarded && hadCharon(memory);
+    const seen = memory.charon;
     await this.#removeCharon(router, memory, signal);
     if (!mayHaveRemains || this.#options.espBackEnd !== "kernel") return;
-    memory.charon = await this.#observeCharon(router, signal);
+    memory.charon = seen.kind === "absent" ? seen : await this.#observeCharon(router, signal);
     await this.#removeRemains([], memory, run, signal);
   }
 

@@ -3,19 +3,18 @@
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { BUGS } from "../../scripts/chaos/bugs.ts";
-import type { EspBackEnd } from "../../scripts/chaos/check/subject.ts";
 import { firstModel } from "../../scripts/chaos/model.ts";
 import { faultKindsOf, PLACES, type PlaceName } from "../../scripts/chaos/places/places.ts";
 import { copyProgram, occurrencesOf } from "../../scripts/chaos/program-copy.ts";
 import { bugNamed, proveBug } from "../../scripts/chaos/prove.ts";
 import { randomPrefix, runChaos, type RunResult } from "../../scripts/chaos/run.ts";
 import { patiently } from "../../scripts/patience.ts";
-import { whyNoKernelEsp } from "../support/kernel-esp.ts";
+import { espBackEndHere } from "../support/kernel-esp.ts";
 
 // More than the kernel lab's guest can carry, where time runs unevenly: what is measured here is time.
 const matrix = test.skipIf(process.env["KERNEL_LAB"] !== undefined);
 const LIMIT_MS = patiently(240_000);
-const ESP: EspBackEnd = (await whyNoKernelEsp()) === undefined ? "kernel" : "userland";
+const ESP = await espBackEndHere();
 
 async function run(
   of: { readonly place: PlaceName; readonly seed: number; readonly perSide: number; readonly faults: number },

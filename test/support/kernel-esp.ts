@@ -1,4 +1,5 @@
 // Whether tests of ESP in the kernel can run here.
+import type { EspBackEnd } from "../../src/core/guard.ts";
 import { probeKernelEsp } from "../../src/io/kernel/probe.ts";
 
 /** Why they cannot; undefined when they can. Whoever asks for kernel ESP gets no excuse. */
@@ -12,3 +13,7 @@ export async function whyNoKernelEsp(): Promise<string | undefined> {
       return (await probeKernelEsp()) === undefined ? "this kernel has no ESP" : undefined;
   }
 }
+
+/** The kernel's where it has ESP, unless told otherwise. */
+export const espBackEndHere = async (): Promise<EspBackEnd> =>
+  (await whyNoKernelEsp()) === undefined ? "kernel" : "userland";
